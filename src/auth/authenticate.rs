@@ -1,0 +1,1 @@
+//! From a presented key to its record, or a refusal.

@@ -1,0 +1,1 @@
+//! The immutable index of all keys by digest.

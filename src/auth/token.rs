@@ -1,0 +1,1 @@
+//! The form of a key, and where a request carries it.

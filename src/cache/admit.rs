@@ -1,0 +1,1 @@
+//! Which requests are looked up and which answers are stored.

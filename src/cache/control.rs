@@ -1,0 +1,1 @@
+//! The request's Cache-Control and the answer's Cache-Status.

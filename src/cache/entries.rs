@@ -1,0 +1,1 @@
+//! Complete recordings, kept within a bound of bytes.

@@ -1,0 +1,1 @@
+//! Recordings under way, by key: single flight.

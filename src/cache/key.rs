@@ -1,0 +1,1 @@
+//! The cache key: SHA-256 over length-prefixed parts.

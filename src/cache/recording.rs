@@ -1,0 +1,1 @@
+//! An answer written once and followed by any number of readers.

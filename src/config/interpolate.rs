@@ -1,0 +1,1 @@
+//! `${VAR}` in string values.

@@ -1,0 +1,1 @@
+//! The hot-reloaded key list, YAML or JSON lines.

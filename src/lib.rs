@@ -1,0 +1,32 @@
+//! safecache: a reverse-proxy gateway for LLM back ends.
+//!
+//! A request is *admitted* (route, key, limits), *answered* from the cache or by one upstream call, and
+//! *finished* (limits settled, metrics, one log line). The code map, from the ground up; imports go downward only:
+//!
+//! - [`clock`], [`dice`], [`ids`], [`secret`], [`units`]: time, randomness, names, redaction, sizes.
+//! - [`routing`], [`auth`], [`limits`], [`llm`], [`cache`], [`upstream`]: the pure rules.
+//! - [`config`], [`outcome`]: what operators write; what clients are told.
+//! - [`runtime`], [`telemetry`]: the live snapshot and its reloads; metrics and logs.
+//! - [`proxy`], [`admin`], [`demo`]: the listeners.
+//! - [`server`]: the one place where everything meets. [`cli`]: the commands over it.
+
+pub mod admin;
+pub mod auth;
+pub mod cache;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod demo;
+pub mod dice;
+pub mod ids;
+pub mod limits;
+pub mod llm;
+pub mod outcome;
+pub mod proxy;
+pub mod routing;
+pub mod runtime;
+pub mod secret;
+pub mod server;
+pub mod telemetry;
+pub mod units;
+pub mod upstream;

@@ -1,0 +1,6 @@
+//! Rate limits: a plan's numbers, the token bucket, and every key's own bucket.
+
+pub mod bucket;
+pub mod limiter;
+pub mod plan;
+pub mod verdict;

@@ -1,0 +1,1 @@
+//! Every key's bucket, kept across reloads.

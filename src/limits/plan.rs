@@ -1,0 +1,90 @@
+//! A plan: how fast and how far ahead a key may go. Policy only; levels are kept in `limiter`.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use crate::ids::PlanName;
+use crate::limits::bucket::Rate;
+
+/// Most requests a minute that a plan may allow: one a microsecond.
+pub const MAX_REQUESTS_PER_MINUTE: u32 = 60_000_000;
+
+/// Longest time that a plan may take to fill an empty bucket.
+pub const MAX_FILL_TIME: Duration = Duration::from_secs(24 * 3600);
+
+/// Whose bucket a request draws from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Per {
+    /// Every key has a bucket of its own.
+    Key,
+    /// All keys of an account share one.
+    Account,
+}
+
+/// The checked numbers of a plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    name: PlanName,
+    requests_per_minute: NonZeroU32,
+    burst: NonZeroU32,
+    per: Per,
+    rate: Rate,
+}
+
+/// Why a plan's numbers cannot be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// More than [`MAX_REQUESTS_PER_MINUTE`].
+    #[error("at most {MAX_REQUESTS_PER_MINUTE} requests a minute can be told apart")]
+    TooFast,
+    /// An empty bucket would need more than [`MAX_FILL_TIME`].
+    #[error("burst / requests_per_minute is more than a day: an empty bucket would not fill in 24h")]
+    TooDeep,
+}
+
+impl Plan {
+    /// Checks a plan's numbers.
+    ///
+    /// # Errors
+    /// [`PlanError`] where the bucket's arithmetic could not hold them.
+    pub fn new(
+        name: PlanName,
+        requests_per_minute: NonZeroU32,
+        burst: NonZeroU32,
+        per: Per,
+    ) -> Result<Self, PlanError> {
+        if requests_per_minute.get() > MAX_REQUESTS_PER_MINUTE {
+            return Err(PlanError::TooFast);
+        }
+        let rate = Rate::new(requests_per_minute, burst);
+        if rate.fill_time() > MAX_FILL_TIME {
+            return Err(PlanError::TooDeep);
+        }
+        Ok(Self { name, requests_per_minute, burst, per, rate })
+    }
+
+    /// The plan's name.
+    pub fn name(&self) -> &PlanName {
+        &self.name
+    }
+
+    /// Requests a minute, once the burst is spent.
+    pub fn requests_per_minute(&self) -> NonZeroU32 {
+        self.requests_per_minute
+    }
+
+    /// What a full bucket holds, in requests.
+    pub fn burst(&self) -> NonZeroU32 {
+        self.burst
+    }
+
+    /// Whose bucket it is.
+    pub fn per(&self) -> Per {
+        self.per
+    }
+
+    /// The same numbers as the bucket's arithmetic takes them.
+    pub fn rate(&self) -> Rate {
+        self.rate
+    }
+}

@@ -1,0 +1,1 @@
+//! What the limiter says, and the headers that tell it.

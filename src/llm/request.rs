@@ -1,0 +1,1 @@
+//! The few request fields that decide about caching.

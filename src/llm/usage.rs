@@ -1,0 +1,1 @@
+//! Token counts as the APIs report them.

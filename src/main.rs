@@ -1,0 +1,5 @@
+//! The `safecache` binary.
+
+fn main() -> std::process::ExitCode {
+    safecache::cli::main()
+}

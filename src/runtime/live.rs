@@ -1,0 +1,1 @@
+//! The current snapshot, behind one atomic pointer.

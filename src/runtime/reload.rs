@@ -1,0 +1,1 @@
+//! Prepare, then swap: everything that can fail fails before.

@@ -1,0 +1,1 @@
+//! All policy of one moment.

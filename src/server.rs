@@ -1,0 +1,1 @@
+//! Assembly: configuration to listeners and tasks, and their ordered end.

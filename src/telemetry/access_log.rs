@@ -1,0 +1,1 @@
+//! One JSON line a request, formatted off the request's thread.

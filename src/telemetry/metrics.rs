@@ -1,0 +1,1 @@
+//! Every metric the gateway has.

@@ -1,0 +1,100 @@
+//! An upstream as configured: servers, credentials, headers and bounds.
+
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue};
+
+use crate::ids::UpstreamName;
+
+/// How a server is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// Plain HTTP/1.1.
+    Http,
+    /// HTTP/1.1 over TLS.
+    Https,
+}
+
+/// One server of an upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerUrl {
+    /// http or https.
+    pub scheme: Scheme,
+    /// A name or an address, without brackets.
+    pub host: Box<str>,
+    /// The port, the scheme's own if none was written.
+    pub port: u16,
+    /// Put before every path; empty or begins with `/` and does not end with one.
+    pub base_path: Box<str>,
+    /// `host[:port]` as the `Host` header carries it.
+    pub authority: Box<str>,
+    /// The URL as written, without credentials: its label in metrics and logs.
+    pub label: Box<str>,
+    /// Its share of the requests beside the others'.
+    pub weight: NonZeroU32,
+}
+
+/// Whether a call may be made a second time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// Where no server can have begun to work: connect failures, and a reused connection that ended at once.
+    Safe,
+    /// Connect failures only.
+    Never,
+}
+
+/// How many requests an upstream takes at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Concurrency {
+    /// As many as come.
+    Unbounded,
+    /// At most `max`; `queue` more wait for at most `wait` each.
+    Bounded {
+        /// Requests under way.
+        max: NonZeroU32,
+        /// Requests waiting.
+        queue: u32,
+        /// Longest wait.
+        wait: Duration,
+    },
+}
+
+/// TLS towards the servers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsSettings {
+    /// PEM file of the certificate authorities that are trusted instead of the system's.
+    pub ca: Option<PathBuf>,
+    /// PEM files of our own certificate and key.
+    pub client: Option<(PathBuf, PathBuf)>,
+    /// The name expected in the certificate, instead of the URL's host.
+    pub server_name: Option<Box<str>>,
+}
+
+/// A checked upstream.
+#[derive(Clone, Debug)]
+pub struct UpstreamSettings {
+    /// Its name.
+    pub name: UpstreamName,
+    /// At least one.
+    pub servers: Box<[ServerUrl]>,
+    /// Replaces the client's credentials; marked sensitive. `None`: none are sent.
+    pub authorization: Option<HeaderValue>,
+    /// Set on every request.
+    pub set_headers: Box<[(HeaderName, HeaderValue)]>,
+    /// Removed from every request.
+    pub remove_headers: Box<[HeaderName]>,
+    /// To connect, TLS included.
+    pub connect_timeout: Duration,
+    /// From the request's last byte to the answer's first.
+    pub first_byte_timeout: Duration,
+    /// Between two pieces of an answer.
+    pub idle_timeout: Duration,
+    /// Requests at once.
+    pub concurrency: Concurrency,
+    /// Second tries.
+    pub retry: Retry,
+    /// TLS towards the servers.
+    pub tls: TlsSettings,
+}
