@@ -1,1 +1,229 @@
 //! Every key's bucket, kept across reloads.
+//!
+//! A bounded cache would hand a fresh burst to whoever was evicted, and a map that only grows would keep every key
+//! ever seen. So cells live in an unbounded `moka` cache and leave it only after they have been idle for so long
+//! that they are full again. Only a [`Holder`] can be charged, and only authenticated keys have one: what strangers
+//! send makes no cell.
+//!
+//! A cell runs at one [`Rate`] for life. When a plan changes, the cell is retired and a successor with the same fill
+//! ratio takes its place, under the cache's lock of that one entry; whoever still holds the old cell is told
+//! so by the bucket itself and asks again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use moka::Expiry;
+use moka::ops::compute::Op;
+use moka::sync::Cache;
+
+use crate::clock::{Monotonic, Now};
+use crate::ids::{AccountId, KeyId};
+use crate::limits::bucket::{Bucket, Rate};
+use crate::limits::plan::{Per, Plan};
+use crate::limits::verdict::Verdict;
+
+/// The buckets of all keys. Clones share them.
+#[derive(Clone, Debug)]
+pub struct Limiter {
+    cells: Cache<BucketId, Arc<Cell>>,
+}
+
+/// Who is charged and by which plan: the limiter's part of a key's record. It remembers its cell, so that the
+/// usual request needs no look-up.
+#[derive(Debug)]
+pub struct Holder {
+    key: KeyId,
+    account: AccountId,
+    plan: Arc<Plan>,
+    cell: ArcSwapOption<Cell>,
+}
+
+/// Whose bucket it is. A key that moves to another account keeps its own.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum BucketId {
+    Key(KeyId),
+    Account(AccountId),
+}
+
+/// A bucket, its rate for life, and when the cache was last told that it is in use.
+#[derive(Debug)]
+struct Cell {
+    bucket: Bucket,
+    rate: Rate,
+    touched: AtomicU64,
+}
+
+/// Cells of plans that fill fast are kept this long nevertheless.
+const SHORTEST_LIFETIME: Duration = Duration::from_secs(3600);
+
+/// An idle cell lives for this many times its fill time: it has long been full when it goes.
+const FILL_TIMES: u32 = 3;
+
+/// A cell in use tells the cache so this often in a lifetime, which is every quarter of a fill time.
+const TOUCHES: u32 = 12;
+
+/// Gives each cell the lifetime that its rate asks for, counted from its last use.
+struct IdleCells;
+
+// === impl Limiter ===
+
+impl Default for Limiter {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Limiter {
+    /// A limiter in which every bucket is full.
+    pub fn new() -> Self {
+        Self { cells: Cache::builder().expire_after(IdleCells).build() }
+    }
+
+    /// Charges `holder` one request, or refuses it and charges nothing. Takes no lock, except on the holder's
+    /// first request, after a change of plan, and every quarter of the bucket's fill time.
+    pub fn check(&self, holder: &Holder, now: Now) -> Verdict {
+        let rate = holder.plan.rate();
+        let remembered = holder.cell.load();
+        let usual = remembered
+            .as_ref()
+            .filter(|cell| !cell.is_due_for_touch(now.monotonic))
+            .and_then(|cell| cell.bucket.take(rate, now.monotonic).ok());
+        let mut taken = usual;
+        loop {
+            if let Some(decision) = taken {
+                return Verdict::new(decision, Arc::clone(&holder.plan), now.unix);
+            }
+            // Comes round again only if a request of an older snapshot took the bucket back to its own rate.
+            taken = self.settle(holder, now.monotonic).bucket.take(rate, now.monotonic).ok();
+        }
+    }
+
+    /// Brings the live buckets of `holders` to their plans' rates, each at its fill ratio. To be called with the
+    /// holders that are new in a snapshot, before that snapshot goes live: time until then counts at the old rate,
+    /// time from then on at the new one. Makes no bucket. Requests of the old snapshot that still come are served
+    /// at the old rate, from the same ratio.
+    pub fn rescale<'a>(&self, holders: impl IntoIterator<Item = &'a Holder>, now: Monotonic) {
+        for holder in holders {
+            let live = self.cells.get(&holder.bucket_id());
+            if live.is_some_and(|cell| cell.rate != holder.plan.rate()) {
+                self.settle(holder, now);
+            }
+        }
+    }
+
+    /// Finds or makes the one cell that serves `holder` now, and makes the holder remember it.
+    fn settle(&self, holder: &Holder, now: Monotonic) -> Arc<Cell> {
+        let id = holder.bucket_id();
+        let remembered = holder.cell.load_full().filter(|cell| cell.serves(holder.plan.rate()));
+        // This read also tells the cache that the cell is in use.
+        let live = self.cells.get(&id).filter(|cell| cell.serves(holder.plan.rate()));
+        let cell = live.unwrap_or_else(|| self.replace(id, remembered.as_ref(), holder.plan.rate(), now));
+        cell.touched.store(now.as_nanos(), Ordering::Relaxed);
+        if !remembered.is_some_and(|old| Arc::ptr_eq(&old, &cell)) {
+            holder.cell.store(Some(Arc::clone(&cell)));
+        }
+        cell
+    }
+
+    /// Makes the cell `id` run at `rate`. Callers with the same `id` take turns here.
+    fn replace(&self, id: BucketId, remembered: Option<&Arc<Cell>>, rate: Rate, now: Monotonic) -> Arc<Cell> {
+        let mut chosen = None;
+        self.cells.entry(id).and_compute_with(|entry| {
+            let live = entry.map(moka::Entry::into_value);
+            let cell = match (&live, remembered) {
+                (Some(live), _) if live.serves(rate) => Arc::clone(live),
+                (Some(live), _) => Arc::new(Cell::new(live.bucket.retire(live.rate, rate, now), rate, now)),
+                // It expired, yet others may remember it too: it must stay the only one.
+                (None, Some(remembered)) => Arc::clone(remembered),
+                (None, None) => Arc::new(Cell::new(Bucket::full(), rate, now)),
+            };
+            chosen = Some(Arc::clone(&cell));
+            let is_same = live.is_some_and(|live| Arc::ptr_eq(&live, &cell));
+            if is_same { Op::Nop } else { Op::Put(cell) }
+        });
+        chosen.unwrap_or_else(|| Arc::new(Cell::new(Bucket::full(), rate, now)))
+    }
+}
+
+// === impl Holder ===
+
+impl Holder {
+    /// A holder that has yet to find its bucket.
+    pub fn new(key: KeyId, account: AccountId, plan: Arc<Plan>) -> Self {
+        Self { key, account, plan, cell: ArcSwapOption::empty() }
+    }
+
+    /// The key that is charged.
+    pub fn key(&self) -> &KeyId {
+        &self.key
+    }
+
+    /// The key's owner.
+    pub fn account(&self) -> &AccountId {
+        &self.account
+    }
+
+    /// The plan that it is charged by.
+    pub fn plan(&self) -> &Arc<Plan> {
+        &self.plan
+    }
+
+    fn bucket_id(&self) -> BucketId {
+        match self.plan.per() {
+            Per::Key => BucketId::Key(self.key.clone()),
+            Per::Account => BucketId::Account(self.account.clone()),
+        }
+    }
+}
+
+// === impl Cell ===
+
+impl Cell {
+    fn new(bucket: Bucket, rate: Rate, now: Monotonic) -> Self {
+        Self { bucket, rate, touched: AtomicU64::new(now.as_nanos()) }
+    }
+
+    fn serves(&self, rate: Rate) -> bool {
+        self.rate == rate && !self.bucket.is_retired()
+    }
+
+    fn is_due_for_touch(&self, now: Monotonic) -> bool {
+        let touched = Monotonic::from_nanos(self.touched.load(Ordering::Relaxed));
+        now.saturating_since(touched) >= self.lifetime() / TOUCHES
+    }
+
+    fn lifetime(&self) -> Duration {
+        self.rate.fill_time().saturating_mul(FILL_TIMES).max(SHORTEST_LIFETIME)
+    }
+}
+
+// === impl IdleCells ===
+
+impl Expiry<BucketId, Arc<Cell>> for IdleCells {
+    fn expire_after_create(&self, _: &BucketId, cell: &Arc<Cell>, _: Instant) -> Option<Duration> {
+        Some(cell.lifetime())
+    }
+
+    fn expire_after_read(
+        &self,
+        _: &BucketId,
+        cell: &Arc<Cell>,
+        _: Instant,
+        _: Option<Duration>,
+        _: Instant,
+    ) -> Option<Duration> {
+        Some(cell.lifetime())
+    }
+
+    fn expire_after_update(
+        &self,
+        _: &BucketId,
+        cell: &Arc<Cell>,
+        _: Instant,
+        _: Option<Duration>,
+    ) -> Option<Duration> {
+        Some(cell.lifetime())
+    }
+}

@@ -3,7 +3,9 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use crate::ids::PlanName;
+use http::HeaderValue;
+
+use crate::ids::{PlanName, is_config_name};
 use crate::limits::bucket::Rate;
 
 /// Most requests a minute that a plan may allow: one a microsecond.
@@ -29,6 +31,8 @@ pub struct Plan {
     burst: NonZeroU32,
     per: Per,
     rate: Rate,
+    limit_header: HeaderValue,
+    policy_header: HeaderValue,
 }
 
 /// Why a plan's numbers cannot be.
@@ -40,13 +44,16 @@ pub enum PlanError {
     /// An empty bucket would need more than [`MAX_FILL_TIME`].
     #[error("burst / requests_per_minute is more than a day: an empty bucket would not fill in 24h")]
     TooDeep,
+    /// The name is not of the form `[a-z0-9_-]{1,32}`.
+    #[error("a plan's name has 1 to 32 characters of a-z, 0-9, _ and -")]
+    Name,
 }
 
 impl Plan {
     /// Checks a plan's numbers.
     ///
     /// # Errors
-    /// [`PlanError`] where the bucket's arithmetic could not hold them.
+    /// [`PlanError`] where the bucket's arithmetic could not hold them, or a header the name.
     pub fn new(
         name: PlanName,
         requests_per_minute: NonZeroU32,
@@ -60,7 +67,14 @@ impl Plan {
         if rate.fill_time() > MAX_FILL_TIME {
             return Err(PlanError::TooDeep);
         }
-        Ok(Self { name, requests_per_minute, burst, per, rate })
+        if !is_config_name(name.as_str()) {
+            return Err(PlanError::Name);
+        }
+        let limit_header = HeaderValue::from(requests_per_minute.get());
+        let fill_seconds = rate.fill_time().as_nanos().div_ceil(1_000_000_000);
+        let policy = format!("\"{name}\";q={burst};w={fill_seconds}");
+        let policy_header = HeaderValue::try_from(policy).map_err(|_| PlanError::Name)?;
+        Ok(Self { name, requests_per_minute, burst, per, rate, limit_header, policy_header })
     }
 
     /// The plan's name.
@@ -81,6 +95,16 @@ impl Plan {
     /// Whose bucket it is.
     pub fn per(&self) -> Per {
         self.per
+    }
+
+    /// `X-RateLimit-Limit`: requests a minute.
+    pub fn limit_header(&self) -> &HeaderValue {
+        &self.limit_header
+    }
+
+    /// `RateLimit-Policy`: `"PLAN";q=BURST;w=SECONDS_TO_FILL`, seconds rounded up.
+    pub fn policy_header(&self) -> &HeaderValue {
+        &self.policy_header
     }
 
     /// The same numbers as the bucket's arithmetic takes them.
