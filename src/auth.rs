@@ -1,6 +1,7 @@
 //! Who is calling: the form of a key, the index of all keys, and the check that joins them.
 
 pub mod authenticate;
+pub mod cancellation;
 pub mod key;
 pub mod key_ring;
 pub mod model_glob;

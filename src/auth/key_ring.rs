@@ -1,1 +1,426 @@
 //! The immutable index of all keys by digest.
+//!
+//! A snapshot holds one ring; a reload builds the next from it, sharing every record and every shard in which nothing
+//! changed. So a key's memory of its bucket outlives reloads, and a big ring is not held twice.
+
+use std::borrow::Borrow;
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::sync::{Arc, OnceLock};
+
+use subtle::ConstantTimeEq;
+
+use crate::auth::cancellation::Cancellation;
+use crate::auth::key::{Digest, KeyEntry, KeyOptions};
+use crate::clock::UnixTime;
+use crate::ids::{AccountId, KeyId, PlanName};
+use crate::limits::limiter::Holder;
+use crate::limits::plan::Plan;
+
+/// Shards of a ring; a power of two.
+const SHARDS: u16 = 1024;
+
+/// What a valid key stands for.
+#[derive(Debug)]
+pub struct KeyRecord {
+    fingerprint: Fingerprint,
+    holder: Holder,
+    /// Boxed, as most keys have none.
+    options: Option<Box<KeyOptions>>,
+    /// Made when first asked for.
+    cancellation: OnceLock<Arc<Cancellation>>,
+}
+
+/// All keys. Clones share everything.
+#[derive(Clone)]
+pub struct KeyRing {
+    shards: Box<[Arc<Shard>]>,
+    len: usize,
+    disabled: usize,
+    /// Of the keys that are not disabled, in order.
+    expiries: Arc<[UnixTime]>,
+}
+
+/// How many keys are in which state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeyCounts {
+    /// Accepted.
+    pub active: usize,
+    /// Refused because the list says so, expired or not.
+    pub disabled: usize,
+    /// Refused because their time has come.
+    pub expired: usize,
+}
+
+/// Why an entry cannot be in a ring.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("key `{id}`: {fault}")]
+pub struct RingProblem {
+    /// The entry's place in what the ring was built from, counted from 0.
+    pub index: usize,
+    /// The entry's id.
+    pub id: KeyId,
+    /// What is wrong.
+    pub fault: RingFault,
+}
+
+/// What is wrong with an entry among the others.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RingFault {
+    /// An earlier entry has its id.
+    #[error("an earlier key has the same id")]
+    DuplicateId {
+        /// That entry's place.
+        first: usize,
+    },
+    /// An earlier entry has its digest.
+    #[error("it is the same key as `{first}`")]
+    DuplicateKey {
+        /// That entry's id.
+        first: KeyId,
+    },
+    /// No plan has the name.
+    #[error("no plan named `{plan}`")]
+    UnknownPlan {
+        /// The name.
+        plan: PlanName,
+    },
+}
+
+/// A digest that is compared in constant time and hashed by its own bytes, which are random enough.
+#[derive(Clone, Copy)]
+struct Fingerprint(Digest);
+
+/// A record as a set holds it: found by its fingerprint.
+struct Slot(Arc<KeyRecord>);
+
+type Shard = HashSet<Slot, BuildHasherDefault<OwnBytes>>;
+
+/// The hash of a fingerprint: eight of its bytes.
+#[derive(Default)]
+struct OwnBytes(u64);
+
+/// A ring under construction.
+struct Building<'a> {
+    previous: &'a KeyRing,
+    plans: HashMap<&'a PlanName, &'a Arc<Plan>>,
+    shards: Vec<Shard>,
+    ids: HashMap<KeyId, usize>,
+    /// One text per account, however many keys name it.
+    accounts: HashSet<AccountId>,
+    problems: Vec<RingProblem>,
+    disabled: usize,
+    expiries: Vec<UnixTime>,
+}
+
+// === impl KeyRecord ===
+
+impl KeyRecord {
+    /// The key's id.
+    pub fn id(&self) -> &KeyId {
+        self.holder.key()
+    }
+
+    /// The key's owner.
+    pub fn account(&self) -> &AccountId {
+        self.holder.account()
+    }
+
+    /// The key's plan.
+    pub fn plan(&self) -> &Arc<Plan> {
+        self.holder.plan()
+    }
+
+    /// What the limiter charges.
+    pub fn holder(&self) -> &Holder {
+        &self.holder
+    }
+
+    /// The optional members; `None` if all are as by default.
+    pub fn options(&self) -> Option<&KeyOptions> {
+        self.options.as_deref()
+    }
+
+    /// Said when the key is revoked. It outlives changes of the key's other members, so that requests admitted
+    /// before such a change hear it too.
+    pub fn cancellation(&self) -> &Arc<Cancellation> {
+        self.cancellation.get_or_init(Arc::default)
+    }
+
+    /// True if `entry`, under `plan`, is what this record was made from.
+    fn is_made_from(&self, entry: &KeyEntry, plan: &Plan) -> bool {
+        let is_default = entry.options == KeyOptions::default();
+        *self.id() == entry.id
+            && *self.account() == entry.account
+            && **self.plan() == *plan
+            && self.options().map_or(is_default, |options| *options == entry.options)
+    }
+}
+
+// === impl KeyRing ===
+
+impl Default for KeyRing {
+    /// A ring without keys.
+    fn default() -> Self {
+        let empty = Arc::new(Shard::default());
+        let shards = (0..SHARDS).map(|_| Arc::clone(&empty)).collect();
+        Self { shards, len: 0, disabled: 0, expiries: Arc::default() }
+    }
+}
+
+impl KeyRing {
+    /// A ring of `entries`, whose plans are among `plans`.
+    ///
+    /// # Errors
+    /// All entries that cannot be in it; there is no ring then.
+    pub fn build(
+        entries: impl IntoIterator<Item = KeyEntry>,
+        plans: &[Arc<Plan>],
+    ) -> Result<Self, Vec<RingProblem>> {
+        Self::default().rebuild(entries, plans)
+    }
+
+    /// The ring that follows this one: of `entries` alone, but with the records of this one where they say the
+    /// same.
+    ///
+    /// # Errors
+    /// As [`KeyRing::build`]; this ring is as it was either way.
+    pub fn rebuild(
+        &self,
+        entries: impl IntoIterator<Item = KeyEntry>,
+        plans: &[Arc<Plan>],
+    ) -> Result<Self, Vec<RingProblem>> {
+        let mut building = Building::new(self, plans);
+        for (index, entry) in entries.into_iter().enumerate() {
+            building.add(index, entry);
+        }
+        building.finish()
+    }
+
+    /// The record of the key with this digest.
+    pub fn find(&self, digest: &Digest) -> Option<&Arc<KeyRecord>> {
+        let fingerprint = Fingerprint(*digest);
+        self.shards.get(fingerprint.shard())?.get(&fingerprint).map(|slot| &slot.0)
+    }
+
+    /// How many keys there are, in whatever state.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// True if there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// How many keys are in which state at `now`. Costs a binary search.
+    pub fn counts(&self, now: UnixTime) -> KeyCounts {
+        let expired = self.expiries.partition_point(|expires_at| *expires_at <= now);
+        KeyCounts { active: self.len - self.disabled - expired, disabled: self.disabled, expired }
+    }
+
+    /// All records, in no order.
+    pub fn records(&self) -> impl Iterator<Item = &Arc<KeyRecord>> {
+        self.shards.iter().flat_map(|shard| shard.iter()).map(|slot| &slot.0)
+    }
+
+    /// The ids of all keys, in no order.
+    pub fn ids(&self) -> impl Iterator<Item = &KeyId> {
+        self.records().map(|record| record.id())
+    }
+
+    /// The records that `previous` does not have in this very form: those whose buckets may need another rate.
+    pub fn changed_since<'a>(&'a self, previous: &'a Self) -> impl Iterator<Item = &'a Arc<KeyRecord>> {
+        self.differences(previous).filter_map(|(record, before)| {
+            let is_shared = before.is_some_and(|before| Arc::ptr_eq(before, record));
+            (!is_shared).then_some(record)
+        })
+    }
+
+    /// The records of this ring whose keys `next` has no more, or has disabled: those to be cancelled.
+    pub fn revoked_by<'a>(&'a self, next: &'a Self) -> impl Iterator<Item = &'a Arc<KeyRecord>> {
+        let is_refused = |after: &Arc<KeyRecord>| after.options().is_some_and(|options| options.disabled);
+        self.differences(next)
+            .filter_map(move |(record, after)| after.is_none_or(is_refused).then_some(record))
+    }
+
+    /// The records in shards not shared with `other`, each with what `other` has under the same digest.
+    fn differences<'a>(
+        &'a self,
+        other: &'a Self,
+    ) -> impl Iterator<Item = (&'a Arc<KeyRecord>, Option<&'a Arc<KeyRecord>>)> {
+        self.shards.iter().zip(&other.shards).filter(|(mine, theirs)| !Arc::ptr_eq(mine, theirs)).flat_map(
+            |(mine, theirs)| {
+                mine.iter().map(|slot| (&slot.0, theirs.get(&slot.0.fingerprint).map(|slot| &slot.0)))
+            },
+        )
+    }
+}
+
+impl fmt::Debug for KeyRing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyRing").field("len", &self.len).finish_non_exhaustive()
+    }
+}
+
+// === impl Building ===
+
+impl<'a> Building<'a> {
+    fn new(previous: &'a KeyRing, plans: &'a [Arc<Plan>]) -> Self {
+        Self {
+            previous,
+            plans: plans.iter().map(|plan| (plan.name(), plan)).collect(),
+            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
+            ids: HashMap::new(),
+            accounts: HashSet::new(),
+            problems: Vec::new(),
+            disabled: 0,
+            expiries: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, index: usize, entry: KeyEntry) {
+        let KeyEntry { id, account: _, plan, digest, options } = &entry;
+        let (id, fingerprint) = (id.clone(), Fingerprint(*digest));
+        let first = *self.ids.entry(id.clone()).or_insert(index);
+        if first != index {
+            self.refuse(index, &id, RingFault::DuplicateId { first });
+        }
+        let Some(plan) = self.plans.get(plan).map(|plan| Arc::clone(plan)) else {
+            return self.refuse(index, &id, RingFault::UnknownPlan { plan: plan.clone() });
+        };
+        if options.disabled {
+            self.disabled += 1;
+        } else {
+            self.expiries.extend(options.expires_at);
+        }
+        let slot = Slot(self.record(entry, plan));
+        let Some(shard) = self.shards.get_mut(fingerprint.shard()) else { return };
+        if let Some(Slot(first)) = shard.get(&fingerprint) {
+            let first = first.id().clone();
+            self.refuse(index, &id, RingFault::DuplicateKey { first });
+        } else {
+            shard.insert(slot);
+        }
+    }
+
+    fn refuse(&mut self, index: usize, id: &KeyId, fault: RingFault) {
+        self.problems.push(RingProblem { index, id: id.clone(), fault });
+    }
+
+    /// The record of `entry`: the previous one where nothing changed.
+    fn record(&mut self, entry: KeyEntry, plan: Arc<Plan>) -> Arc<KeyRecord> {
+        let previous = self.previous.find(&entry.digest);
+        if let Some(same) = previous.filter(|record| record.is_made_from(&entry, &plan)) {
+            return Arc::clone(same);
+        }
+        // Of a key that was revoked, the word has been said: it starts anew.
+        let cancellation = previous
+            .filter(|record| *record.id() == entry.id)
+            .map(|record| record.cancellation())
+            .filter(|cancellation| !cancellation.is_cancelled())
+            .map_or_else(OnceLock::new, |cancellation| OnceLock::from(Arc::clone(cancellation)));
+        let KeyEntry { id, account, plan: _, digest, options } = entry;
+        let account = self.one_text(account);
+        let options = (options != KeyOptions::default()).then(|| Box::new(options));
+        let holder = Holder::new(id, account, plan);
+        Arc::new(KeyRecord { fingerprint: Fingerprint(digest), holder, options, cancellation })
+    }
+
+    fn one_text(&mut self, account: AccountId) -> AccountId {
+        if let Some(known) = self.accounts.get(&account) {
+            return known.clone();
+        }
+        self.accounts.insert(account.clone());
+        account
+    }
+
+    fn finish(mut self) -> Result<KeyRing, Vec<RingProblem>> {
+        if !self.problems.is_empty() {
+            return Err(self.problems);
+        }
+        self.expiries.sort_unstable();
+        let pairs = self.shards.into_iter().zip(&self.previous.shards);
+        let shards: Box<[_]> = pairs.map(|(shard, before)| shared_if_same(shard, before)).collect();
+        let len = shards.iter().map(|shard| shard.len()).sum();
+        Ok(KeyRing { shards, len, disabled: self.disabled, expiries: self.expiries.into() })
+    }
+}
+
+/// `before` if it holds the very records of `shard`, else `shard`.
+#[expect(clippy::mutable_key_type, reason = "a slot is found by its fingerprint, which never changes")]
+fn shared_if_same(shard: Shard, before: &Arc<Shard>) -> Arc<Shard> {
+    let is_held = |slot: &Slot| {
+        before.get(&slot.0.fingerprint).is_some_and(|Slot(record)| Arc::ptr_eq(record, &slot.0))
+    };
+    let is_same = shard.len() == before.len() && shard.iter().all(is_held);
+    if is_same { Arc::clone(before) } else { Arc::new(shard) }
+}
+
+// === impl Fingerprint, Slot, OwnBytes ===
+
+impl Fingerprint {
+    fn shard(&self) -> usize {
+        let [high, low, ..] = self.0;
+        usize::from(u16::from_be_bytes([high, low]) % SHARDS)
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fingerprint(…)")
+    }
+}
+
+impl PartialEq for Fingerprint {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for Fingerprint {}
+
+impl Hash for Fingerprint {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // Not the bytes that chose the shard: in there, they are all alike.
+        let [_, _, a, b, c, d, e, f, g, h, ..] = self.0;
+        state.write_u64(u64::from_be_bytes([a, b, c, d, e, f, g, h]));
+    }
+}
+
+impl Borrow<Fingerprint> for Slot {
+    fn borrow(&self) -> &Fingerprint {
+        &self.0.fingerprint
+    }
+}
+
+impl PartialEq for Slot {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.fingerprint == other.0.fingerprint
+    }
+}
+
+impl Eq for Slot {}
+
+impl Hash for Slot {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.fingerprint.hash(state);
+    }
+}
+
+impl Hasher for OwnBytes {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        self.0 = word;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
