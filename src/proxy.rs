@@ -1,1 +1,3 @@
 //! The data port.
+
+pub mod auth_failures;
