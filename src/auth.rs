@@ -3,6 +3,7 @@
 pub mod authenticate;
 pub mod cancellation;
 pub mod key;
+pub mod key_record;
 pub mod key_ring;
 pub mod model_glob;
 pub mod token;

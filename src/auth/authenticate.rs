@@ -7,7 +7,8 @@ use http::HeaderMap;
 use ipnet::IpNet;
 
 use crate::auth::key::KeyOptions;
-use crate::auth::key_ring::{KeyRecord, KeyRing};
+use crate::auth::key_record::KeyRecord;
+use crate::auth::key_ring::KeyRing;
 use crate::auth::token::{PresentedFailure, digest, looks_valid, presented};
 use crate::clock::UnixTime;
 

@@ -7,30 +7,16 @@ use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use subtle::ConstantTimeEq;
-
-use crate::auth::cancellation::Cancellation;
-use crate::auth::key::{Digest, KeyEntry, KeyOptions};
+use crate::auth::key::{Digest, KeyEntry};
+use crate::auth::key_record::{Fingerprint, KeyRecord};
 use crate::clock::UnixTime;
 use crate::ids::{AccountId, KeyId, PlanName};
-use crate::limits::limiter::Holder;
 use crate::limits::plan::Plan;
 
 /// Shards of a ring; a power of two.
 const SHARDS: u16 = 1024;
-
-/// What a valid key stands for.
-#[derive(Debug)]
-pub struct KeyRecord {
-    fingerprint: Fingerprint,
-    holder: Holder,
-    /// Boxed, as most keys have none.
-    options: Option<Box<KeyOptions>>,
-    /// Made when first asked for.
-    cancellation: OnceLock<Arc<Cancellation>>,
-}
 
 /// All keys. Clones share everything.
 #[derive(Clone)]
@@ -88,10 +74,6 @@ pub enum RingFault {
     },
 }
 
-/// A digest that is compared in constant time and hashed by its own bytes, which are random enough.
-#[derive(Clone, Copy)]
-struct Fingerprint(Digest);
-
 /// A record as a set holds it: found by its fingerprint.
 struct Slot(Arc<KeyRecord>);
 
@@ -112,50 +94,6 @@ struct Building<'a> {
     problems: Vec<RingProblem>,
     disabled: usize,
     expiries: Vec<UnixTime>,
-}
-
-// === impl KeyRecord ===
-
-impl KeyRecord {
-    /// The key's id.
-    pub fn id(&self) -> &KeyId {
-        self.holder.key()
-    }
-
-    /// The key's owner.
-    pub fn account(&self) -> &AccountId {
-        self.holder.account()
-    }
-
-    /// The key's plan.
-    pub fn plan(&self) -> &Arc<Plan> {
-        self.holder.plan()
-    }
-
-    /// What the limiter charges.
-    pub fn holder(&self) -> &Holder {
-        &self.holder
-    }
-
-    /// The optional members; `None` if all are as by default.
-    pub fn options(&self) -> Option<&KeyOptions> {
-        self.options.as_deref()
-    }
-
-    /// Said when the key is revoked. It outlives changes of the key's other members, so that requests admitted
-    /// before such a change hear it too.
-    pub fn cancellation(&self) -> &Arc<Cancellation> {
-        self.cancellation.get_or_init(Arc::default)
-    }
-
-    /// True if `entry`, under `plan`, is what this record was made from.
-    fn is_made_from(&self, entry: &KeyEntry, plan: &Plan) -> bool {
-        let is_default = entry.options == KeyOptions::default();
-        *self.id() == entry.id
-            && *self.account() == entry.account
-            && **self.plan() == *plan
-            && self.options().map_or(is_default, |options| *options == entry.options)
-    }
 }
 
 // === impl KeyRing ===
@@ -191,8 +129,9 @@ impl KeyRing {
         entries: impl IntoIterator<Item = KeyEntry>,
         plans: &[Arc<Plan>],
     ) -> Result<Self, Vec<RingProblem>> {
-        let mut building = Building::new(self, plans);
-        for (index, entry) in entries.into_iter().enumerate() {
+        let entries = entries.into_iter();
+        let mut building = Building::new(self, plans, entries.size_hint().0);
+        for (index, entry) in entries.enumerate() {
             building.add(index, entry);
         }
         building.finish()
@@ -200,8 +139,8 @@ impl KeyRing {
 
     /// The record of the key with this digest.
     pub fn find(&self, digest: &Digest) -> Option<&Arc<KeyRecord>> {
-        let fingerprint = Fingerprint(*digest);
-        self.shards.get(fingerprint.shard())?.get(&fingerprint).map(|slot| &slot.0)
+        let fingerprint = Fingerprint::new(digest);
+        self.shards.get(fingerprint.shard(SHARDS))?.get(&fingerprint).map(|slot| &slot.0)
     }
 
     /// How many keys there are, in whatever state.
@@ -252,7 +191,7 @@ impl KeyRing {
     ) -> impl Iterator<Item = (&'a Arc<KeyRecord>, Option<&'a Arc<KeyRecord>>)> {
         self.shards.iter().zip(&other.shards).filter(|(mine, theirs)| !Arc::ptr_eq(mine, theirs)).flat_map(
             |(mine, theirs)| {
-                mine.iter().map(|slot| (&slot.0, theirs.get(&slot.0.fingerprint).map(|slot| &slot.0)))
+                mine.iter().map(|slot| (&slot.0, theirs.get(slot.0.fingerprint()).map(|slot| &slot.0)))
             },
         )
     }
@@ -267,12 +206,14 @@ impl fmt::Debug for KeyRing {
 // === impl Building ===
 
 impl<'a> Building<'a> {
-    fn new(previous: &'a KeyRing, plans: &'a [Arc<Plan>]) -> Self {
+    /// Room is made for `expected` entries at once: growing would hash every key again, each a cache miss.
+    fn new(previous: &'a KeyRing, plans: &'a [Arc<Plan>], expected: usize) -> Self {
+        let per_shard = expected / usize::from(SHARDS);
         Self {
             previous,
             plans: plans.iter().map(|plan| (plan.name(), plan)).collect(),
-            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
-            ids: HashMap::new(),
+            shards: (0..SHARDS).map(|_| Shard::with_capacity_and_hasher(per_shard, <_>::default())).collect(),
+            ids: HashMap::with_capacity(expected),
             accounts: HashSet::new(),
             problems: Vec::new(),
             disabled: 0,
@@ -282,7 +223,7 @@ impl<'a> Building<'a> {
 
     fn add(&mut self, index: usize, entry: KeyEntry) {
         let KeyEntry { id, account: _, plan, digest, options } = &entry;
-        let (id, fingerprint) = (id.clone(), Fingerprint(*digest));
+        let (id, fingerprint) = (id.clone(), Fingerprint::new(digest));
         let first = *self.ids.entry(id.clone()).or_insert(index);
         if first != index {
             self.refuse(index, &id, RingFault::DuplicateId { first });
@@ -296,7 +237,7 @@ impl<'a> Building<'a> {
             self.expiries.extend(options.expires_at);
         }
         let slot = Slot(self.record(entry, plan));
-        let Some(shard) = self.shards.get_mut(fingerprint.shard()) else { return };
+        let Some(shard) = self.shards.get_mut(fingerprint.shard(SHARDS)) else { return };
         if let Some(Slot(first)) = shard.get(&fingerprint) {
             let first = first.id().clone();
             self.refuse(index, &id, RingFault::DuplicateKey { first });
@@ -315,17 +256,8 @@ impl<'a> Building<'a> {
         if let Some(same) = previous.filter(|record| record.is_made_from(&entry, &plan)) {
             return Arc::clone(same);
         }
-        // Of a key that was revoked, the word has been said: it starts anew.
-        let cancellation = previous
-            .filter(|record| *record.id() == entry.id)
-            .map(|record| record.cancellation())
-            .filter(|cancellation| !cancellation.is_cancelled())
-            .map_or_else(OnceLock::new, |cancellation| OnceLock::from(Arc::clone(cancellation)));
-        let KeyEntry { id, account, plan: _, digest, options } = entry;
-        let account = self.one_text(account);
-        let options = (options != KeyOptions::default()).then(|| Box::new(options));
-        let holder = Holder::new(id, account, plan);
-        Arc::new(KeyRecord { fingerprint: Fingerprint(digest), holder, options, cancellation })
+        let account = self.one_text(entry.account.clone());
+        Arc::new(KeyRecord::new(KeyEntry { account, ..entry }, plan, previous.map(|record| &**record)))
     }
 
     fn one_text(&mut self, account: AccountId) -> AccountId {
@@ -352,52 +284,23 @@ impl<'a> Building<'a> {
 #[expect(clippy::mutable_key_type, reason = "a slot is found by its fingerprint, which never changes")]
 fn shared_if_same(shard: Shard, before: &Arc<Shard>) -> Arc<Shard> {
     let is_held = |slot: &Slot| {
-        before.get(&slot.0.fingerprint).is_some_and(|Slot(record)| Arc::ptr_eq(record, &slot.0))
+        before.get(slot.0.fingerprint()).is_some_and(|Slot(record)| Arc::ptr_eq(record, &slot.0))
     };
     let is_same = shard.len() == before.len() && shard.iter().all(is_held);
     if is_same { Arc::clone(before) } else { Arc::new(shard) }
 }
 
-// === impl Fingerprint, Slot, OwnBytes ===
-
-impl Fingerprint {
-    fn shard(&self) -> usize {
-        let [high, low, ..] = self.0;
-        usize::from(u16::from_be_bytes([high, low]) % SHARDS)
-    }
-}
-
-impl fmt::Debug for Fingerprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Fingerprint(…)")
-    }
-}
-
-impl PartialEq for Fingerprint {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
-    }
-}
-
-impl Eq for Fingerprint {}
-
-impl Hash for Fingerprint {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        // Not the bytes that chose the shard: in there, they are all alike.
-        let [_, _, a, b, c, d, e, f, g, h, ..] = self.0;
-        state.write_u64(u64::from_be_bytes([a, b, c, d, e, f, g, h]));
-    }
-}
+// === impl Slot, OwnBytes ===
 
 impl Borrow<Fingerprint> for Slot {
     fn borrow(&self) -> &Fingerprint {
-        &self.0.fingerprint
+        self.0.fingerprint()
     }
 }
 
 impl PartialEq for Slot {
     fn eq(&self, other: &Self) -> bool {
-        self.0.fingerprint == other.0.fingerprint
+        self.0.fingerprint() == other.0.fingerprint()
     }
 }
 
@@ -405,7 +308,7 @@ impl Eq for Slot {}
 
 impl Hash for Slot {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.fingerprint.hash(state);
+        self.0.fingerprint().hash(state);
     }
 }
 

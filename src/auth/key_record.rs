@@ -1,0 +1,133 @@
+//! What a valid key stands for, and the fingerprint that finds it.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, OnceLock};
+
+use subtle::ConstantTimeEq;
+
+use crate::auth::cancellation::Cancellation;
+use crate::auth::key::{Digest, KeyEntry, KeyOptions};
+use crate::ids::{AccountId, KeyId};
+use crate::limits::limiter::Holder;
+use crate::limits::plan::Plan;
+
+/// What a valid key stands for.
+#[derive(Debug)]
+pub struct KeyRecord {
+    fingerprint: Fingerprint,
+    holder: Holder,
+    /// Boxed, as most keys have none.
+    options: Option<Box<KeyOptions>>,
+    /// Made when first asked for.
+    cancellation: OnceLock<Arc<Cancellation>>,
+}
+
+/// A digest that is compared in constant time and hashed by its own bytes, which are random
+/// enough.
+#[derive(Clone, Copy)]
+pub struct Fingerprint(Digest);
+
+// === impl KeyRecord ===
+
+impl KeyRecord {
+    /// The record of `entry`, under its plan. A record that was `previously` made from the same key hands on its
+    /// cancellation, unless the word has been said: a key that was revoked starts anew.
+    pub fn new(entry: KeyEntry, plan: Arc<Plan>, previously: Option<&Self>) -> Self {
+        let cancellation = previously
+            .filter(|record| *record.id() == entry.id)
+            .map(|record| record.cancellation())
+            .filter(|cancellation| !cancellation.is_cancelled())
+            .map_or_else(OnceLock::new, |cancellation| OnceLock::from(Arc::clone(cancellation)));
+        let KeyEntry { id, account, plan: _, digest, options } = entry;
+        let options = (options != KeyOptions::default()).then(|| Box::new(options));
+        Self {
+            fingerprint: Fingerprint(digest),
+            holder: Holder::new(id, account, plan),
+            options,
+            cancellation,
+        }
+    }
+
+    /// The key's id.
+    pub fn id(&self) -> &KeyId {
+        self.holder.key()
+    }
+
+    /// The key's owner.
+    pub fn account(&self) -> &AccountId {
+        self.holder.account()
+    }
+
+    /// The key's plan.
+    pub fn plan(&self) -> &Arc<Plan> {
+        self.holder.plan()
+    }
+
+    /// What the limiter charges.
+    pub fn holder(&self) -> &Holder {
+        &self.holder
+    }
+
+    /// The optional members; `None` if all are as by default.
+    pub fn options(&self) -> Option<&KeyOptions> {
+        self.options.as_deref()
+    }
+
+    /// Said when the key is revoked. It outlives changes of the key's other members, so that requests admitted
+    /// before such a change hear it too.
+    pub fn cancellation(&self) -> &Arc<Cancellation> {
+        self.cancellation.get_or_init(Arc::default)
+    }
+
+    /// What a ring finds it by.
+    pub fn fingerprint(&self) -> &Fingerprint {
+        &self.fingerprint
+    }
+
+    /// True if `entry`, under `plan`, is what this record was made from.
+    pub fn is_made_from(&self, entry: &KeyEntry, plan: &Arc<Plan>) -> bool {
+        let is_default = entry.options == KeyOptions::default();
+        *self.id() == entry.id
+            && *self.account() == entry.account
+            && self.plan() == plan
+            && self.options().map_or(is_default, |options| *options == entry.options)
+    }
+}
+
+// === impl Fingerprint ===
+
+impl Fingerprint {
+    /// The fingerprint of the key with this digest.
+    pub fn new(digest: &Digest) -> Self {
+        Self(*digest)
+    }
+
+    /// Which of `count` shards is its own; none of its other bytes chooses.
+    pub fn shard(&self, count: u16) -> usize {
+        let [high, low, ..] = self.0;
+        usize::from(u16::from_be_bytes([high, low]) % count)
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fingerprint(…)")
+    }
+}
+
+impl PartialEq for Fingerprint {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for Fingerprint {}
+
+impl Hash for Fingerprint {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // Not the bytes that chose the shard: in there, they are all alike.
+        let [_, _, a, b, c, d, e, f, g, h, ..] = self.0;
+        state.write_u64(u64::from_be_bytes([a, b, c, d, e, f, g, h]));
+    }
+}
