@@ -83,11 +83,24 @@ type Shard = HashSet<Slot, BuildHasherDefault<OwnBytes>>;
 #[derive(Default)]
 struct OwnBytes(u64);
 
+/// A shard under construction.
+struct Growing {
+    slots: Shard,
+    /// Whether all slots so far are the previous ring's.
+    origin: Origin,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Previous,
+    New,
+}
+
 /// A ring under construction.
 struct Building<'a> {
     previous: &'a KeyRing,
     plans: HashMap<&'a PlanName, &'a Arc<Plan>>,
-    shards: Vec<Shard>,
+    shards: Vec<Growing>,
     ids: HashMap<KeyId, usize>,
     /// One text per account, however many keys name it.
     accounts: HashSet<AccountId>,
@@ -212,7 +225,7 @@ impl<'a> Building<'a> {
         Self {
             previous,
             plans: plans.iter().map(|plan| (plan.name(), plan)).collect(),
-            shards: (0..SHARDS).map(|_| Shard::with_capacity_and_hasher(per_shard, <_>::default())).collect(),
+            shards: (0..SHARDS).map(|_| Growing::new(per_shard)).collect(),
             ids: HashMap::with_capacity(expected),
             accounts: HashSet::new(),
             problems: Vec::new(),
@@ -236,13 +249,15 @@ impl<'a> Building<'a> {
         } else {
             self.expiries.extend(options.expires_at);
         }
-        let slot = Slot(self.record(entry, plan));
+        let (record, origin) = self.record(entry, plan);
         let Some(shard) = self.shards.get_mut(fingerprint.shard(SHARDS)) else { return };
-        if let Some(Slot(first)) = shard.get(&fingerprint) {
+        if let Some(Slot(first)) = shard.slots.get(&fingerprint) {
             let first = first.id().clone();
-            self.refuse(index, &id, RingFault::DuplicateKey { first });
-        } else {
-            shard.insert(slot);
+            return self.refuse(index, &id, RingFault::DuplicateKey { first });
+        }
+        shard.slots.insert(Slot(record));
+        if origin == Origin::New {
+            shard.origin = Origin::New;
         }
     }
 
@@ -251,13 +266,14 @@ impl<'a> Building<'a> {
     }
 
     /// The record of `entry`: the previous one where nothing changed.
-    fn record(&mut self, entry: KeyEntry, plan: Arc<Plan>) -> Arc<KeyRecord> {
+    fn record(&mut self, entry: KeyEntry, plan: Arc<Plan>) -> (Arc<KeyRecord>, Origin) {
         let previous = self.previous.find(&entry.digest);
         if let Some(same) = previous.filter(|record| record.is_made_from(&entry, &plan)) {
-            return Arc::clone(same);
+            return (Arc::clone(same), Origin::Previous);
         }
         let account = self.one_text(entry.account.clone());
-        Arc::new(KeyRecord::new(KeyEntry { account, ..entry }, plan, previous.map(|record| &**record)))
+        let record = KeyRecord::new(KeyEntry { account, ..entry }, plan, previous.map(|record| &**record));
+        (Arc::new(record), Origin::New)
     }
 
     fn one_text(&mut self, account: AccountId) -> AccountId {
@@ -274,20 +290,24 @@ impl<'a> Building<'a> {
         }
         self.expiries.sort_unstable();
         let pairs = self.shards.into_iter().zip(&self.previous.shards);
-        let shards: Box<[_]> = pairs.map(|(shard, before)| shared_if_same(shard, before)).collect();
+        let shards: Box<[_]> = pairs.map(|(shard, before)| shard.finish(before)).collect();
         let len = shards.iter().map(|shard| shard.len()).sum();
         Ok(KeyRing { shards, len, disabled: self.disabled, expiries: self.expiries.into() })
     }
 }
 
-/// `before` if it holds the very records of `shard`, else `shard`.
-#[expect(clippy::mutable_key_type, reason = "a slot is found by its fingerprint, which never changes")]
-fn shared_if_same(shard: Shard, before: &Arc<Shard>) -> Arc<Shard> {
-    let is_held = |slot: &Slot| {
-        before.get(slot.0.fingerprint()).is_some_and(|Slot(record)| Arc::ptr_eq(record, &slot.0))
-    };
-    let is_same = shard.len() == before.len() && shard.iter().all(is_held);
-    if is_same { Arc::clone(before) } else { Arc::new(shard) }
+// === impl Growing ===
+
+impl Growing {
+    fn new(capacity: usize) -> Self {
+        Self { slots: Shard::with_capacity_and_hasher(capacity, <_>::default()), origin: Origin::Previous }
+    }
+
+    /// The previous ring's shard `before` if it would be the same, else the new one.
+    fn finish(self, before: &Arc<Shard>) -> Arc<Shard> {
+        let is_same = self.origin == Origin::Previous && self.slots.len() == before.len();
+        if is_same { Arc::clone(before) } else { Arc::new(self.slots) }
+    }
 }
 
 // === impl Slot, OwnBytes ===
