@@ -133,7 +133,8 @@ impl BypassReason {
 /// What is read of a request.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RequestFields {
-    /// `model`, if it is a string.
+    /// `model`, if it is a string, and if no member has that name in other letters, `Model` say: some upstreams
+    /// make no difference between the two, and would obey the one that was not checked.
     pub model: Option<Box<str>>,
     /// `stream`.
     pub stream: bool,
@@ -156,6 +157,7 @@ impl RequestFields {
         if root.kind() != Kind::Object {
             fields.unlookable = Some(BypassReason::NotAnObject);
         }
+        let mut is_ambiguous = false;
         for (name, value) in root.members() {
             let Some(name) = name.as_str() else { continue };
             match name.as_ref() {
@@ -164,8 +166,12 @@ impl RequestFields {
                 "service_tier" => fields.service_tier = owned(value),
                 "stream" => fields.stream = fields.switch(value),
                 "stream_options" => fields.read_stream_options(value),
+                other if other.eq_ignore_ascii_case("model") => is_ambiguous = true,
                 other => fields.unlookable = fields.unlookable.or(forbids(api, other, value)),
             }
+        }
+        if is_ambiguous {
+            fields.model = None;
         }
         fields
     }
@@ -270,6 +276,15 @@ mod tests {
     fn fields_of_another_type_are_absent() {
         let body = r#"{"model":["gpt-4o"],"stream":null,"stream_options":null,"temperature":"1","service_tier":null}"#;
         assert_eq!(read(Api::ChatCompletions, body), RequestFields::default());
+    }
+
+    #[test]
+    fn a_model_that_an_upstream_may_read_elsewhere_is_none() {
+        for body in [r#"{"model":"a","MODEL":"b"}"#, r#"{"Model":"b","model":"a"}"#, r#"{"mOdel":"b"}"#] {
+            assert_eq!(read(Api::ChatCompletions, body).model, None, "{body}");
+        }
+        let others = r#"{"model":"a","models":["b"],"x":{"MODEL":"b"}}"#;
+        assert_eq!(read(Api::ChatCompletions, others).model.as_deref(), Some("a"));
     }
 
     #[test]

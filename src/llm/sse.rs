@@ -3,11 +3,14 @@
 //! The watcher reads the lines of the WHATWG's event-stream format and keeps at most one event. It holds up no byte,
 //! and what it makes of a stream does not depend on how the stream is cut into pieces.
 
+mod repeat;
+
 use memchr::memchr2;
 
 use crate::llm::answer::{AnswerSummary, Flaw, is_finished};
 use crate::llm::json::{Tape, Value};
 use crate::llm::request::{Api, Terminal};
+use crate::llm::sse::repeat::Remembered;
 use crate::llm::usage::UsageParts;
 
 /// The longest event that is looked at, in bytes. A longer one ends the watch with [`Flaw::Overlong`].
@@ -49,6 +52,7 @@ pub struct SseWatch {
     data: Option<Vec<u8>>,
     spare: Vec<u8>,
     tape: Tape,
+    last: Remembered,
     choices: Choices,
     usage: UsageParts,
     has_ended: bool,
@@ -67,6 +71,7 @@ impl SseWatch {
             data: None,
             spare: Vec::new(),
             tape: Tape::default(),
+            last: Remembered::default(),
             choices: Choices::default(),
             usage: UsageParts::default(),
             has_ended: false,
@@ -188,27 +193,32 @@ impl SseWatch {
             return;
         }
         let mut tape = std::mem::take(&mut self.tape);
-        match tape.read(data) {
-            Ok(document) => self.read_event(document.root()),
-            Err(_) => self.found(Flaw::NotJson),
+        if !self.last.is_repeated(data, &mut tape) {
+            match tape.read(data) {
+                Ok(document) => {
+                    self.read_event(document.root());
+                    self.last.set(data, document.root());
+                }
+                Err(_) => self.found(Flaw::NotJson),
+            }
         }
         self.tape = tape;
     }
 
     fn read_event(&mut self, event: Value<'_>) {
         for (name, value) in event.members() {
-            if name.is_str("choices") {
-                self.choices.take(value);
-            } else if name.is_str("type") {
-                self.read_type(value);
-            } else if name.is_str("error") && !value.is_null() {
-                self.found(Flaw::Error);
-            } else if name.is_str("usage") {
-                self.usage.take(value);
-            } else if (name.is_str("response") || name.is_str("message"))
-                && let Some(usage) = value.member("usage")
-            {
-                self.usage.take(usage);
+            let Some(name) = name.as_str() else { continue };
+            match name.as_ref() {
+                "choices" => self.choices.take(value),
+                "type" => self.read_type(value),
+                "error" if !value.is_null() => self.found(Flaw::Error),
+                "usage" => self.usage.take(value),
+                "response" | "message" => {
+                    if let Some(usage) = value.member("usage") {
+                        self.usage.take(usage);
+                    }
+                }
+                _ => {}
             }
         }
     }

@@ -49,15 +49,15 @@ impl<'t> Parser<'t> {
         if index == MAX_NODES {
             return Err(JsonFault::TooLarge);
         }
-        self.nodes.push(Node { start: start as u32, end: self.at as u32, next: index as u32 + 1, kind });
+        self.nodes.push(Node { start: start as u32, end: self.at as u32, size: 1, kind });
         Ok(index)
     }
 
     fn close(&mut self, index: usize) {
-        let next = self.nodes.len() as u32;
+        let size = (self.nodes.len() - index) as u32;
         if let Some(node) = self.nodes.get_mut(index) {
             node.end = self.at as u32;
-            node.next = next;
+            node.size = size;
         }
     }
 

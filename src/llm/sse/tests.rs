@@ -83,6 +83,26 @@ fn every_choice_must_finish() {
 }
 
 #[test]
+fn an_event_like_the_last_is_still_looked_at() {
+    let with = |delta: &str| WORDS.replace("{\"content\":\"hé\"}", delta);
+    let good = [&with("{\"content\":\"a\"}"), &with("{\"content\":\"b\"}"), &with("{}"), STOP, DONE].concat();
+    check(Api::ChatCompletions, &good, None);
+    let stop_in_delta = with("{},\"finish_reason\":\"stop\",\"x\":{}");
+    for (delta, flaw) in [
+        ("{\"content\":\"b\"", Flaw::NotJson),
+        ("{},", Flaw::NotJson),
+        ("", Flaw::NotJson),
+        ("{}},{\"index\":1,\"delta\":{}", Flaw::Unfinished),
+        ("{}}],\"error\":{},\"x\":[{\"y\":{}", Flaw::Error),
+    ] {
+        check(Api::ChatCompletions, &[WORDS, &with(delta), STOP, DONE].concat(), Some(flaw));
+    }
+    // The last of two members of one name counts: null here.
+    check(Api::ChatCompletions, &[WORDS, &stop_in_delta, DONE].concat(), Some(Flaw::Unfinished));
+    check(Api::ChatCompletions, &[WORDS, WORDS, DONE].concat(), Some(Flaw::Unfinished));
+}
+
+#[test]
 fn an_error_event_forbids_storing() {
     check(
         Api::ChatCompletions,
