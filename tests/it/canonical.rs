@@ -58,6 +58,23 @@ fn bytes_that_are_no_text_are_refused() {
     }
 }
 
+/// Strings are read in words, then in vectors: each place in each is tried.
+#[test]
+fn every_place_in_a_string_is_looked_at() {
+    for length in (0..40).chain(120..180).chain([300]) {
+        for at in 0..=length {
+            let with = |middle: &str| format!("\"{}{middle}{}\"", "a".repeat(at), "ö".repeat(length - at));
+            for good in ["", "\\n", "\\\"", "\\\\", " ", "!", "\u{7f}", "\u{80}", "😀"] {
+                assert_eq!(canonical(&with(good)), Ok(with(good)));
+            }
+            assert_eq!(canonical(&with("\\/")), Ok(with("/")));
+            for bad in ["\"", "\u{1f}", "\0", "\n", "\\x"] {
+                assert_eq!(canonical(&with(bad)), Err(JsonFault::NotJson), "{bad:?} at {at} of {length}");
+            }
+        }
+    }
+}
+
 #[test]
 fn depth_and_size_are_bounded() {
     let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);

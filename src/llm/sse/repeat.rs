@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use crate::llm::json::{Kind, Tape, Value};
+use crate::llm::json::{Tape, Value};
 
 /// The longest event that is remembered, in bytes.
 const MAX_REMEMBERED: usize = 4096;
@@ -32,7 +32,7 @@ impl Remembered {
         }
     }
 
-    /// True if `data` is the remembered event with another object as its delta.
+    /// True if `data` is the remembered event with another value as its delta.
     pub(super) fn is_repeated(&self, data: &[u8], tape: &mut Tape) -> bool {
         if self.data.is_empty() {
             return false;
@@ -40,6 +40,6 @@ impl Remembered {
         let before = self.data.get(..self.delta.start).unwrap_or_default();
         let after = self.data.get(self.delta.end..).unwrap_or_default();
         let delta = data.strip_prefix(before).and_then(|rest| rest.strip_suffix(after)).unwrap_or_default();
-        tape.read(delta).is_ok_and(|document| document.root().kind() == Kind::Object)
+        tape.read(delta).is_ok()
     }
 }
