@@ -74,7 +74,9 @@ struct Reader<'p, 'n> {
 
 impl<'n> Reader<'_, 'n> {
     fn refuse(&self, message: String, hint: String) -> ReadError {
-        self.sink.add((self.node.line, self.node.column), self.place.to_string(), message, hint);
+        if !matches!(self.node.kind, Kind::Refused) {
+            self.sink.add((self.node.line, self.node.column), self.place.to_string(), message, hint);
+        }
         ReadError(Reason::Recorded)
     }
 
@@ -83,7 +85,7 @@ impl<'n> Reader<'_, 'n> {
         let (message, hint) = match error.0 {
             Reason::Recorded => return error,
             Reason::Value(expected) => {
-                (format!("expected {expected}, found {}", self.node.quote()), String::new())
+                (format!("expected {expected}, found {}", self.node.quote()), self.value_hint(&expected))
             }
             Reason::Type(expected) => {
                 (format!("expected {expected}, found {}", self.node.describe()), self.type_hint(&expected))
@@ -91,6 +93,18 @@ impl<'n> Reader<'_, 'n> {
             Reason::Other(message) => (message, String::new()),
         };
         self.refuse(message, hint)
+    }
+
+    fn value_hint(&self, expected: &str) -> String {
+        let wants_plain =
+            ["a whole number", "a number", "true or false"].iter().any(|w| expected.starts_with(w));
+        let is_quoted = match &self.node.kind {
+            Kind::Str(text) => {
+                !self.node.interpolated && (text.parse::<f64>().is_ok() || text.parse::<bool>().is_ok())
+            }
+            _ => false,
+        };
+        if wants_plain && is_quoted { "take the quotes away".to_owned() } else { String::new() }
     }
 
     fn type_hint(&self, expected: &str) -> String {
@@ -146,7 +160,7 @@ impl<'n> Reader<'_, 'n> {
             Kind::Int(_) | Kind::Float(_) => "number",
             Kind::Seq(_) => "list",
             Kind::Map(_) => "mapping",
-            Kind::Null | Kind::Bool(_) => "other",
+            Kind::Null | Kind::Bool(_) | Kind::Refused => "other",
         }
     }
 }
@@ -179,6 +193,7 @@ impl<'n> Deserializer<'n> for Reader<'_, 'n> {
 
     fn deserialize_any<V: Visitor<'n>>(self, visitor: V) -> Result<V::Value, ReadError> {
         match &self.node.kind {
+            Kind::Refused => return Err(ReadError(Reason::Recorded)),
             Kind::Null => visitor.visit_unit(),
             Kind::Bool(value) => visitor.visit_bool(*value),
             Kind::Int(value) => visitor.visit_i64(*value),

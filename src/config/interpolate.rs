@@ -33,7 +33,7 @@ pub fn interpolate(node: &mut Node<'_>, place: &Place<'_>, sources: &Sources<'_>
                 Ok(replaced) => *text = Cow::Owned(replaced),
                 Err(Refusal { message, hint }) => {
                     sink.add(at, place.to_string(), message, hint.to_owned());
-                    *text = Cow::Borrowed("");
+                    node.kind = Kind::Refused;
                 }
             }
             node.interpolated = true;
@@ -48,7 +48,7 @@ pub fn interpolate(node: &mut Node<'_>, place: &Place<'_>, sources: &Sources<'_>
                 interpolate(&mut entry.value, &place.key(&entry.key), sources, sink);
             }
         }
-        Kind::Null | Kind::Bool(_) | Kind::Int(_) | Kind::Float(_) | Kind::Str(_) => {}
+        Kind::Null | Kind::Bool(_) | Kind::Int(_) | Kind::Float(_) | Kind::Str(_) | Kind::Refused => {}
     }
 }
 

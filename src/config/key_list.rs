@@ -183,6 +183,7 @@ impl<'a> List<'a> {
                     self.read_key(scene, &place.index(index), item);
                 }
             }
+            Some(Kind::Refused) => {}
             Some(_) => {
                 scene.refuse(&place, format!("expected a list of keys, found {}", scene.quote(&place)), "")
             }
@@ -266,7 +267,7 @@ fn refuse_twice<K: std::hash::Hash + Eq>(seen: &mut HashMap<K, u32>, value: K, a
                 0 => "a key of the configuration has it".to_owned(),
                 line => format!("the key of line {line} has it"),
             };
-            at.refuse(key, format!("this {key} is not the only one: {first}"), "every key needs its own");
+            at.refuse(key, format!("this {key} is taken: {first}"), "every key needs its own");
         }
     }
 }

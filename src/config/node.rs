@@ -18,8 +18,8 @@ pub struct Node<'a> {
     pub kind: Kind<'a>,
 }
 
-/// The value of a [`Node`].
-#[derive(Clone, Debug, PartialEq)]
+/// The value of a [`Node`]. Debug says what it is, not its text: that may be a secret.
+#[derive(Clone, PartialEq)]
 pub enum Kind<'a> {
     /// Nothing, `null` or `~`.
     Null,
@@ -35,6 +35,29 @@ pub enum Kind<'a> {
     Seq(Vec<Node<'a>>),
     /// A mapping, in the order of the text.
     Map(Vec<Entry<'a>>),
+    /// A value whose problem is recorded already; it causes no other.
+    Refused,
+}
+
+impl Kind<'_> {
+    /// What it is, in words, without its value.
+    fn describe(&self) -> &'static str {
+        match self {
+            Kind::Null => "nothing",
+            Kind::Bool(_) => "true or false",
+            Kind::Int(_) | Kind::Float(_) => "a number",
+            Kind::Str(_) => "text",
+            Kind::Seq(_) => "a list",
+            Kind::Map(_) => "a mapping",
+            Kind::Refused => "a refused value",
+        }
+    }
+}
+
+impl fmt::Debug for Kind<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.describe())
+    }
 }
 
 /// One member of a mapping.
@@ -61,22 +84,18 @@ impl<'a> Node<'a> {
 
     /// What it is, in words, without its value.
     pub fn describe(&self) -> &'static str {
-        match self.kind {
-            Kind::Null => "nothing",
-            Kind::Bool(_) => "true or false",
-            Kind::Int(_) | Kind::Float(_) => "a number",
-            Kind::Str(_) => "text",
-            Kind::Seq(_) => "a list",
-            Kind::Map(_) => "a mapping",
-        }
+        self.kind.describe()
     }
 
-    /// The value between backquotes, or what it is, if it is long, a list or mapping, or was put in for `${…}`.
+    /// The value between backquotes, or what it is, if it is long, a list or mapping. A text put in for `${…}` is
+    /// not shown.
     pub fn quote(&self) -> String {
         match &self.kind {
-            Kind::Str(text) if !self.interpolated && text.chars().count() <= MOST_SHOWN => {
+            Kind::Str(_) if self.interpolated => "`${…}`".to_owned(),
+            Kind::Str(text) if text.chars().count() <= MOST_SHOWN => {
                 format!("`{}`", text.escape_debug())
             }
+            Kind::Str(_) => "a text this long".to_owned(),
             Kind::Bool(value) => format!("`{value}`"),
             Kind::Int(value) => format!("`{value}`"),
             Kind::Float(value) => format!("`{value}`"),
@@ -117,9 +136,7 @@ impl<'p> Place<'p> {
             },
             Self::Index(parent, index) => match &parent.find(root)?.kind {
                 Kind::Seq(items) => items.get(*index),
-                Kind::Null | Kind::Bool(_) | Kind::Int(_) | Kind::Float(_) | Kind::Str(_) | Kind::Map(_) => {
-                    None
-                }
+                _ => None,
             },
         }
     }

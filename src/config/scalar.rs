@@ -150,9 +150,15 @@ macro_rules! scalar {
     };
 }
 
-/// Any text.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Any text. Debug does not show it: it may be a secret.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Text(pub String);
+
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Text(…)")
+    }
+}
 
 scalar!(Text, deserialize_str, {"type": "string"});
 

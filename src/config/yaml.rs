@@ -14,8 +14,8 @@ use crate::config::problem::Sink;
 /// Most values in a document, those counted again that an alias repeats.
 pub const MOST_NODES: usize = 1_000_000;
 
-/// A key list of a hundred thousand keys stays below this; a document as a key list is bounded by its nodes.
-const MOST_NODES_OF_LIST: usize = 20_000_000;
+/// The same for a key list; a hundred thousand keys stay well below it.
+const MOST_NODES_OF_LIST: usize = 4_000_000;
 
 /// Deepest nesting of lists and mappings.
 pub const MOST_DEPTH: usize = 64;
@@ -168,6 +168,9 @@ impl<'a> Tree<'a, '_> {
         if self.nodes + nodes > self.most_nodes {
             return stop(at, format!("more than {} values, aliases counted", self.most_nodes), "");
         }
+        if self.open.len() + depth(&anchored.node) > MOST_DEPTH {
+            return stop(at, format!("nested deeper than {MOST_DEPTH}, aliases followed"), "");
+        }
         let mut node = anchored.node.clone();
         (node.line, node.column) = at;
         self.add(node, 0, nodes)
@@ -212,19 +215,39 @@ impl<'a> Tree<'a, '_> {
                     }
                 }
             },
-            Kind::Null | Kind::Bool(_) | Kind::Int(_) | Kind::Float(_) | Kind::Str(_) => {}
+            Kind::Null | Kind::Bool(_) | Kind::Int(_) | Kind::Float(_) | Kind::Str(_) | Kind::Refused => {}
         }
         Ok(())
     }
 
     fn refuse_twice(&self, key: &str, at: (u32, u32)) {
+        let around = self.open.split_last().map_or(&[][..], |(_, around)| around);
         let message = format!("the key `{}` is written twice", key.escape_debug());
-        self.sink.add(at, Place::Root.key(key).to_string(), message, "remove one of them".to_owned());
+        self.sink.add(at, path_of(around, &Place::Root, key), message, "remove one of them".to_owned());
+    }
+}
+
+/// The path of `key` within all that is open around its mapping.
+fn path_of(around: &[Open<'_>], parent: &Place<'_>, key: &str) -> String {
+    let Some((first, inner)) = around.split_first() else { return parent.key(key).to_string() };
+    match (&first.node.kind, &first.key) {
+        (Kind::Seq(items), _) => path_of(inner, &parent.index(items.len()), key),
+        (_, Some((name, _))) => path_of(inner, &parent.key(name), key),
+        (_, None) => path_of(inner, parent, key),
     }
 }
 
 fn stop<T>(at: (u32, u32), message: impl Into<String>, hint: &'static str) -> Result<T, Stop> {
     Err(Stop { at, message: message.into(), hint })
+}
+
+/// How many lists and mappings are nested in `node`, itself included.
+fn depth(node: &Node<'_>) -> usize {
+    match &node.kind {
+        Kind::Seq(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+        Kind::Map(entries) => 1 + entries.iter().map(|entry| depth(&entry.value)).max().unwrap_or(0),
+        _ => 0,
+    }
 }
 
 /// The text of a key and where it stands. Keys of other types are refused, not turned into text.

@@ -74,11 +74,11 @@ impl Builder<'_> {
             if set.iter().any(|(other, _)| *other == header) {
                 self.scene.refuse(
                     &at,
-                    format!("the header {header} is both set and removed"),
-                    "removing happens by setting, too",
+                    "this header is both set and removed",
+                    "setting replaces what the client sent",
                 );
             } else if remove.contains(&header) {
-                self.scene.refuse(&at, format!("the header {header} is listed twice"), "remove one of them");
+                self.scene.refuse(&at, "this header is listed twice", "remove one of them");
             } else {
                 remove.push(header);
             }
@@ -96,7 +96,7 @@ impl Builder<'_> {
                 let hint = "headers of one connection, credentials and cookies never are part of the cache";
                 self.scene.refuse(&at, format!("the header {header} cannot be listed here"), hint);
             } else if names.contains(&header) {
-                self.scene.refuse(&at, format!("the header {header} is listed twice"), "remove one of them");
+                self.scene.refuse(&at, "this header is listed twice", "remove one of them");
             } else {
                 names.push(header);
             }

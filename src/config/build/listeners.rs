@@ -104,8 +104,8 @@ impl Builder<'_> {
         };
         if let Some(other) = taken.iter().find(is_taken) {
             let message = match *other == address {
-                true => format!("the address {address} is listened on twice"),
-                false => format!("the address {address} is taken by {other}"),
+                true => "this address is listened on twice",
+                false => "another listener has this port, and one of the two takes all addresses",
             };
             self.scene.refuse(place, message, "choose another port");
         }
