@@ -77,12 +77,13 @@ def judge(counts, status):
     return counts + Counts(0, 1) if nothing_ran or uncounted_failure else counts
 
 
-def run(command, environment, limit):
-    """Runs a command, shows and returns what it prints, and its exit code. `limit` in seconds ends it; None: none."""
+def run(command, environment, deadline):
+    """Runs a command, shows and returns what it prints, and its exit code. At `deadline` it is ended; None: never."""
     shown = " ".join(command)
     print(f"$ {shown}", flush=True)
-    if limit is not None:
-        command = ["timeout", "--kill-after=30", str(max(1, int(limit))), *command]
+    if deadline is not None:
+        left = max(1, int(deadline - time.monotonic()))
+        command = ["timeout", "--kill-after=30", str(left), *command]
     try:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment
@@ -99,11 +100,11 @@ def run(command, environment, limit):
     return "".join(lines), process.returncode
 
 
-def run_part(part, environment, limit=None):
+def run_part(part, environment, deadline):
     """Runs one part to its end, a failed command or not, and returns its Counts."""
     counts, worst = Counts(0, 0), 0
     for command in part.commands:
-        output, status = run(command, {**environment, **part.environment}, limit)
+        output, status = run(command, {**environment, **part.environment}, deadline)
         worst = worst or status
         if part.count is None:
             counts += Counts(1, 0) if status == 0 else Counts(0, 1)
@@ -113,14 +114,17 @@ def run_part(part, environment, limit=None):
 
 
 def run_all(parts, environment, limit=None):
-    """Runs every part, whatever became of the others; prints a table and the sum, and returns the exit code."""
+    """Runs every part, whatever became of the others; prints a table and the sum, and returns the exit code.
+
+    `limit` is how many seconds all of them may take together; None: no bound.
+    """
     begun = time.monotonic()
+    deadline = None if limit is None else begun + limit
     rows, total = [], Counts(0, 0)
     for part in parts:
         print(f"\n=== {part.name} ===", flush=True)
         part_begun = time.monotonic()
-        left = None if limit is None else limit - (part_begun - begun)
-        counts = run_part(part, environment, left)
+        counts = run_part(part, environment, deadline)
         rows.append((part.name, time.monotonic() - part_begun, counts))
         total += counts
     print()

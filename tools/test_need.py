@@ -106,7 +106,7 @@ class Need(unittest.TestCase):
         self.assertEqual((done.returncode, machine.calls()), (1, []))
         lines = [line.strip() for line in done.stderr.splitlines() if line.startswith("    ")]
         self.assertEqual(len(lines), 1)
-        self.assertRegex(lines[0], r"^sudo apt-get update && sudo apt-get install .*gcc && curl .* sh\.rustup\.rs")
+        self.assertRegex(lines[0], r"^sudo apt-get update && sudo apt-get install .*gcc && curl .*sh\.rustup\.rs")
 
     def test_rust_comes_from_rustup(self):
         machine = self.machine(tools=TOOLS - {"cargo"})

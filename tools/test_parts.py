@@ -53,10 +53,10 @@ class Judging(unittest.TestCase):
 
 
 class Running(unittest.TestCase):
-    def run_parts(self, *parts):
+    def run_parts(self, *parts, limit=None):
         printed = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
         with contextlib.redirect_stdout(printed):
-            status = run_all(parts, dict(os.environ))
+            status = run_all(parts, dict(os.environ), limit)
         printed.seek(0)
         return status, printed.read().splitlines()[-1]
 
@@ -73,6 +73,10 @@ class Running(unittest.TestCase):
         absent = Part("absent", [["/nowhere/to/be/found"]])
         empty = Part("empty", [self.say("nothing")], count_cargo)
         self.assertEqual(self.run_parts(broken, absent, empty, Part("fine", [self.say("x")])), (1, "1 passed, 3 failed"))
+
+    def test_a_part_that_takes_too_long_is_ended(self):
+        endless = Part("endless", [[sys.executable, "-c", "import threading; threading.Event().wait()"]])
+        self.assertEqual(self.run_parts(endless, limit=1), (1, "0 passed, 1 failed"))
 
     def test_no_parts_at_all_is_a_failure(self):
         self.assertEqual(self.run_parts(), (1, "0 passed, 0 failed"))
