@@ -1,6 +1,150 @@
 //! The command line.
+//!
+//! The only place that reads the environment and that prints. Results go to stdout, errors to stderr in plain
+//! lines. Exit code 0: done; 1: refused or failed; 2: wrong usage.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::units::parse_duration;
+
+pub mod check;
+pub mod demo;
+pub mod hash_key;
+pub mod reload;
+pub mod running;
+pub mod schema;
+pub mod serve;
+
+/// A reverse-proxy gateway for LLM back ends: admission, rate limits, answer cache, streaming forward.
+#[derive(Debug, Parser)]
+#[command(name = "safecache", version, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the gateway.
+    ///
+    /// HUP reloads the configuration; TERM drains and exits 0; a second TERM, or INT, ends at once.
+    Serve(ServeArgs),
+    /// Run the gateway with nothing else installed, in front of a built-in demo LLM.
+    ///
+    /// Uses a temporary data folder and one account and key, and prints the key and lines to try.
+    Demo(DemoArgs),
+    /// Validate the configuration and the key list that it names; change nothing.
+    ///
+    /// Prints every problem with file, line, column, the key's path and a hint. Exit code 1 if there is any.
+    Check(ConfigArgs),
+    /// Print the JSON Schema of gateway.yaml, for editors.
+    Schema,
+    /// Read a key from stdin and print its SHA-256 for the key list.
+    ///
+    /// One newline at the end is not part of the key; under 20 characters is refused.
+    /// The line goes after `sha256:` in the key list.
+    HashKey,
+    /// Ask the running gateway to reload, over its admin API.
+    ///
+    /// Prints what changed, or what is wrong. The address and the token are those of the configuration.
+    Reload(ReloadArgs),
+}
+
+/// Which configuration.
+#[derive(Clone, Debug, Args)]
+pub struct ConfigArgs {
+    /// The configuration file. Relative paths in it begin at its folder.
+    #[arg(long, value_name = "FILE", default_value = "gateway.yaml")]
+    pub config: PathBuf,
+}
+
+/// `safecache serve`.
+#[derive(Clone, Debug, Args)]
+pub struct ServeArgs {
+    /// Which configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+/// `safecache demo`.
+#[derive(Clone, Debug, Args)]
+pub struct DemoArgs {
+    /// Where clients connect; port 0 lets the system choose.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+    /// Where operators connect; port 0 lets the system choose.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9091")]
+    pub admin: SocketAddr,
+    /// The wait between two words of a streamed answer, such as 30ms; 0 sends all at once.
+    #[arg(long, value_name = "DURATION", default_value = "30ms")]
+    pub pace: Pace,
+}
+
+/// A span of time on the command line, written as in the configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace(pub Duration);
+
+impl FromStr for Pace {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        parse_duration(text).map(Self).ok_or("a duration looks like 30ms or 2s")
+    }
+}
+
+/// `safecache reload`.
+#[derive(Clone, Debug, Args)]
+pub struct ReloadArgs {
+    /// Which configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Also take a key list that loses more than half of its ids.
+    #[arg(long)]
+    pub force: bool,
+}
 
 /// Runs the command that the arguments name.
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(usage) => {
+            // A closed stdout or stderr is no reason for another exit code.
+            let _ = usage.print();
+            return ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(2));
+        }
+    };
+    let done = match &cli.command {
+        Command::Serve(args) => serve::run(args, &environment()),
+        Command::Demo(args) => demo::run(args),
+        Command::Check(args) => check::run(args, &environment(), &mut std::io::stdout()),
+        Command::Schema => schema::run(&mut std::io::stdout()),
+        Command::HashKey => hash_key::run(&mut std::io::stdin(), &mut std::io::stdout()),
+        Command::Reload(args) => reload::run(args, &environment(), &mut std::io::stdout()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let text = format!("{error:#}");
+            // Nothing is left to tell it to when stderr is closed.
+            let _ = writeln!(std::io::stderr(), "{}", text.trim_end());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The environment, read once. Variables that are not UTF-8 are as good as not set.
+fn environment() -> BTreeMap<String, String> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
 }

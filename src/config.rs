@@ -1,19 +1,32 @@
 //! The configuration as the gateway uses it: every value checked, every name resolved.
 //!
-//! - `yaml` reads text into a tree that knows its lines; the only file that knows YAML.
+//! - `yaml` reads text into a tree (`node`) that knows its lines; the only file that knows YAML.
 //! - `interpolate` replaces `${VAR}` in string values.
-//! - `raw` mirrors what may be written; `build` turns it into [`Config`]: all defaults, all problems.
-//! - `key_list` reads the hot-reloaded list of keys; `problem` is how both say what is wrong.
+//! - `raw` mirrors what may be written, out of `scalar`s and read by `de`; `build` turns it into [`Config`]: all
+//!   defaults, all problems. `server_url` is the URL of an upstream server.
+//! - `key_list` reads the hot-reloaded list of keys (`json_lines`: a line of one); `problem` is how all of them say
+//!   what is wrong.
+//! - `restart` names what a reload cannot change.
+//!
+//! Relative paths, in the configuration and in `${file:PATH}`, begin at the folder of the configuration file.
 
+use std::collections::BTreeMap;
+use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
 use crate::auth::key::KeyEntry;
+use crate::config::build::Builder;
+use crate::config::interpolate::{Sources, interpolate};
+use crate::config::key_list::Known;
+use crate::config::node::{Kind, Place, Scene};
+use crate::config::problem::{Report, Sink};
+use crate::config::raw::RawConfig;
 use crate::limits::plan::Plan;
 use crate::routing::table::RouteTable;
 use crate::secret::Secret;
@@ -21,10 +34,16 @@ use crate::units::ByteSize;
 use crate::upstream::settings::UpstreamSettings;
 
 pub mod build;
+pub mod de;
 pub mod interpolate;
+pub mod json_lines;
 pub mod key_list;
+pub mod node;
 pub mod problem;
 pub mod raw;
+pub mod restart;
+pub mod scalar;
+pub mod server_url;
 pub mod yaml;
 
 /// A checked configuration.
@@ -132,4 +151,111 @@ pub struct Shutdown {
     pub delay: Duration,
     /// Longest wait for answers in flight after that.
     pub timeout: Duration,
+}
+
+/// Reads the configuration file at `path`. The files that it names are read as far as they must be right before
+/// anything starts (certificates, `${file:PATH}`); the key list is not.
+///
+/// # Errors
+/// Every problem, each with its place.
+pub fn load(path: &Path, env: &BTreeMap<String, String>) -> Result<Config, Report> {
+    let (file, text) = read_text(path)?;
+    parse(&text, &file, env, path.parent().unwrap_or(Path::new("")))
+}
+
+/// Reads a configuration from text; `file` is its name in problems, `base_dir` where relative paths begin.
+///
+/// # Errors
+/// Every problem, each with its place.
+pub fn parse(
+    text: &str,
+    file: &str,
+    env: &BTreeMap<String, String>,
+    base_dir: &Path,
+) -> Result<Config, Report> {
+    let (config, report) = examine(text, file, env, base_dir);
+    match config {
+        Some(config) if report.is_empty() => Ok(config),
+        Some(_) | None => Err(report),
+    }
+}
+
+/// Reads the configuration file at `path` and the key list that it names, as `safecache check` does.
+///
+/// # Errors
+/// Every problem of both, each with its place.
+pub fn check(path: &Path, env: &BTreeMap<String, String>) -> Result<(Config, Vec<KeyEntry>), Report> {
+    let (file, text) = read_text(path)?;
+    let (config, mut report) = examine(&text, &file, env, path.parent().unwrap_or(Path::new("")));
+    let Some(config) = config else { return Err(report) };
+    let mut listed = Vec::new();
+    if let Some(keys_file) = &config.keys_file {
+        let read = match read_file(keys_file) {
+            Ok(content) => key_list::parse(keys_file, &content, Known::of(&config)),
+            Err(error) => Err(Report::of_file(
+                &keys_file.display().to_string(),
+                format!("the key list cannot be read: {error}"),
+            )),
+        };
+        match read {
+            Ok(keys) => listed = keys,
+            Err(problems) => report.append(problems),
+        }
+    }
+    if report.is_empty() { Ok((config, listed)) } else { Err(report) }
+}
+
+/// The configuration as far as it can be made out, and all that is wrong with it.
+fn examine(
+    text: &str,
+    file: &str,
+    env: &BTreeMap<String, String>,
+    base_dir: &Path,
+) -> (Option<Config>, Report) {
+    let sink = Sink::new(file);
+    let Some(mut root) = yaml::parse(text, yaml::Document::Configuration, &sink) else {
+        return (None, sink.into_report());
+    };
+    if root.kind == Kind::Null {
+        let hint = "the gateway.yaml that ships explains every key".to_owned();
+        sink.add((0, 0), String::new(), "the configuration is empty".to_owned(), hint);
+        return (None, sink.into_report());
+    }
+    let text_of_file = |path: &str| match read_file(&base_dir.join(path)) {
+        Ok(content) => String::from_utf8(content).map_err(|_| "it is not UTF-8 text".to_owned()),
+        Err(error) => Err(error.to_string()),
+    };
+    let sources = Sources { variables: env, file: &text_of_file };
+    interpolate(&mut root, &Place::Root, &sources, &sink);
+    let config = de::read::<RawConfig>(&root, &Place::Root, &sink).map(|raw| {
+        let scene = Scene { root: &root, sink: &sink };
+        Builder { scene, base_dir, read: &read_file }.build(raw)
+    });
+    (config, sink.into_report())
+}
+
+/// The largest file that is read whole: a million keys take a quarter of it.
+const MOST_FILE_BYTES: u64 = 1 << 30;
+
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    let metadata = std::fs::metadata(path)?;
+    if metadata.is_dir() {
+        return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a folder"));
+    }
+    if metadata.len() > MOST_FILE_BYTES {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 1 GiB"));
+    }
+    std::fs::read(path)
+}
+
+fn read_text(path: &Path) -> Result<(String, String), Report> {
+    let file = path.display().to_string();
+    let content = match read_file(path) {
+        Ok(content) => content,
+        Err(error) => return Err(Report::of_file(&file, format!("the file cannot be read: {error}"))),
+    };
+    match String::from_utf8(content) {
+        Ok(text) => Ok((file, text)),
+        Err(_) => Err(Report::of_file(&file, "the file is not UTF-8 text")),
+    }
 }

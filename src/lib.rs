@@ -3,7 +3,7 @@
 //! A request is *admitted* (route, key, limits), *answered* from the cache or by one upstream call, and
 //! *finished* (limits settled, metrics, one log line). The code map, from the ground up; imports go downward only:
 //!
-//! - [`clock`], [`dice`], [`ids`], [`secret`], [`units`]: time, randomness, names, redaction, sizes.
+//! - [`clock`], [`dice`], [`ids`], [`secret`], [`units`], [`memory`]: time, randomness, names, redaction, sizes, counted bytes.
 //! - [`routing`], [`auth`], [`limits`], [`llm`], [`cache`], [`upstream`]: the pure rules.
 //! - [`config`], [`outcome`]: what operators write; what clients are told.
 //! - [`runtime`], [`telemetry`]: the live snapshot and its reloads; metrics and logs.
@@ -21,6 +21,7 @@ pub mod dice;
 pub mod ids;
 pub mod limits;
 pub mod llm;
+pub mod memory;
 pub mod outcome;
 pub mod proxy;
 pub mod routing;

@@ -1,6 +1,9 @@
-//! What the gateway reads of LLM traffic: a few request fields, the canonical form, streams and usage.
+//! What the gateway reads of LLM traffic: a few request fields, the canonical form, answers, streams and usage.
 
+pub mod answer;
 pub mod canonical;
+pub mod json;
+pub mod number;
 pub mod request;
 pub mod sse;
 pub mod usage;

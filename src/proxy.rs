@@ -1,3 +1,29 @@
-//! The data port.
+//! The data port: pingora around the pure rules.
+//!
+//! - `guard` accepts connections within bounds; `connection` is one of them.
+//! - `gateway` implements pingora's phases, each one call into the files below; `ctx` is a request's own state,
+//!   `derived` what all requests of a snapshot share.
+//! - `framing`, `client_address`, `admit`, `auth_failures`, `body`: from a head to an admitted request.
+//! - `answer` looks up and leads; `fetch` calls the upstream and writes the recording; `send` follows it.
+//! - `forward` is everything that is not cached, on pingora's own path; `headers` rewrites heads for both.
+//! - `respond` builds the heads of answers; `reject` tells a client no; `finish` records the end.
 
+mod admit;
+mod answer;
 pub mod auth_failures;
+mod body;
+mod client_address;
+pub mod connection;
+pub mod ctx;
+pub mod derived;
+mod fetch;
+mod finish;
+mod forward;
+mod framing;
+pub mod gateway;
+pub mod guard;
+mod headers;
+mod reject;
+mod respond;
+mod send;
+pub mod upstreams;

@@ -1,1 +1,364 @@
-//! Assembly: configuration to listeners and tasks, and their ordered end.
+//! Assembly: configuration to listeners and tasks, and their ordered end. The only place where everything meets.
+//!
+//! Two runtimes: the *data* runtime has the configured worker threads and serves clients alone; the *control* runtime
+//! has one thread for the admin listener, the eye on the key list and the resolver, so that none of them can hold up
+//! a request.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use pingora::apps::{HttpServerOptions, ServerApp};
+use pingora::connectors::{ConnectorOptions, TransportConnector};
+use pingora::proxy::{HttpProxy, http_proxy};
+use pingora::server::configuration::ServerConf;
+use tokio::sync::watch;
+
+use crate::admin::{self, Admin};
+use crate::cache::entries::{Entries, Entry, Removal};
+use crate::clock::Clock;
+use crate::config::{Config, ListenerTls};
+use crate::limits::limiter::Limiter;
+use crate::memory::{Permit, Pool};
+use crate::proxy::derived::{Derived, derive};
+use crate::proxy::gateway::{Gateway, Parts, Shared};
+use crate::proxy::guard::Guard;
+use crate::runtime::live::Live;
+use crate::runtime::reload::{self, Change, DeriveError, Refusal, Reloader, Shrinking, Source, Tools};
+use crate::runtime::watch::{Seen, follow};
+use crate::server::listeners::{Bound, bind};
+use crate::server::threads::Threads;
+use crate::telemetry::access_log::{AccessLog, AccessWriter};
+use crate::telemetry::metrics::Metrics;
+
+mod listeners;
+mod threads;
+
+/// Requests that one connection may carry.
+const REQUESTS_PER_CONNECTION: u32 = 100_000;
+
+/// An HTTP/2 connection without a stream is closed after this.
+const H2_IDLE: Duration = Duration::from_secs(75);
+
+/// Idle connections kept to upstreams, all together.
+const POOLED_CONNECTIONS: usize = 1024;
+
+/// Between two questions to the resolver.
+const RESOLVE_EVERY: Duration = Duration::from_secs(5);
+
+/// How long the first answers of the resolver are waited for.
+const FIRST_RESOLVE: Duration = Duration::from_secs(3);
+
+/// Between two looks at what is still in flight while draining.
+const DRAIN_LOOK: Duration = Duration::from_millis(5);
+
+/// What a gateway is started with.
+pub struct Start {
+    /// The checked configuration.
+    pub config: Config,
+    /// Where reloads find it.
+    pub source: Source,
+    /// The clock that limits, ages and dates go by.
+    pub clock: Clock,
+    /// Where access lines go; `None`: nowhere.
+    pub access: Option<Box<dyn std::io::Write + Send>>,
+}
+
+/// A running gateway. Dropped, it ends at once.
+pub struct Running {
+    data_addresses: Vec<SocketAddr>,
+    admin_address: SocketAddr,
+    shared: Arc<Shared>,
+    proxy: Arc<HttpProxy<Gateway>>,
+    metrics: Arc<Metrics>,
+    reloader: Arc<Reloader<Derived>>,
+    ready: Arc<AtomicBool>,
+    shutdown: watch::Sender<bool>,
+    access: Option<AccessWriter>,
+    data: Threads,
+    control: Threads,
+}
+
+/// Binds the listeners of `start.config` and begins to serve. When it returns, the data port accepts.
+///
+/// # Errors
+/// A port cannot be bound, a file cannot be read, the key list has problems: in lines that name it.
+pub fn start(start: Start) -> anyhow::Result<Running> {
+    install_crypto_provider();
+    let config = &start.config;
+    create_data_dir(&config.data_dir)?;
+    let data_listeners = config.listen.iter().map(bind).collect::<anyhow::Result<Vec<_>>>()?;
+    let admin_listener = bind(&config.admin.listen)?;
+    let metrics = Metrics::new().context("the metrics could not be set up")?;
+    let limiter = Limiter::new();
+    let buffers = Pool::default();
+    let entries = entries(config, &metrics, &buffers);
+    let workers = worker_threads(config);
+    let seen = config.keys_file.as_deref().map(Seen::now);
+    let deriving = Arc::clone(&metrics);
+    let (live, reloader) = reload::first(
+        start.config,
+        Tools {
+            source: start.source,
+            limiter: limiter.clone(),
+            metrics: Arc::clone(&metrics),
+            clock: start.clock.clone(),
+            derive: Box::new(move |next, previous| {
+                derive(next, previous, &deriving).map_err(|error| DeriveError(error.to_string()))
+            }),
+        },
+    )?;
+    let (access, writer) = access_log(start.access, &metrics)?;
+    let conf = server_conf(workers);
+    let shared = Shared::new(Parts {
+        live: Arc::clone(&live),
+        clock: start.clock,
+        limiter,
+        entries: entries.clone(),
+        metrics: Arc::clone(&metrics),
+        buffers: buffers.clone(),
+        access,
+        transport: TransportConnector::new(Some(ConnectorOptions::from_server_conf(&conf))),
+    });
+    let running = Running {
+        data_addresses: data_listeners.iter().map(|bound| bound.address).collect(),
+        admin_address: admin_listener.address,
+        proxy: proxy(&conf, &shared),
+        shared,
+        metrics,
+        reloader: Arc::new(reloader),
+        ready: Arc::new(AtomicBool::new(false)),
+        shutdown: watch::channel(false).0,
+        access: writer,
+        data: Threads::start("data", workers)?,
+        control: Threads::start("control", 1)?,
+    };
+    running.resolve_first(&live);
+    running.open_admin(admin_listener, &entries, &buffers)?;
+    running.open_data(data_listeners, &live)?;
+    running.look_after(&live, seen);
+    Ok(running)
+}
+
+impl Running {
+    /// Where clients connect, in the order of the configuration.
+    pub fn data_addresses(&self) -> &[SocketAddr] {
+        &self.data_addresses
+    }
+
+    /// Where operators connect.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin_address
+    }
+
+    /// The same as URLs.
+    pub fn data_urls(&self) -> impl Iterator<Item = String> {
+        let config = Arc::clone(&self.shared.policy().snapshot.config);
+        let tls = move |index: usize| config.listen.get(index).and_then(|listener| listener.tls.clone());
+        self.data_addresses.iter().enumerate().map(move |(index, at)| url(tls(index).as_ref(), *at))
+    }
+
+    /// The same as a URL.
+    pub fn admin_url(&self) -> String {
+        let policy = self.shared.policy();
+        url(policy.snapshot.config.admin.listen.tls.as_ref(), self.admin_address)
+    }
+
+    /// Reads configuration and key list anew. Blocks on files.
+    ///
+    /// # Errors
+    /// Everything that is wrong; nothing has changed then.
+    pub fn reload(&self, shrinking: Shrinking) -> Result<Change, Refusal> {
+        self.reloader.reload(shrinking)
+    }
+
+    /// Ends in order (contract §7): not ready, served on for `shutdown.delay`, listeners closed, answers in flight run
+    /// to their end within `shutdown.timeout`. `hurry` cuts every wait short.
+    pub async fn drain(&self, hurry: impl Future<Output = ()>) {
+        let shutdown = self.shared.policy().snapshot.config.shutdown;
+        self.ready.store(false, Ordering::Relaxed);
+        self.shared.drain();
+        let in_order = async {
+            tokio::time::sleep(shutdown.delay).await;
+            self.shutdown.send_replace(true);
+            self.proxy.cleanup().await;
+            let idle = async {
+                while self.metrics.connections.get() > 0 || self.metrics.in_flight_requests.get() > 0 {
+                    tokio::time::sleep(DRAIN_LOOK).await;
+                }
+            };
+            if tokio::time::timeout(shutdown.timeout, idle).await.is_err() {
+                tracing::warn!("answers still in flight after shutdown.timeout were cut");
+            }
+        };
+        tokio::select! {
+            () = in_order => {}
+            () = hurry => tracing::warn!("told to end at once"),
+        }
+    }
+
+    /// Stops every task and writes out what waits. Call it last.
+    pub fn end(mut self) {
+        self.shutdown.send_replace(true);
+        self.data.stop();
+        self.control.stop();
+        if let Some(access) = self.access.take() {
+            access.close();
+        }
+    }
+
+    fn resolve_first(&self, live: &Arc<Live<Derived>>) {
+        let live = Arc::clone(live);
+        self.control.wait_for(async move {
+            if tokio::time::timeout(FIRST_RESOLVE, resolve(&live)).await.is_err() {
+                tracing::warn!("the names of upstreams are still being resolved");
+            }
+        });
+    }
+
+    fn open_admin(&self, bound: Bound, entries: &Entries, buffers: &Pool) -> anyhow::Result<()> {
+        let admin = Arc::new(Admin {
+            metrics: Arc::clone(&self.metrics),
+            refresh: refresh(&self.shared, &self.metrics, entries.clone(), buffers.clone()),
+            ready: Arc::clone(&self.ready),
+            reloader: Arc::clone(&self.reloader),
+        });
+        let mut shutdown = self.shutdown.subscribe();
+        let served = self.control.wait_for(async move {
+            bound.serve(admin::router(admin), async move {
+                // The admin listener outlives the drain; its runtime ends it.
+                let _ = shutdown.wait_for(|_| false).await;
+            })
+        });
+        served.context("the control runtime ended early")?
+    }
+
+    fn open_data(&self, listeners: Vec<Bound>, live: &Arc<Live<Derived>>) -> anyhow::Result<()> {
+        for bound in listeners {
+            let guard = Guard::new(
+                Arc::clone(&self.proxy),
+                Arc::clone(live),
+                Arc::clone(&self.metrics),
+                self.shutdown.subscribe(),
+            );
+            let (listener, tls) = {
+                let _entered = self.data.handle().enter();
+                bound.into_parts()?
+            };
+            self.data.handle().spawn(guard.accept(listener, tls));
+        }
+        self.ready.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Starts the tasks that nobody waits for.
+    fn look_after(&self, live: &Arc<Live<Derived>>, seen: Option<Seen>) {
+        self.control.handle().spawn(follow(Arc::clone(&self.reloader), seen));
+        let live = Arc::clone(live);
+        self.control.handle().spawn(async move {
+            loop {
+                tokio::time::sleep(RESOLVE_EVERY).await;
+                resolve(&live).await;
+            }
+        });
+    }
+}
+
+fn url(tls: Option<&ListenerTls>, address: SocketAddr) -> String {
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    format!("{scheme}://{address}")
+}
+
+/// One provider for all TLS of the process; two would panic at the first handshake.
+fn install_crypto_provider() {
+    // An error means that it is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+fn create_data_dir(path: &std::path::Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    let created = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    created.with_context(|| format!("data_dir {} cannot be created", path.display()))
+}
+
+fn worker_threads(config: &Config) -> usize {
+    match config.threads {
+        0 => std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get),
+        threads => threads,
+    }
+}
+
+fn server_conf(workers: usize) -> Arc<ServerConf> {
+    Arc::new(ServerConf {
+        threads: workers,
+        upstream_keepalive_pool_size: POOLED_CONNECTIONS,
+        max_retries: 4,
+        ..ServerConf::default()
+    })
+}
+
+fn proxy(conf: &Arc<ServerConf>, shared: &Arc<Shared>) -> Arc<HttpProxy<Gateway>> {
+    let mut proxy = http_proxy(conf, Gateway(Arc::clone(shared)));
+    let mut options = HttpServerOptions::default();
+    options.keepalive_request_limit = Some(REQUESTS_PER_CONNECTION);
+    options.h2_idle_timeout = Some(H2_IDLE);
+    proxy.server_options = Some(options);
+    Arc::new(proxy)
+}
+
+/// The cache; an entry that is evicted while it is still being sent counts as held memory until it has been.
+fn entries(config: &Config, metrics: &Arc<Metrics>, buffers: &Pool) -> Entries {
+    let metrics = Arc::clone(metrics);
+    let buffers = buffers.clone();
+    Entries::new(config.cache.memory, move |removal: Removal, entry: &Entry| {
+        metrics.cache_evictions(removal.as_str()).inc();
+        if entry.recording.is_read() {
+            entry.recording.hold_permit(Permit::for_held(&buffers, entry.recording.written()));
+        }
+    })
+}
+
+fn access_log(
+    out: Option<Box<dyn std::io::Write + Send>>,
+    metrics: &Metrics,
+) -> anyhow::Result<(AccessLog, Option<AccessWriter>)> {
+    let Some(out) = out else { return Ok((AccessLog::off(), None)) };
+    let (log, writer) = AccessLog::start(out, metrics.access_lines_dropped.clone())
+        .context("the access log's thread could not be started")?;
+    Ok((log, Some(writer)))
+}
+
+/// Brings the gauges up to date that are read from elsewhere.
+fn refresh(
+    shared: &Arc<Shared>,
+    metrics: &Arc<Metrics>,
+    entries: Entries,
+    buffers: Pool,
+) -> Box<dyn Fn() + Send + Sync> {
+    let (shared, metrics) = (Arc::clone(shared), Arc::clone(metrics));
+    let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    Box::new(move || {
+        let (count, bytes) = entries.measure();
+        metrics.cache_entries.set(gauge(count));
+        metrics.cache_bytes.set(gauge(bytes));
+        metrics.buffer_bytes.set(gauge(buffers.used()));
+        let policy = shared.policy();
+        let counts = policy.snapshot.ring.counts(shared.clock().unix());
+        metrics.keys("active").set(gauge(counts.active as u64));
+        metrics.keys("disabled").set(gauge(counts.disabled as u64));
+        metrics.keys("expired").set(gauge(counts.expired as u64));
+        for upstream in policy.derived.upstreams() {
+            upstream.show_health(shared.clock().monotonic());
+        }
+    })
+}
+
+async fn resolve(live: &Live<Derived>) {
+    for upstream in live.load().derived.upstreams() {
+        for name in upstream.resolve().await {
+            tracing::warn!(%name, "an upstream's name could not be resolved");
+        }
+    }
+}

@@ -11,6 +11,7 @@ use crate::auth::key::{Digest, KeyEntry, KeyOptions};
 use crate::ids::{AccountId, KeyId};
 use crate::limits::limiter::Holder;
 use crate::limits::plan::Plan;
+use crate::memory::Pool;
 
 /// What a valid key stands for.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub struct KeyRecord {
     holder: Holder,
     /// Boxed, as most keys have none.
     options: Option<Box<KeyOptions>>,
+    /// Bytes held for its requests; made when first asked for.
+    buffered: OnceLock<Pool>,
     /// Made when first asked for.
     cancellation: OnceLock<Arc<Cancellation>>,
 }
@@ -39,12 +42,16 @@ impl KeyRecord {
             .map(|record| record.cancellation())
             .filter(|cancellation| !cancellation.is_cancelled())
             .map_or_else(OnceLock::new, |cancellation| OnceLock::from(Arc::clone(cancellation)));
+        let buffered = previously
+            .filter(|record| *record.id() == entry.id)
+            .map_or_else(OnceLock::new, |record| OnceLock::from(record.buffered().clone()));
         let KeyEntry { id, account, plan: _, digest, options } = entry;
         let options = (options != KeyOptions::default()).then(|| Box::new(options));
         Self {
             fingerprint: Fingerprint(digest),
             holder: Holder::new(id, account, plan),
             options,
+            buffered,
             cancellation,
         }
     }
@@ -72,6 +79,16 @@ impl KeyRecord {
     /// The optional members; `None` if all are as by default.
     pub fn options(&self) -> Option<&KeyOptions> {
         self.options.as_deref()
+    }
+
+    /// True if it may ask for some models only.
+    pub fn is_bound_to_models(&self) -> bool {
+        self.options().is_some_and(|options| !options.allowed_models.is_empty())
+    }
+
+    /// Bytes held for its requests: its share of the memory for bodies and answers.
+    pub fn buffered(&self) -> &Pool {
+        self.buffered.get_or_init(Pool::default)
     }
 
     /// Said when the key is revoked. It outlives changes of the key's other members, so that requests admitted

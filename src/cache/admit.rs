@@ -1,1 +1,186 @@
 //! Which requests are looked up and which answers are stored.
+
+use http::header::{
+    ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_TYPE, ORIGIN,
+    SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VARY,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+
+use crate::cache::control::directives;
+use crate::cache::key::header_names;
+use crate::cache::policy::{RoutePolicy, Scope};
+use crate::llm::answer::{AnswerSummary, Flaw};
+use crate::llm::request::{BypassReason, RequestFields};
+
+/// The two forms of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Form {
+    /// One JSON text.
+    Json,
+    /// Server-sent events.
+    Sse,
+}
+
+/// How the end of an upstream's answer is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// By its Content-Length.
+    Length,
+    /// By a last chunk, or HTTP/2's end of stream.
+    Chunked,
+    /// By the connection's end, which a crash looks like too.
+    CloseDelimited,
+}
+
+/// Why an answer is not stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum NotStored {
+    /// Not a 200.
+    Status,
+    /// Neither JSON nor an event stream.
+    ContentType,
+    /// Compressed, or otherwise encoded.
+    Encoding,
+    /// Nothing would prove that it came whole.
+    Framing,
+    /// The upstream said `no-store`.
+    NoStore,
+    /// The upstream said `private`, and entries are shared by all accounts.
+    Private,
+    /// It varies by something that the key does not have.
+    Vary,
+    /// It is not a whole, good answer.
+    Flawed(Flaw),
+}
+
+impl NotStored {
+    /// A word for logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Status => "status",
+            Self::ContentType => "content_type",
+            Self::Encoding => "encoding",
+            Self::Framing => "framing",
+            Self::NoStore => "no_store",
+            Self::Private => "private",
+            Self::Vary => "vary",
+            Self::Flawed(flaw) => flaw.as_str(),
+        }
+    }
+}
+
+/// Ok if a request with these fields is looked up, stored and collapsed.
+pub fn lookable(policy: &RoutePolicy, fields: &RequestFields) -> Result<(), BypassReason> {
+    if let Some(reason) = fields.unlookable {
+        return Err(reason);
+    }
+    match fields.temperature {
+        Some(temperature) if policy.max_temperature < temperature => Err(BypassReason::Temperature),
+        _ => Ok(()),
+    }
+}
+
+/// The form in which an answer may be stored, as far as its head tells. `request` is what the upstream was sent.
+pub fn storable_head(
+    status: StatusCode,
+    answer: &HeaderMap,
+    request: &HeaderMap,
+    policy: &RoutePolicy,
+    framing: Framing,
+) -> Result<Form, NotStored> {
+    if status != StatusCode::OK {
+        return Err(NotStored::Status);
+    }
+    let form = form_of(answer).ok_or(NotStored::ContentType)?;
+    if !is_identity(answer) {
+        return Err(NotStored::Encoding);
+    }
+    // A stream shows its end by its terminal event; that it has come is asked of the body.
+    if form == Form::Json && framing == Framing::CloseDelimited {
+        return Err(NotStored::Framing);
+    }
+    for (name, _) in directives(answer) {
+        if name.eq_ignore_ascii_case(b"no-store") {
+            return Err(NotStored::NoStore);
+        }
+        if name.eq_ignore_ascii_case(b"private") && policy.scope == Scope::Global {
+            return Err(NotStored::Private);
+        }
+    }
+    if varies_beyond_key(answer, request, policy) {
+        return Err(NotStored::Vary);
+    }
+    Ok(form)
+}
+
+/// Ok if an answer that has come to its end, by its framing, is a whole one.
+pub fn storable_body(summary: &AnswerSummary) -> Result<(), NotStored> {
+    summary.flaw.map_or(Ok(()), |flaw| Err(NotStored::Flawed(flaw)))
+}
+
+/// The headers that an entry keeps, each with all its values: Content-Type, Content-Language, openai-version,
+/// openai-model and the route's, but never Set-Cookie, nor one that belongs to a connection or a framing.
+pub fn kept_headers(policy: &RoutePolicy, answer: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
+    static KEPT: [HeaderName; 4] = [
+        CONTENT_TYPE,
+        CONTENT_LANGUAGE,
+        HeaderName::from_static("openai-version"),
+        HeaderName::from_static("openai-model"),
+    ];
+    let of_route = policy.keep_headers.iter().filter(|name| !KEPT.contains(name) && !is_never_kept(name));
+    KEPT.iter()
+        .chain(of_route)
+        .flat_map(|name| answer.get_all(name).iter().map(|value| (name.clone(), value.clone())))
+        .collect()
+}
+
+fn is_never_kept(name: &HeaderName) -> bool {
+    let is_named = [
+        SET_COOKIE,
+        CONNECTION,
+        CONTENT_ENCODING,
+        CONTENT_LENGTH,
+        TE,
+        TRAILER,
+        TRANSFER_ENCODING,
+        UPGRADE,
+        VARY,
+    ]
+    .contains(name);
+    is_named || matches!(name.as_str(), "keep-alive" | "proxy-connection")
+}
+
+/// The form that the one Content-Type names; `None` if there is none, several, or another.
+fn form_of(answer: &HeaderMap) -> Option<Form> {
+    let mut values = answer.get_all(CONTENT_TYPE).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    let essence = value.as_bytes().split(|&byte| byte == b';').next()?.trim_ascii();
+    let ends_in_json = essence.len().checked_sub(5).and_then(|at| essence.get(at..));
+    if essence.eq_ignore_ascii_case(b"application/json") {
+        return Some(Form::Json);
+    }
+    if essence.eq_ignore_ascii_case(b"text/event-stream") {
+        return Some(Form::Sse);
+    }
+    ends_in_json.is_some_and(|end| end.eq_ignore_ascii_case(b"+json")).then_some(Form::Json)
+}
+
+fn is_identity(answer: &HeaderMap) -> bool {
+    let mut values = answer.get_all(CONTENT_ENCODING).iter();
+    values.all(|value| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity"))
+}
+
+/// True if Vary names `*`, or a header that the request carries and the key does not. Accept-Encoding and Origin do
+/// not count: the first is ours on cached paths, the second changes no content.
+fn varies_beyond_key(answer: &HeaderMap, request: &HeaderMap, policy: &RoutePolicy) -> bool {
+    let names = answer.get_all(VARY).iter().flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
+    names.map(<[u8]>::trim_ascii).filter(|name| !name.is_empty()).any(|name| {
+        let Ok(name) = HeaderName::from_bytes(name) else { return true };
+        if name.as_str() == "*" {
+            return true;
+        }
+        let is_covered =
+            name == ACCEPT_ENCODING || name == ORIGIN || header_names(policy).any(|own| *own == name);
+        !is_covered && request.contains_key(&name)
+    })
+}

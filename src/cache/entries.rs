@@ -1,1 +1,178 @@
 //! Complete recordings, kept within a bound of bytes.
+//!
+//! Expiry is decided on reading, by the caller's clock; `moka` evicts by size, and removes what expired on its own
+//! clock so that it does not take room from others.
+
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use moka::Expiry;
+use moka::notification::RemovalCause;
+use moka::sync::Cache;
+
+use crate::cache::key::EntryKey;
+use crate::cache::recording::Recording;
+use crate::clock::Monotonic;
+use crate::llm::usage::Usage;
+use crate::units::ByteSize;
+
+/// Bytes counted for an entry beside its body: key, head and bookkeeping.
+const OVERHEAD: u64 = 512;
+
+/// Which of the answers to one key it is. Until one form is translated into the other, each is kept by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Variant {
+    /// Asked for with `stream: true`.
+    pub stream: bool,
+    /// Asked for with `stream_options.include_usage: true`.
+    pub include_usage: bool,
+}
+
+/// Where an entry is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Slot {
+    /// What was asked.
+    pub key: EntryKey,
+    /// In which form.
+    pub variant: Variant,
+}
+
+/// An answer that may be given again.
+#[derive(Debug)]
+pub struct Entry {
+    /// Its kept head and its body.
+    pub recording: Arc<Recording>,
+    /// When it had come whole.
+    pub stored: Monotonic,
+    /// How long it is served.
+    pub ttl: Duration,
+    /// What it cost.
+    pub usage: Option<Usage>,
+}
+
+/// Why an entry is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removal {
+    /// Its time was over.
+    Expired,
+    /// Others needed its room.
+    Size,
+    /// A newer answer took its place.
+    Replaced,
+}
+
+impl Removal {
+    /// The label's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::Size => "size",
+            Self::Replaced => "replaced",
+        }
+    }
+}
+
+/// All entries. Clones share them.
+#[derive(Clone, Debug)]
+pub struct Entries {
+    cache: Cache<Slot, Arc<Entry>, SpreadKeys>,
+}
+
+impl Entries {
+    /// Room for `memory` bytes of entries; `removed` hears of each that goes.
+    pub fn new(memory: ByteSize, removed: impl Fn(Removal, &Entry) + Send + Sync + 'static) -> Self {
+        let listener = move |_: Arc<Slot>, entry: Arc<Entry>, cause| {
+            let removal = match cause {
+                RemovalCause::Expired => Removal::Expired,
+                RemovalCause::Replaced => Removal::Replaced,
+                RemovalCause::Size | RemovalCause::Explicit => Removal::Size,
+            };
+            removed(removal, &entry);
+        };
+        let cache = Cache::builder()
+            .max_capacity(memory.as_u64())
+            .weigher(|_, entry: &Arc<Entry>| u32::try_from(entry.size()).unwrap_or(u32::MAX))
+            .expire_after(Lifetimes)
+            .eviction_listener(listener)
+            .build_with_hasher(SpreadKeys);
+        Self { cache }
+    }
+
+    /// The entry in `slot` and its age, if it is to be served at `now`.
+    pub fn find(&self, slot: &Slot, now: Monotonic) -> Option<(Arc<Entry>, Duration)> {
+        let entry = self.cache.get(slot)?;
+        let age = now.saturating_since(entry.stored);
+        (age < entry.ttl).then_some((entry, age))
+    }
+
+    /// Puts an entry in, in place of an older one.
+    pub fn insert(&self, slot: Slot, entry: Entry) {
+        self.cache.insert(slot, Arc::new(entry));
+    }
+
+    /// How many entries there are and how many bytes they take, brought up to date first: not for the request path.
+    pub fn measure(&self) -> (u64, u64) {
+        self.cache.run_pending_tasks();
+        (self.cache.entry_count(), self.cache.weighted_size())
+    }
+}
+
+impl Entry {
+    /// Bytes that it is counted as.
+    pub fn size(&self) -> u64 {
+        self.recording.written() + OVERHEAD
+    }
+}
+
+/// Each entry lives as long as its route says.
+struct Lifetimes;
+
+impl Expiry<Slot, Arc<Entry>> for Lifetimes {
+    fn expire_after_create(&self, _: &Slot, entry: &Arc<Entry>, _: Instant) -> Option<Duration> {
+        Some(entry.ttl)
+    }
+
+    fn expire_after_update(
+        &self,
+        _: &Slot,
+        entry: &Arc<Entry>,
+        _: Instant,
+        _: Option<Duration>,
+    ) -> Option<Duration> {
+        Some(entry.ttl)
+    }
+}
+
+/// Takes a key's own bytes as its hash: they are a SHA-256 already, of which no client can choose many.
+#[derive(Clone, Copy, Debug, Default)]
+struct SpreadKeys;
+
+#[derive(Clone, Copy, Debug, Default)]
+struct FirstBytes(u64);
+
+impl BuildHasher for SpreadKeys {
+    type Hasher = FirstBytes;
+
+    fn build_hasher(&self) -> FirstBytes {
+        FirstBytes::default()
+    }
+}
+
+impl Hasher for FirstBytes {
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(first) = bytes.first_chunk::<8>() {
+            self.0 ^= u64::from_le_bytes(*first);
+        }
+    }
+
+    fn write_u8(&mut self, byte: u8) {
+        self.0 = self.0.rotate_left(1) ^ u64::from(byte);
+    }
+
+    fn write_usize(&mut self, _length: usize) {}
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}

@@ -1,1 +1,270 @@
-//! An answer written once and followed by any number of readers.
+//! An answer written once and followed by any number of readers: a miss, a hit and a stream are all this.
+//!
+//! The [`Writer`] appends a head, then pieces, then an end. Each [`Reader`] follows at its own index and sees all of
+//! it from the beginning, whenever it was attached. The writer never waits for a reader while pieces are *kept*;
+//! once the recording is *windowed* (it will not be stored and nobody may join any more), pieces that all readers
+//! have taken are dropped and the writer waits for the slowest.
+//!
+//! One `std` mutex guards the state: it is held for pushes and index arithmetic only, never across an await.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderName, HeaderValue, StatusCode};
+
+use crate::cache::recording::reader::Reader;
+use crate::cache::recording::writer::Writer;
+use crate::memory::Permit;
+
+pub mod reader;
+pub mod writer;
+
+/// How much a windowed recording may run ahead of its slowest reader, in bytes.
+pub const WINDOW: u64 = 64 * 1024;
+
+/// Small pieces that wait together are handed out as one, up to this many bytes.
+const MERGE: usize = 64 * 1024;
+
+/// The head of an answer, hop-by-hop fields already gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AnswerHead {
+    /// The status code, never 1xx.
+    pub status: StatusCode,
+    /// The fields in the order in which they came.
+    pub fields: Vec<(HeaderName, HeaderValue)>,
+    /// The body's length, where it is known beforehand.
+    pub length: Option<u64>,
+    /// Whether it becomes an entry, if it comes whole.
+    pub destiny: Destiny,
+}
+
+/// What becomes of an answer after it has been sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Destiny {
+    /// It is stored, if it comes whole and clean.
+    Stored,
+    /// It is forgotten.
+    Forgotten,
+}
+
+/// Why an answer did not come, or not to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// No server could be connected to.
+    Connect,
+    /// Connecting took too long.
+    ConnectTimeout,
+    /// The first byte took too long.
+    FirstByteTimeout,
+    /// The next piece took too long.
+    IdleTimeout,
+    /// The connection ended early.
+    Reset,
+    /// What came was no HTTP.
+    Invalid,
+    /// Nobody was reading any more, or the gateway is ending.
+    Stopped,
+}
+
+/// One step of a reader.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The next bytes, never empty.
+    Piece(Bytes),
+    /// All bytes have been read.
+    Complete,
+    /// There will be no more.
+    Failed(Failure),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Complete,
+    Failed(Failure),
+}
+
+/// What readers and the writer share. Kept alone, it is a cache entry's content.
+#[derive(Debug)]
+pub struct Recording(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    head: Option<Arc<AnswerHead>>,
+    pieces: VecDeque<Bytes>,
+    /// Index of the first piece still here; above 0 only when windowed.
+    first: usize,
+    /// Bytes of the pieces still here.
+    held: u64,
+    /// Bytes ever written.
+    written: u64,
+    windowed: bool,
+    end: Option<End>,
+    readers: Vec<Follower>,
+    next_reader: u64,
+    writer: Option<Waker>,
+    permit: Option<Permit>,
+}
+
+#[derive(Debug)]
+struct Follower {
+    id: u64,
+    index: usize,
+    waker: Option<Waker>,
+}
+
+/// Begins a recording; `permit` counts its bytes as long as it lives or until it is taken out.
+pub fn begin(permit: Permit) -> (Writer, Reader) {
+    let recording = Arc::new(Recording(Mutex::new(State {
+        head: None,
+        pieces: VecDeque::new(),
+        first: 0,
+        held: 0,
+        written: 0,
+        windowed: false,
+        end: None,
+        readers: vec![Follower { id: 0, index: 0, waker: None }],
+        next_reader: 1,
+        writer: None,
+        permit: Some(permit),
+    })));
+    (Writer(Arc::clone(&recording)), Reader { recording, id: 0 })
+}
+
+/// A recording that is whole from the start: an entry's content.
+pub fn complete(head: AnswerHead, body: Bytes) -> Arc<Recording> {
+    let size = body.len() as u64;
+    Arc::new(Recording(Mutex::new(State {
+        head: Some(Arc::new(head)),
+        pieces: VecDeque::from([body]),
+        first: 0,
+        held: size,
+        written: size,
+        windowed: false,
+        end: Some(End::Complete),
+        readers: Vec::new(),
+        next_reader: 0,
+        writer: None,
+        permit: None,
+    })))
+}
+
+/// A further reader, from the first piece on; `None` once pieces may have been dropped.
+pub fn attach(recording: &Arc<Recording>) -> Option<Reader> {
+    let mut state = recording.state();
+    if state.windowed {
+        return None;
+    }
+    let id = state.next_reader;
+    state.next_reader += 1;
+    state.readers.push(Follower { id, index: 0, waker: None });
+    drop(state);
+    Some(Reader { recording: Arc::clone(recording), id })
+}
+
+// === impl Recording ===
+
+impl Recording {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The head, once there is one.
+    pub fn head(&self) -> Option<Arc<AnswerHead>> {
+        self.state().head.clone()
+    }
+
+    /// Bytes of body written so far.
+    pub fn written(&self) -> u64 {
+        self.state().written
+    }
+
+    /// The whole body in one piece; `None` unless every byte is still here.
+    pub fn body(&self) -> Option<Bytes> {
+        let state = self.state();
+        if state.first > 0 {
+            return None;
+        }
+        if state.pieces.len() <= 1 {
+            return Some(state.pieces.front().cloned().unwrap_or_default());
+        }
+        let mut whole = BytesMut::with_capacity(usize::try_from(state.held).unwrap_or_default());
+        state.pieces.iter().for_each(|piece| whole.extend_from_slice(piece));
+        Some(whole.freeze())
+    }
+
+    /// Counts the bytes of a recording that was counted elsewhere, for as long as it lives.
+    pub fn hold_permit(&self, permit: Permit) {
+        self.state().permit = Some(permit);
+    }
+
+    /// True while somebody reads.
+    pub fn is_read(&self) -> bool {
+        !self.state().readers.is_empty()
+    }
+}
+
+// === impl State ===
+
+impl State {
+    fn wait(&mut self, id: u64, waker: &Waker) {
+        if let Some(reader) = self.readers.iter_mut().find(|reader| reader.id == id) {
+            reader.waker = Some(waker.clone());
+        }
+    }
+
+    /// The reader's next step, if there is one now.
+    fn advance(&mut self, id: u64) -> Option<Step> {
+        let first = self.first;
+        let reader = self.readers.iter_mut().find(|reader| reader.id == id)?;
+        let from = reader.index.saturating_sub(first);
+        let Some(piece) = self.pieces.get(from).filter(|piece| !piece.is_empty()) else {
+            return self.end.map(|end| match end {
+                End::Complete => Step::Complete,
+                End::Failed(why) => Step::Failed(why),
+            });
+        };
+        let (taken, bytes) = merged(piece, self.pieces.iter().skip(from + 1));
+        reader.index += taken;
+        if self.windowed {
+            self.drop_read();
+            if let Some(waker) = self.writer.take() {
+                waker.wake();
+            }
+        }
+        Some(Step::Piece(bytes))
+    }
+
+    /// Drops the pieces that all readers have taken, if the recording is windowed.
+    fn drop_read(&mut self) {
+        if !self.windowed {
+            return;
+        }
+        let slowest = self.readers.iter().map(|reader| reader.index).min().unwrap_or(usize::MAX);
+        while self.first < slowest {
+            let Some(piece) = self.pieces.pop_front() else { break };
+            self.held -= piece.len() as u64;
+            self.first += 1;
+        }
+    }
+}
+
+/// `first` with as many of the following pieces as fit into [`MERGE`]; copies only if there are any.
+fn merged<'a>(first: &Bytes, following: impl Iterator<Item = &'a Bytes> + Clone) -> (usize, Bytes) {
+    let mut size = first.len();
+    let fitting = following
+        .clone()
+        .take_while(|piece| {
+            size += piece.len();
+            size <= MERGE
+        })
+        .count();
+    if fitting == 0 {
+        return (1, first.clone());
+    }
+    let mut bytes = BytesMut::with_capacity(MERGE.min(size));
+    bytes.extend_from_slice(first);
+    following.take(fitting).for_each(|piece| bytes.extend_from_slice(piece));
+    (fitting + 1, bytes.freeze())
+}

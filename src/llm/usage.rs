@@ -1,1 +1,110 @@
-//! Token counts as the APIs report them.
+//! Token counts as the APIs report them, in one shape.
+
+use crate::llm::json::Value;
+
+/// The tokens of one answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Tokens of the request, those read from the upstream's prompt cache included.
+    pub prompt: u64,
+    /// Tokens of the answer.
+    pub completion: u64,
+    /// Those of `prompt` that the upstream's prompt cache held.
+    pub cached: u64,
+}
+
+/// What has been seen of a usage, which Anthropic spreads over several events; a later count replaces an earlier one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UsageParts {
+    input: Option<u64>,
+    output: Option<u64>,
+    /// Within `input`: OpenAI's way of counting.
+    cached_within: Option<u64>,
+    /// Beside `input`: Anthropic's way of counting.
+    cache_read: Option<u64>,
+    cache_written: Option<u64>,
+}
+
+impl UsageParts {
+    /// Takes what `usage`, the object of that name, says: chat completions' `prompt_tokens`, `completion_tokens`,
+    /// `prompt_tokens_details.cached_tokens`; responses' `input_tokens`, `output_tokens`,
+    /// `input_tokens_details.cached_tokens`; messages' `input_tokens`, `output_tokens`, `cache_read_input_tokens`,
+    /// `cache_creation_input_tokens`. Other members, and counts that are no whole numbers, are passed over.
+    pub fn take(&mut self, usage: Value<'_>) {
+        for (name, value) in usage.members() {
+            let Some(name) = name.as_str() else { continue };
+            match name.as_ref() {
+                "prompt_tokens" | "input_tokens" => set(&mut self.input, value),
+                "completion_tokens" | "output_tokens" => set(&mut self.output, value),
+                "prompt_tokens_details" | "input_tokens_details" => {
+                    if let Some(cached) = value.member("cached_tokens") {
+                        set(&mut self.cached_within, cached);
+                    }
+                }
+                "cache_read_input_tokens" => set(&mut self.cache_read, value),
+                "cache_creation_input_tokens" => set(&mut self.cache_written, value),
+                _ => {}
+            }
+        }
+    }
+
+    /// The usage, if any count was seen.
+    pub fn total(self) -> Option<Usage> {
+        let is_seen = self.input.is_some() || self.output.is_some();
+        let beside = self.cache_read.unwrap_or(0);
+        let input = self.input.unwrap_or(0).saturating_add(self.cache_written.unwrap_or(0));
+        is_seen.then(|| Usage {
+            prompt: input.saturating_add(beside),
+            completion: self.output.unwrap_or(0),
+            cached: self.cached_within.unwrap_or(0).saturating_add(beside),
+        })
+    }
+}
+
+fn set(count: &mut Option<u64>, value: Value<'_>) {
+    *count = value.as_u64().or(*count);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Usage, UsageParts};
+    use crate::llm::json::Tape;
+
+    #[track_caller]
+    fn check(texts: &[&str], expected: Option<(u64, u64, u64)>) {
+        let mut parts = UsageParts::default();
+        for text in texts {
+            parts.take(Tape::default().read(text.as_bytes()).expect("JSON").root());
+        }
+        let expected = expected.map(|(prompt, completion, cached)| Usage { prompt, completion, cached });
+        assert_eq!(parts.total(), expected);
+    }
+
+    #[test]
+    fn reads_the_three_shapes() {
+        let chat = r#"{"prompt_tokens":9,"completion_tokens":12,"total_tokens":21,
+            "prompt_tokens_details":{"cached_tokens":4,"audio_tokens":0}}"#;
+        check(&[chat], Some((9, 12, 4)));
+        let responses =
+            r#"{"input_tokens":36,"input_tokens_details":{"cached_tokens":3},"output_tokens":87}"#;
+        check(&[responses], Some((36, 87, 3)));
+        let messages = r#"{"input_tokens":5,"output_tokens":7,"cache_read_input_tokens":100,
+            "cache_creation_input_tokens":20}"#;
+        check(&[messages], Some((125, 7, 100)));
+        check(&[r#"{"prompt_tokens":8,"total_tokens":8}"#], Some((8, 0, 0)));
+    }
+
+    #[test]
+    fn adds_up_what_a_stream_spreads() {
+        let start = r#"{"input_tokens":25,"output_tokens":1,"cache_read_input_tokens":10}"#;
+        check(&[start, r#"{"output_tokens":15}"#], Some((35, 15, 10)));
+    }
+
+    #[test]
+    fn passes_over_what_is_no_count() {
+        check(&["null"], None);
+        check(&["{}"], None);
+        check(&[r#"{"prompt_tokens":-1,"completion_tokens":1.5}"#], None);
+        check(&[r#"{"prompt_tokens":3,"prompt_tokens_details":null}"#], Some((3, 0, 0)));
+    }
+}

@@ -4,6 +4,7 @@
 //! sketch errs upwards only, and by little: at 100,000 failures a minute from as many addresses, an innocent one is
 //! counted some ten too many.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -41,6 +42,12 @@ struct Window {
     slot: AtomicU64,
     /// Held while a new slot is begun, every half minute; nothing waits under it.
     turning: Mutex<()>,
+}
+
+impl fmt::Debug for AuthFailures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuthFailures").finish_non_exhaustive()
+    }
 }
 
 impl AuthFailures {
@@ -109,7 +116,11 @@ fn count(counted: isize) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::net::IpAddr;
+    use std::num::NonZeroU32;
+
+    use super::{AuthFailures, SLOT_NANOS, Standing};
+    use crate::clock::Monotonic;
 
     const MINUTE: u64 = 2 * SLOT_NANOS;
     const LIMIT: usize = 600;

@@ -1,1 +1,305 @@
-//! Prepare, then swap: everything that can fail fails before.
+//! Prepare, then swap: everything that can fail fails before, and the last good policy stays.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::auth::key::KeyEntry;
+use crate::auth::key_ring::{KeyRing, RingProblem};
+use crate::clock::{Clock, UnixTime};
+use crate::config;
+use crate::config::Config;
+use crate::config::key_list::{self, Known};
+use crate::config::problem::Report;
+use crate::config::restart::needs_restart;
+use crate::limits::limiter::Limiter;
+use crate::runtime::live::Live;
+use crate::runtime::snapshot::{Loaded, Snapshot};
+use crate::telemetry::metrics::Metrics;
+
+/// A list of so many keys or more must not lose over half of its ids by accident.
+const GUARDED_LIST: usize = 20;
+
+/// Where the configuration comes from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// A file, read anew at every reload, with the environment that the process was started with.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The environment.
+        env: BTreeMap<String, String>,
+    },
+    /// It was made in memory and stays as it is; only its key list is read anew.
+    Fixed,
+}
+
+/// Whether a key list that loses over half of its ids is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shrinking {
+    /// It is refused.
+    Guarded,
+    /// The operator wants it.
+    Forced,
+}
+
+/// Makes an upper layer's side of a snapshot, from it and the previous one.
+pub type Derive<D> = Box<dyn Fn(&Snapshot, Option<&Loaded<D>>) -> Result<D, DeriveError> + Send + Sync>;
+
+/// Why an upper layer cannot use a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct DeriveError(pub String);
+
+/// What a reload changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The key ring's new generation.
+    pub generation: u64,
+    /// Keys in it.
+    pub keys: usize,
+    /// Keys that were not there before.
+    pub added: usize,
+    /// Keys that are there no more.
+    pub removed: usize,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { generation, keys, added, removed } = self;
+        write!(f, "generation {generation}: {keys} keys ({added} added, {removed} removed)")
+    }
+}
+
+/// Why a reload changed nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// The configuration or the key list has problems.
+    #[error("{0}")]
+    Problems(Report),
+    /// What changed cannot change while running.
+    #[error("needs a restart: {}", .0.join(", "))]
+    NeedsRestart(Vec<&'static str>),
+    /// The key list would lose over half of its ids.
+    #[error("the key list would lose {lost} of its {before} keys; force the reload if that is wanted")]
+    Shrunk {
+        /// Keys before.
+        before: usize,
+        /// Keys that would be gone.
+        lost: usize,
+    },
+    /// Keys that cannot be in one ring.
+    #[error("{}", listed(.0))]
+    Ring(Vec<RingProblem>),
+    /// An upper layer cannot use it.
+    #[error("{0}")]
+    Derive(#[from] DeriveError),
+}
+
+fn listed(problems: &[RingProblem]) -> String {
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+/// How the newest reload ended.
+#[derive(Clone, Debug)]
+pub struct LastReload {
+    /// When.
+    pub at: UnixTime,
+    /// What it changed, or why it did not.
+    pub result: Result<Change, String>,
+}
+
+/// Loads and reloads the policy.
+pub struct Reloader<D> {
+    source: Source,
+    live: Arc<Live<D>>,
+    limiter: Limiter,
+    metrics: Arc<Metrics>,
+    clock: Clock,
+    derive: Derive<D>,
+    /// Held by the reload that runs; nothing else waits for it.
+    state: Mutex<State>,
+}
+
+struct State {
+    /// The last good list.
+    list: Vec<KeyEntry>,
+    last: Option<LastReload>,
+}
+
+/// What a [`Reloader`] works with.
+pub struct Tools<D> {
+    /// Where the configuration comes from.
+    pub source: Source,
+    /// The buckets, which are rescaled when plans change.
+    pub limiter: Limiter,
+    /// Where results are counted.
+    pub metrics: Arc<Metrics>,
+    /// The clock.
+    pub clock: Clock,
+    /// The upper layer's side.
+    pub derive: Derive<D>,
+}
+
+/// The first policy: `config` with its key list.
+///
+/// # Errors
+/// As a reload's.
+pub fn first<D>(config: Config, tools: Tools<D>) -> Result<(Arc<Live<D>>, Reloader<D>), Refusal> {
+    let list = read_list(&config)?;
+    let ring = KeyRing::build(all_keys(&config, &list), &config.plans).map_err(Refusal::Ring)?;
+    let snapshot = Snapshot { generation: 1, config: Arc::new(config), ring };
+    let derived = (tools.derive)(&snapshot, None)?;
+    tools.metrics.key_ring_generation.set(1);
+    tools.metrics.last_reload_successful.set(1);
+    let live = Arc::new(Live::new(Loaded { snapshot, derived }));
+    let reloader = Reloader {
+        source: tools.source,
+        live: Arc::clone(&live),
+        limiter: tools.limiter,
+        metrics: tools.metrics,
+        clock: tools.clock,
+        derive: tools.derive,
+        state: Mutex::new(State { list, last: None }),
+    };
+    Ok((live, reloader))
+}
+
+impl<D> Reloader<D> {
+    /// Reads configuration and key list anew and puts them in place. Blocks on files; not for a worker's thread.
+    ///
+    /// # Errors
+    /// Everything that is wrong; nothing has changed then.
+    pub fn reload(&self, shrinking: Shrinking) -> Result<Change, Refusal> {
+        self.recorded(|state| {
+            let old = self.live.load();
+            let config = match &self.source {
+                Source::Fixed => Arc::clone(&old.snapshot.config),
+                Source::File { path, env } => Arc::new(config::load(path, env).map_err(Refusal::Problems)?),
+            };
+            let fields = needs_restart(&old.snapshot.config, &config);
+            if !fields.is_empty() {
+                return Err(Refusal::NeedsRestart(fields));
+            }
+            let list = read_list(&config)?;
+            self.replace(state, config, list, shrinking)
+        })
+    }
+
+    /// Puts a key list in place that was read as `content`.
+    ///
+    /// # Errors
+    /// As [`Reloader::reload`].
+    pub fn take_list(&self, path: &Path, content: &[u8]) -> Result<Change, Refusal> {
+        self.recorded(|state| {
+            let config = Arc::clone(&self.live.load().snapshot.config);
+            let list = key_list::parse(path, content, Known::of(&config)).map_err(Refusal::Problems)?;
+            self.replace(state, config, list, Shrinking::Guarded)
+        })
+    }
+
+    /// Records that the key list could not be read.
+    pub fn list_unreadable(&self, path: &Path, why: &str) {
+        let report =
+            Report::of_file(&path.display().to_string(), format!("the key list cannot be read: {why}"));
+        // The refusal has been recorded; there is nobody else to tell.
+        let _ = self.recorded(|_| Err(Refusal::Problems(report)));
+    }
+
+    /// The policy of this moment.
+    pub fn policy(&self) -> Arc<Loaded<D>> {
+        self.live.load()
+    }
+
+    /// The key list that is followed.
+    pub fn list_path(&self) -> Option<PathBuf> {
+        self.live.load().snapshot.config.keys_file.clone()
+    }
+
+    /// How the newest reload ended; `None` before the first.
+    pub fn last(&self) -> Option<LastReload> {
+        self.state().last.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs one reload and tells how it ended: in the metrics, the log, and to whoever asks.
+    fn recorded(
+        &self,
+        reload: impl FnOnce(&mut State) -> Result<Change, Refusal>,
+    ) -> Result<Change, Refusal> {
+        let mut state = self.state();
+        let result = reload(&mut state);
+        self.metrics.reloaded(result.as_ref().map(|_| ()).map_err(|_| ()));
+        match &result {
+            Ok(change) => tracing::info!("reloaded: {change}"),
+            Err(refusal) => tracing::error!("reload refused, the last good policy stays: {refusal}"),
+        }
+        let told = result.as_ref().map(Clone::clone).map_err(ToString::to_string);
+        state.last = Some(LastReload { at: self.clock.unix(), result: told });
+        result
+    }
+
+    fn replace(
+        &self,
+        state: &mut State,
+        config: Arc<Config>,
+        list: Vec<KeyEntry>,
+        shrinking: Shrinking,
+    ) -> Result<Change, Refusal> {
+        if shrinking == Shrinking::Guarded {
+            check_shrinking(&state.list, &list)?;
+        }
+        let old = self.live.load();
+        let ring =
+            old.snapshot.ring.rebuild(all_keys(&config, &list), &config.plans).map_err(Refusal::Ring)?;
+        let next = Snapshot { generation: old.snapshot.generation + 1, config, ring };
+        let derived = (self.derive)(&next, Some(&old))?;
+        let change = changed(&old.snapshot, &next);
+        let holders = next.ring.changed_since(&old.snapshot.ring).map(|record| record.holder());
+        self.limiter.rescale(holders, self.clock.monotonic());
+        self.metrics.key_ring_generation.set(i64::try_from(next.generation).unwrap_or(i64::MAX));
+        state.list = list;
+        drop(self.live.swap(Loaded { snapshot: next, derived }));
+        Ok(change)
+    }
+}
+
+fn read_list(config: &Config) -> Result<Vec<KeyEntry>, Refusal> {
+    let Some(path) = &config.keys_file else { return Ok(Vec::new()) };
+    let unreadable = |error: std::io::Error| {
+        let file = path.display().to_string();
+        Refusal::Problems(Report::of_file(&file, format!("the key list cannot be read: {error}")))
+    };
+    let content = std::fs::read(path).map_err(unreadable)?;
+    key_list::parse(path, &content, Known::of(config)).map_err(Refusal::Problems)
+}
+
+fn all_keys<'a>(config: &'a Config, list: &'a [KeyEntry]) -> impl Iterator<Item = KeyEntry> + use<'a> {
+    config.keys.iter().chain(list).cloned()
+}
+
+fn check_shrinking(before: &[KeyEntry], after: &[KeyEntry]) -> Result<(), Refusal> {
+    if before.len() < GUARDED_LIST {
+        return Ok(());
+    }
+    let kept: HashSet<_> = after.iter().map(|entry| &entry.id).collect();
+    let lost = before.iter().filter(|entry| !kept.contains(&entry.id)).count();
+    if lost * 2 > before.len() { Err(Refusal::Shrunk { before: before.len(), lost }) } else { Ok(()) }
+}
+
+fn changed(old: &Snapshot, new: &Snapshot) -> Change {
+    let missing = |from: &KeyRing, within: &KeyRing| {
+        let ids: HashSet<_> = within.ids().collect();
+        from.ids().filter(|id| !ids.contains(id)).count()
+    };
+    Change {
+        generation: new.generation,
+        keys: new.ring.len(),
+        added: missing(&new.ring, &old.ring),
+        removed: missing(&old.ring, &new.ring),
+    }
+}

@@ -1,1 +1,174 @@
 //! One JSON line a request, formatted off the request's thread.
+//!
+//! Finished requests wait in a bounded queue; a thread of its own takes them out ten times a second and writes them.
+//! When the queue is full, lines are dropped and counted: a slow disk must not slow a request.
+
+use std::io::Write;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use prometheus::IntCounter;
+use serde_json::{Map, Value, json};
+
+use crate::clock::UnixTime;
+use crate::outcome::finished::Finished;
+
+/// Lines that wait, at most.
+const QUEUE: usize = 65_536;
+
+/// How long a line waits, at most, unless many come.
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// Lines after which the writer is woken before its interval is over.
+const BATCH: usize = 8192;
+
+/// Where finished requests are told. Clones tell the same log.
+#[derive(Clone, Debug, Default)]
+pub struct AccessLog(Option<Arc<Queue>>);
+
+#[derive(Debug)]
+struct Queue {
+    state: Mutex<Waiting>,
+    wake: Condvar,
+    dropped: IntCounter,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    lines: Vec<Finished>,
+    is_closed: bool,
+}
+
+/// The writer's thread; ends when it is [closed](AccessWriter::close).
+#[derive(Debug)]
+pub struct AccessWriter {
+    queue: Arc<Queue>,
+    thread: JoinHandle<()>,
+}
+
+impl AccessLog {
+    /// A log that forgets everything.
+    pub fn off() -> Self {
+        Self(None)
+    }
+
+    /// A log that writes to `out`; what does not fit into the queue is counted by `dropped`.
+    ///
+    /// # Errors
+    /// The thread could not be started.
+    pub fn start(
+        out: impl Write + Send + 'static,
+        dropped: IntCounter,
+    ) -> std::io::Result<(Self, AccessWriter)> {
+        let queue = Arc::new(Queue { state: Mutex::default(), wake: Condvar::new(), dropped });
+        let writing = Arc::clone(&queue);
+        let thread =
+            std::thread::Builder::new().name("access-log".into()).spawn(move || writing.write_all(out))?;
+        Ok((Self(Some(Arc::clone(&queue))), AccessWriter { queue, thread }))
+    }
+
+    /// Queues a request's line. `finished` is not called if the log is off or full.
+    pub fn record(&self, finished: impl FnOnce() -> Finished) {
+        let Some(queue) = &self.0 else { return };
+        let is_full = queue.state().lines.len() >= QUEUE;
+        if is_full {
+            queue.dropped.inc();
+            return;
+        }
+        let line = finished();
+        let mut state = queue.state();
+        state.lines.push(line);
+        let is_batch = state.lines.len() == BATCH;
+        drop(state);
+        if is_batch {
+            queue.wake.notify_one();
+        }
+    }
+}
+
+impl AccessWriter {
+    /// Writes what waits, and ends.
+    pub fn close(self) {
+        self.queue.state().is_closed = true;
+        self.queue.wake.notify_one();
+        // A writer that panicked has nothing more to write.
+        let _ = self.thread.join();
+    }
+}
+
+impl Queue {
+    fn state(&self) -> MutexGuard<'_, Waiting> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write_all(&self, mut out: impl Write) {
+        let mut text = Vec::new();
+        loop {
+            let (lines, is_closed) = self.take();
+            for line in &lines {
+                // A map of plain values always serialises.
+                let _ = serde_json::to_writer(&mut text, &as_json(line));
+                text.push(b'\n');
+            }
+            if out.write_all(&text).and_then(|()| out.flush()).is_err() {
+                self.dropped.inc_by(lines.len() as u64);
+            }
+            text.clear();
+            if is_closed {
+                return;
+            }
+        }
+    }
+
+    /// Waits for the interval's end or a batch, then takes all lines.
+    fn take(&self) -> (Vec<Finished>, bool) {
+        let state = self.state();
+        let waits = |state: &mut Waiting| state.lines.len() < BATCH && !state.is_closed;
+        let waited = self.wake.wait_timeout_while(state, INTERVAL, waits);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        (std::mem::take(&mut state.lines), state.is_closed)
+    }
+}
+
+/// A request's line. Absent values are left out.
+fn as_json(finished: &Finished) -> Value {
+    let mut line = Map::new();
+    let mut put = |name: &str, value: Value| line.insert(name.to_owned(), value);
+    put("time", rfc3339(finished.at).into());
+    put("request_id", finished.request_id.as_ref().into());
+    if let Some(key) = &finished.key {
+        put("key", key.as_str().into());
+    }
+    if let Some(route) = &finished.route {
+        put("route", route.as_ref().into());
+    }
+    put("method", finished.method.into());
+    put("outcome", finished.outcome.as_str().into());
+    put("status", finished.status.into());
+    put("duration_ms", millis(finished.duration));
+    if let Some(waited) = finished.upstream_first_byte {
+        put("upstream_first_byte_ms", millis(waited));
+    }
+    put("bytes_received", finished.bytes_received.into());
+    put("bytes_sent", finished.bytes_sent.into());
+    if let Some(tokens) = finished.tokens {
+        put(
+            "tokens",
+            json!({"prompt": tokens.prompt, "completion": tokens.completion, "cached": tokens.cached}),
+        );
+    }
+    Value::Object(line)
+}
+
+/// Milliseconds with three decimals.
+fn millis(span: Duration) -> Value {
+    let micros = u32::try_from(span.as_micros()).unwrap_or(u32::MAX);
+    (f64::from(micros) / 1000.0).into()
+}
+
+/// `at` as RFC 3339 in UTC, to the millisecond.
+pub fn rfc3339(at: UnixTime) -> String {
+    let millis = i64::try_from(at.as_millis()).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX).to_string()
+}

@@ -1,1 +1,17 @@
 //! Logging, set up once.
+
+use tracing_subscriber::EnvFilter;
+
+/// Begins to log to stderr: one line an event, at `filter`'s levels (`info` if it is empty or unreadable).
+/// pingora's own lines are kept to what operators can act on. Logging that was begun before goes on as it was.
+pub fn logging(filter: &str) {
+    let quiet = "info,pingora_core=error,pingora_proxy=error,pingora_pool=error,rustls=error";
+    let filter = EnvFilter::try_new(filter).ok().filter(|_| !filter.is_empty());
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter.unwrap_or_else(|| EnvFilter::new(quiet)))
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .finish();
+    // An error means that a test in the same process has begun it.
+    let _ = tracing::subscriber::set_global_default(subscriber);
+}

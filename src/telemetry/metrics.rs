@@ -1,1 +1,381 @@
-//! Every metric the gateway has.
+//! Every metric the gateway has; nothing else registers one.
+//!
+//! Labels take values that the configuration or this program fixes, never one that a client can choose. Children of
+//! a request's metrics are resolved once for each route and kept with it.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use prometheus::process_collector::ProcessCollector;
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
+};
+
+use crate::outcome::finished::Outcome;
+
+/// Upper bounds of request durations, in seconds.
+const DURATION_BUCKETS: [f64; 14] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0, 120.0, 600.0];
+
+/// Upper bounds of the gateway's own share of a request, in seconds.
+const OVERHEAD_BUCKETS: [f64; 11] =
+    [0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.01, 0.1, 1.0];
+
+/// Status codes whose counters are kept resolved; others are looked up.
+const COMMON_STATUSES: [u16; 16] =
+    [0, 200, 201, 204, 304, 400, 401, 403, 404, 408, 413, 429, 500, 502, 503, 504];
+
+/// All metrics, on a registry of their own.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    requests: IntCounterVec,
+    duration: HistogramVec,
+    overhead: HistogramVec,
+    first_byte: HistogramVec,
+    auth_failures: IntCounterVec,
+    rate_limited: IntCounterVec,
+    cache_lookups: IntCounterVec,
+    cache_evictions: IntCounterVec,
+    tokens: IntCounterVec,
+    upstream_up: IntGaugeVec,
+    keys: IntGaugeVec,
+    config_reloads: IntCounterVec,
+    /// Requests admitted and not yet finished.
+    pub in_flight_requests: IntGauge,
+    /// Client connections open.
+    pub connections: IntGauge,
+    /// Connections refused because the table was full.
+    pub connections_refused: IntCounter,
+    /// Connections ended before a whole head had come, by deadline or because it was no HTTP.
+    pub heads_refused: IntCounter,
+    /// Entries in the cache.
+    pub cache_entries: IntGauge,
+    /// Bytes of the entries in the cache.
+    pub cache_bytes: IntGauge,
+    /// Tokens that hits did not have to buy.
+    pub tokens_saved: IntCounter,
+    /// Which build of the key ring is live.
+    pub key_ring_generation: IntGauge,
+    /// 1 if the newest reload took, else 0.
+    pub last_reload_successful: IntGauge,
+    /// Bytes of bodies and answers held.
+    pub buffer_bytes: IntGauge,
+    /// Access lines dropped because the writer fell behind.
+    pub access_lines_dropped: IntCounter,
+}
+
+/// One route's request metrics, resolved.
+#[derive(Debug)]
+pub struct RouteMetrics {
+    outcomes: Vec<OutcomeMetrics>,
+    requests: IntCounterVec,
+    label: Box<str>,
+}
+
+#[derive(Debug)]
+struct OutcomeMetrics {
+    duration: Histogram,
+    overhead: Histogram,
+    statuses: [OnceLock<IntCounter>; COMMON_STATUSES.len()],
+}
+
+/// How a cache look-up ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    /// Found.
+    Hit,
+    /// Not found.
+    Miss,
+    /// Not looked up.
+    Bypass,
+}
+
+impl Metrics {
+    /// All metrics, each at zero.
+    ///
+    /// # Errors
+    /// Two metrics of one name: a mistake in this file, which any start shows.
+    #[expect(clippy::too_many_lines, reason = "a flat list with one entry a metric")]
+    pub fn new() -> Result<Arc<Self>, prometheus::Error> {
+        let registry = Registry::new();
+        let metrics = Arc::new(Self {
+            requests: counters(
+                &registry,
+                "safecache_requests_total",
+                "Requests, by route, outcome and status.",
+                &["route", "outcome", "status"],
+            )?,
+            duration: histograms(
+                &registry,
+                "safecache_request_duration_seconds",
+                "From the head's last byte to the answer's last.",
+                &["route", "outcome"],
+                &DURATION_BUCKETS,
+            )?,
+            overhead: histograms(
+                &registry,
+                "safecache_overhead_seconds",
+                "The gateway's own share of a request: all but waiting for body, upstream and client.",
+                &["outcome"],
+                &OVERHEAD_BUCKETS,
+            )?,
+            first_byte: histograms(
+                &registry,
+                "safecache_upstream_first_byte_seconds",
+                "From the upstream request's last byte to the answer's first.",
+                &["upstream"],
+                &DURATION_BUCKETS,
+            )?,
+            auth_failures: counters(
+                &registry,
+                "safecache_auth_failures_total",
+                "Requests without a valid key, by reason.",
+                &["reason"],
+            )?,
+            rate_limited: counters(
+                &registry,
+                "safecache_rate_limited_total",
+                "Requests refused by a bucket, by plan.",
+                &["plan"],
+            )?,
+            cache_lookups: counters(
+                &registry,
+                "safecache_cache_lookups_total",
+                "Cache look-ups, by kind and result.",
+                &["kind", "result"],
+            )?,
+            cache_evictions: counters(
+                &registry,
+                "safecache_cache_evictions_total",
+                "Entries gone from the cache, by cause.",
+                &["cause"],
+            )?,
+            tokens: counters(
+                &registry,
+                "safecache_tokens_total",
+                "Tokens that upstreams reported, by direction.",
+                &["direction"],
+            )?,
+            upstream_up: gauges(
+                &registry,
+                "safecache_upstream_up",
+                "1 if the server takes requests, 0 while it is ejected.",
+                &["upstream", "server"],
+            )?,
+            keys: gauges(&registry, "safecache_keys", "Keys in the ring, by state.", &["state"])?,
+            config_reloads: counters(
+                &registry,
+                "safecache_config_reloads_total",
+                "Reloads of configuration and key list, by result.",
+                &["result"],
+            )?,
+            in_flight_requests: gauge(
+                &registry,
+                "safecache_in_flight_requests",
+                "Requests admitted and not yet finished.",
+            )?,
+            connections: gauge(&registry, "safecache_connections", "Client connections open.")?,
+            connections_refused: counter(
+                &registry,
+                "safecache_connections_refused_total",
+                "Connections refused because the table was full.",
+            )?,
+            heads_refused: counter(
+                &registry,
+                "safecache_heads_refused_total",
+                "Connections ended before a whole, readable head had come.",
+            )?,
+            cache_entries: gauge(&registry, "safecache_cache_entries", "Entries in the cache.")?,
+            cache_bytes: gauge(&registry, "safecache_cache_bytes", "Bytes of the entries in the cache.")?,
+            tokens_saved: counter(
+                &registry,
+                "safecache_tokens_saved_total",
+                "Tokens that cache hits did not have to buy.",
+            )?,
+            key_ring_generation: gauge(
+                &registry,
+                "safecache_key_ring_generation",
+                "Which build of the key ring is live.",
+            )?,
+            last_reload_successful: gauge(
+                &registry,
+                "safecache_config_last_reload_successful",
+                "1 if the newest reload took.",
+            )?,
+            buffer_bytes: gauge(
+                &registry,
+                "safecache_buffer_bytes",
+                "Bytes of request bodies and answers held.",
+            )?,
+            access_lines_dropped: counter(
+                &registry,
+                "safecache_access_lines_dropped_total",
+                "Access lines dropped because the writer fell behind.",
+            )?,
+            registry,
+        });
+        let info = gauges(
+            &metrics.registry,
+            "safecache_build_info",
+            "1, with the version as a label.",
+            &["version"],
+        )?;
+        info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        metrics.registry.register(Box::new(ProcessCollector::for_self()))?;
+        Ok(metrics)
+    }
+
+    /// The metrics of the route labelled `label`; the same ones for the same label.
+    pub fn route(&self, label: &str) -> Arc<RouteMetrics> {
+        let outcomes = Outcome::ALL
+            .iter()
+            .map(|outcome| OutcomeMetrics {
+                duration: self.duration.with_label_values(&[label, outcome.as_str()]),
+                overhead: self.overhead.with_label_values(&[outcome.as_str()]),
+                statuses: std::array::from_fn(|_| OnceLock::new()),
+            })
+            .collect();
+        Arc::new(RouteMetrics { outcomes, requests: self.requests.clone(), label: label.into() })
+    }
+
+    /// The first-byte histogram of an upstream.
+    pub fn first_byte(&self, upstream: &str) -> Histogram {
+        self.first_byte.with_label_values(&[upstream])
+    }
+
+    /// The counter of requests that the plan's buckets refused.
+    pub fn rate_limited(&self, plan: &str) -> IntCounter {
+        self.rate_limited.with_label_values(&[plan])
+    }
+
+    /// The counter of requests without a valid key.
+    pub fn auth_failures(&self, reason: &str) -> IntCounter {
+        self.auth_failures.with_label_values(&[reason])
+    }
+
+    /// The counter of exact look-ups that ended so.
+    pub fn cache_lookups(&self, result: Lookup) -> IntCounter {
+        let result = match result {
+            Lookup::Hit => "hit",
+            Lookup::Miss => "miss",
+            Lookup::Bypass => "bypass",
+        };
+        self.cache_lookups.with_label_values(&["exact", result])
+    }
+
+    /// The counter of entries gone for `cause`.
+    pub fn cache_evictions(&self, cause: &str) -> IntCounter {
+        self.cache_evictions.with_label_values(&[cause])
+    }
+
+    /// The token counter of a direction: `prompt`, `completion` or `cached`.
+    pub fn tokens(&self, direction: &str) -> IntCounter {
+        self.tokens.with_label_values(&[direction])
+    }
+
+    /// The gauge of a server's health.
+    pub fn upstream_up(&self, upstream: &str, server: &str) -> IntGauge {
+        self.upstream_up.with_label_values(&[upstream, server])
+    }
+
+    /// Forgets the gauge of a server that is configured no more.
+    pub fn forget_server(&self, upstream: &str, server: &str) {
+        // The only error is that there was none.
+        let _ = self.upstream_up.remove_label_values(&[upstream, server]);
+    }
+
+    /// The gauge of keys in a state: `active`, `disabled` or `expired`.
+    pub fn keys(&self, state: &str) -> IntGauge {
+        self.keys.with_label_values(&[state])
+    }
+
+    /// Counts a reload and remembers how it ended.
+    pub fn reloaded(&self, result: Result<(), ()>) {
+        let label = if result.is_ok() { "applied" } else { "refused" };
+        self.config_reloads.with_label_values(&[label]).inc();
+        self.last_reload_successful.set(i64::from(result.is_ok()));
+    }
+
+    /// Everything in Prometheus's text format, version 0.0.4.
+    ///
+    /// # Errors
+    /// A family that cannot be encoded.
+    pub fn render(&self) -> Result<String, prometheus::Error> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        String::from_utf8(text).map_err(|_| prometheus::Error::Msg("not UTF-8".into()))
+    }
+}
+
+impl RouteMetrics {
+    /// Records the end of a request.
+    pub fn finished(&self, outcome: Outcome, status: u16, times: Times) {
+        let Some(metrics) = self.outcomes.get(outcome as usize) else { return };
+        metrics.duration.observe(times.duration.as_secs_f64());
+        metrics.overhead.observe(times.overhead.as_secs_f64());
+        let resolve =
+            || self.requests.with_label_values(&[&self.label, outcome.as_str(), &status.to_string()]);
+        let place = COMMON_STATUSES.iter().position(|common| *common == status);
+        match place.and_then(|place| metrics.statuses.get(place)) {
+            Some(slot) => slot.get_or_init(resolve).inc(),
+            None => resolve().inc(),
+        }
+    }
+}
+
+/// The spans recorded of a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Times {
+    /// All of it.
+    pub duration: Duration,
+    /// The gateway's own share.
+    pub overhead: Duration,
+}
+
+fn counters(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<IntCounterVec, prometheus::Error> {
+    let family = IntCounterVec::new(Opts::new(name, help), labels)?;
+    registry.register(Box::new(family.clone()))?;
+    Ok(family)
+}
+
+fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+    let counter = IntCounter::with_opts(Opts::new(name, help))?;
+    registry.register(Box::new(counter.clone()))?;
+    Ok(counter)
+}
+
+fn gauges(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<IntGaugeVec, prometheus::Error> {
+    let family = IntGaugeVec::new(Opts::new(name, help), labels)?;
+    registry.register(Box::new(family.clone()))?;
+    Ok(family)
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+    let gauge = IntGauge::with_opts(Opts::new(name, help))?;
+    registry.register(Box::new(gauge.clone()))?;
+    Ok(gauge)
+}
+
+fn histograms(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+    buckets: &[f64],
+) -> Result<HistogramVec, prometheus::Error> {
+    let family = HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels)?;
+    registry.register(Box::new(family.clone()))?;
+    Ok(family)
+}

@@ -1,1 +1,79 @@
-//! The choice of a server.
+//! The choice of a server: smooth weighted round robin over those that are well.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::clock::Monotonic;
+use crate::upstream::health::Health;
+use crate::upstream::settings::UpstreamSettings;
+
+/// The servers of one upstream in the order of a weighted round, with their health.
+#[derive(Debug)]
+pub struct Pool {
+    /// One round: each server as often as it weighs, spread evenly.
+    round: Box<[usize]>,
+    health: Box<[Health]>,
+    turn: AtomicU64,
+}
+
+/// Weights are reduced so that a round is no longer than this.
+const LONGEST_ROUND: u64 = 1024;
+
+impl Pool {
+    /// A pool in which all servers are well.
+    pub fn new(settings: &UpstreamSettings) -> Self {
+        let weights: Vec<u64> =
+            settings.servers.iter().map(|server| u64::from(server.weight.get())).collect();
+        Self {
+            round: round(&reduced(&weights)).into(),
+            health: weights.iter().map(|_| Health::default()).collect(),
+            turn: AtomicU64::new(0),
+        }
+    }
+
+    /// The index of the next server: one that is well and not in `tried`; if none is well, any not tried.
+    /// `None` when all have been tried.
+    pub fn choose(&self, tried: &[usize], now: Monotonic) -> Option<usize> {
+        let turn = usize::try_from(self.turn.fetch_add(1, Ordering::Relaxed)).unwrap_or_default();
+        let from = turn.checked_rem(self.round.len()).unwrap_or_default();
+        let order = || self.round.iter().cycle().skip(from).take(self.round.len()).copied();
+        let untried = |server: &usize| !tried.contains(server);
+        order()
+            .filter(untried)
+            .find(|server| self.health(*server).is_some_and(|health| health.is_well(now)))
+            .or_else(|| order().find(untried))
+    }
+
+    /// The health of a server; `None` if there is no such server.
+    pub fn health(&self, server: usize) -> Option<&Health> {
+        self.health.get(server)
+    }
+}
+
+/// `weights` divided so that their sum is at most [`LONGEST_ROUND`], none of them zero.
+fn reduced(weights: &[u64]) -> Vec<u64> {
+    let sum: u64 = weights.iter().sum();
+    if sum <= LONGEST_ROUND {
+        return weights.to_vec();
+    }
+    weights.iter().map(|weight| (weight * LONGEST_ROUND / sum).max(1)).collect()
+}
+
+/// One round of smooth weighted round robin: at each step the server that is furthest behind its share.
+fn round(weights: &[u64]) -> Vec<usize> {
+    let total: u64 = weights.iter().sum();
+    let mut given = vec![0_u64; weights.len()];
+    (1..=total)
+        .filter_map(|step| {
+            let behind = |index: usize| {
+                let weight = weights.get(index).copied().unwrap_or_default();
+                let due = i128::from(weight) * i128::from(step);
+                due - i128::from(given.get(index).copied().unwrap_or_default()) * i128::from(total)
+            };
+            let next = (0..weights.len()).max_by_key(|index| (behind(*index), usize::MAX - index))?;
+            if let Some(count) = given.get_mut(next) {
+                *count += 1;
+            }
+            Some(next)
+        })
+        .collect()
+}

@@ -73,7 +73,7 @@ pub struct TlsSettings {
 }
 
 /// A checked upstream.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamSettings {
     /// Its name.
     pub name: UpstreamName,

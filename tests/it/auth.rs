@@ -1,5 +1,4 @@
 //! The laws of authentication: contract §2.1, §2.2 and §3 steps 3, 4 and 7.
-#![expect(clippy::unwrap_used, reason = "what fails in a helper fails the test")]
 
 use std::convert::Infallible;
 use std::net::IpAddr;

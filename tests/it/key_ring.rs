@@ -1,5 +1,4 @@
 //! The ring of keys: what a reload keeps, counts and revokes. Contract §2.1, design §4 "Key ring".
-#![expect(clippy::unwrap_used, reason = "what fails in a helper fails the test")]
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;

@@ -1,5 +1,4 @@
 //! The laws of the rate limits: contract §3 step 5, design §4 "Bucket".
-#![expect(clippy::unwrap_used, reason = "what fails in a helper fails the test")]
 
 use std::num::NonZeroU32;
 use std::sync::Arc;

@@ -1,0 +1,18 @@
+# safecache. `make` lists what there is; the work is in small scripts under tools/.
+.DEFAULT_GOAL := help
+.PHONY: help demo test check soak
+
+help:   ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{ printf "make %-7s %s\n", $$1, $$2 }' Makefile
+
+demo:   ## build and run the gateway with a built-in demo LLM (ARGS="--listen 127.0.0.1:9000")
+	@tools/demo $(ARGS)
+
+test:   ## run every test: Rust, the scripts, the official OpenAI clients
+	@tools/run-parts test
+
+check:  ## formatting, lints, documentation, house rules, licences
+	@tools/run-parts check
+
+soak:   ## the tests with larger numbers, up to an hour (SEED=1, MINUTES=60, RECORD=1 writes docs/soak.md)
+	@tools/run-parts soak

@@ -1,1 +1,0 @@
-//! Recordings under way, by key: single flight.

@@ -1,0 +1,28 @@
+//! `safecache serve`.
+
+use std::collections::BTreeMap;
+
+use crate::cli::ServeArgs;
+use crate::cli::running::{print_addresses, until_told};
+use crate::clock::Clock;
+use crate::config;
+use crate::runtime::reload::Source;
+use crate::server::{Start, start};
+use crate::telemetry::init::logging;
+
+/// Runs the gateway until it is told to end. Access lines go to stdout, all else to stderr.
+///
+/// # Errors
+/// The configuration has problems, or a port or file cannot be used.
+pub fn run(args: &ServeArgs, env: &BTreeMap<String, String>) -> anyhow::Result<()> {
+    logging(env.get("SAFECACHE_LOG").map_or("", String::as_str));
+    let path = &args.config.config;
+    let running = start(Start {
+        config: config::load(path, env)?,
+        source: Source::File { path: path.clone(), env: env.clone() },
+        clock: Clock::system(),
+        access: Some(Box::new(std::io::stdout())),
+    })?;
+    print_addresses(&running, &mut std::io::stderr())?;
+    until_told(running)
+}

@@ -1,0 +1,140 @@
+//! From a head to an admitted request: contract §3, in its order.
+
+use std::sync::Arc;
+
+use http::{HeaderValue, Method};
+use pingora::proxy::Session;
+
+use crate::auth::authenticate::{AuthFailure, allows_address, authenticate};
+use crate::auth::key_record::KeyRecord;
+use crate::clock::UnixTime;
+use crate::config::Config;
+use crate::dice;
+use crate::outcome::rejection::Rejection;
+use crate::proxy::auth_failures::Standing;
+use crate::proxy::client_address;
+use crate::proxy::ctx::{Ctx, Place, Room};
+use crate::proxy::framing;
+use crate::proxy::gateway::Shared;
+use crate::proxy::headers::X_REQUEST_ID;
+
+/// Longest request id that is taken over from a client.
+const LONGEST_REQUEST_ID: usize = 128;
+
+/// How an admitted request goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Its body is read: it may be answered from the cache, or its model must be known.
+    ReadBody,
+    /// It is passed on as it comes.
+    PassOn,
+    /// It asks whether the gateway is alive.
+    Health,
+}
+
+/// Takes a request through steps 1 to 5, and gives it a place.
+///
+/// # Errors
+/// The first step that refuses it.
+pub(super) fn admit(shared: &Shared, session: &Session, ctx: &mut Ctx) -> Result<Next, Rejection> {
+    let policy = Arc::clone(&ctx.policy);
+    let config = policy.snapshot.config.as_ref();
+    framing::check(session, &config.limits)?;
+    let head = session.req_header();
+    let path = framing::path(head);
+    if path == "/healthz" && matches!(head.method, Method::GET | Method::HEAD) {
+        return Ok(Next::Health);
+    }
+    let is_built_in = path.starts_with("/api/v1/") || path == "/healthz";
+    let found = if is_built_in { None } else { config.routes.find(path) };
+    ctx.route = found.and_then(|(index, _)| policy.derived.route(index)).cloned();
+    let peer = session.client_addr().and_then(|address| address.as_inet()).copied();
+    let address = client_address::resolve(peer, &head.headers, &config.trusted_proxies)?;
+    ctx.address = Some(address);
+    let key = known_key(shared, session, ctx)?;
+    ctx.key = Some(Arc::clone(&key));
+    if !allows_address(&key, address.client) {
+        return Err(Rejection::AddressDenied);
+    }
+    charge(shared, ctx, &key)?;
+    let Some(route) = &ctx.route else { return Err(Rejection::NoRoute) };
+    let next = match needs_body(
+        &key,
+        &head.method,
+        route.route.cache.as_ref().is_some_and(|cache| cache.takes(path)),
+    ) {
+        Need::Body => Next::ReadBody,
+        Need::Nothing => Next::PassOn,
+    };
+    ctx.room = Some(take_room(shared, config)?);
+    Ok(next)
+}
+
+/// The client's request id, if it is one to keep, or a new one.
+pub(super) fn request_id(session: &Session, now: UnixTime) -> HeaderValue {
+    let theirs = session.get_header(X_REQUEST_ID).filter(|id| {
+        (1..=LONGEST_REQUEST_ID).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
+    });
+    theirs.cloned().unwrap_or_else(|| {
+        let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+        let id = dice::uuid_v7(now).hyphenated().encode_lower(&mut text);
+        // A UUID is visible ASCII.
+        HeaderValue::from_str(id).unwrap_or(HeaderValue::from_static("-"))
+    })
+}
+
+/// Step 3: the key. Its failures are counted by address.
+fn known_key(shared: &Shared, session: &Session, ctx: &Ctx) -> Result<Arc<KeyRecord>, Rejection> {
+    let ring = &ctx.policy.snapshot.ring;
+    let failure = match authenticate(ring, &session.req_header().headers, ctx.started.unix) {
+        Ok(key) => return Ok(key),
+        Err(failure) => failure,
+    };
+    shared.metrics.auth_failures(failure.as_str()).inc();
+    match failure {
+        AuthFailure::Missing => Err(Rejection::MissingKey),
+        AuthFailure::Malformed => Err(Rejection::MalformedKey),
+        AuthFailure::Invalid(_) => {
+            let Some(address) = ctx.address else { return Err(Rejection::InvalidKey) };
+            match ctx.policy.derived.failures.record(address.client, ctx.started.monotonic) {
+                Standing::Within => Err(Rejection::InvalidKey),
+                Standing::Beyond => Err(Rejection::TooManyFailures),
+            }
+        }
+    }
+}
+
+/// Step 5: the bucket.
+fn charge(shared: &Shared, ctx: &mut Ctx, key: &KeyRecord) -> Result<(), Rejection> {
+    let verdict = shared.limiter.check(key.holder(), ctx.started);
+    let refused = verdict.retry_after();
+    if refused.is_some() {
+        shared.metrics.rate_limited(verdict.plan().name().as_str()).inc();
+    }
+    ctx.verdict = Some(verdict);
+    refused.map_or(Ok(()), |seconds| Err(Rejection::RateLimited(seconds)))
+}
+
+/// Step 8: a place among the requests in flight.
+fn take_room(shared: &Shared, config: &Config) -> Result<Room, Rejection> {
+    let place = Place::take(&shared.metrics.in_flight_requests, config.limits.max_requests.get());
+    place.map(Room::new).ok_or(Rejection::Overloaded)
+}
+
+/// Whether a request's body must be read before it is sent on.
+enum Need {
+    Body,
+    Nothing,
+}
+
+#[expect(clippy::fn_params_excessive_bools, reason = "the route's answer to one question")]
+fn needs_body(key: &KeyRecord, method: &Method, is_cached_path: bool) -> Need {
+    let is_cached = is_cached_path && method == Method::POST;
+    let must_name_model = key.is_bound_to_models() && carries_model(method);
+    if is_cached || must_name_model { Need::Body } else { Need::Nothing }
+}
+
+/// True for the methods whose body names the model.
+pub(super) fn carries_model(method: &Method) -> bool {
+    matches!(*method, Method::POST | Method::PUT | Method::PATCH)
+}

@@ -1,0 +1,256 @@
+//! A request whose body is read: from the cache, or by one upstream call.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Method;
+use pingora::proxy::Session;
+
+use crate::auth::authenticate::allows_model;
+use crate::cache::admit::lookable;
+use crate::cache::control::{CacheStatus, RequestControl};
+use crate::cache::entries::{Entry, Slot, Variant};
+use crate::cache::key::{EntryKey, KeyParts, Owner, ScannedBody};
+use crate::cache::policy::{OnDisconnect, RoutePolicy, Scope};
+use crate::cache::recording::{WINDOW, attach, begin};
+use crate::llm::json::JsonFault;
+use crate::llm::request::Api;
+use crate::memory::{Bounds, Permit};
+use crate::outcome::finished::Outcome;
+use crate::outcome::rejection::Rejection;
+use crate::proxy::body;
+use crate::proxy::client_address::ClientAddress;
+use crate::proxy::ctx::Ctx;
+use crate::proxy::derived::LiveRoute;
+use crate::proxy::fetch::{Fetch, Storing};
+use crate::proxy::gateway::Shared;
+use crate::proxy::headers::{self, Outbound};
+use crate::proxy::send::{self, Sent, rejection_of};
+
+/// Answers the request, or says why not.
+///
+/// # Errors
+/// The client is still to be told.
+pub(super) async fn answer(
+    shared: &Arc<Shared>,
+    session: &mut Session,
+    ctx: &mut Ctx,
+) -> Result<Sent, Rejection> {
+    let (Some(live), Some(address)) = (ctx.route.clone(), ctx.address) else {
+        return Err(Rejection::Internal);
+    };
+    let mut memory = permit(shared, ctx);
+    let config = Arc::clone(&ctx.policy.snapshot.config);
+    let before = shared.clock.monotonic();
+    let body = body::read(session, &config.limits, &mut memory).await?;
+    ctx.body_wait = shared.clock.monotonic().saturating_since(before);
+    let request = Request { shared, live: &live, address: &address, memory, body };
+    let plan = request.plan(session, ctx)?;
+    if let Some((entry, age)) = request.find(&plan, ctx) {
+        return Ok(send_hit(shared, session, ctx, &entry, age).await);
+    }
+    if plan.control.only_if_cached {
+        return Err(Rejection::NotCached);
+    }
+    request.forward(session, ctx, plan).await
+}
+
+/// A permit within the bounds of the request's key.
+fn permit(shared: &Shared, ctx: &Ctx) -> Permit {
+    let limits = &ctx.policy.snapshot.config.limits;
+    let bounds =
+        Bounds { total: limits.buffer_memory.as_u64(), share: limits.buffer_memory_per_key.as_u64() };
+    let nobody = crate::memory::Pool::default();
+    let share = ctx.key.as_ref().map_or(&nobody, |key| key.buffered());
+    Permit::new(&shared.buffers, share, bounds)
+}
+
+/// A request with its body.
+struct Request<'a> {
+    shared: &'a Arc<Shared>,
+    live: &'a Arc<LiveRoute>,
+    address: &'a ClientAddress,
+    memory: Permit,
+    body: Bytes,
+}
+
+/// What the cache has to do with a request.
+struct Plan {
+    control: RequestControl,
+    /// Where its answer is looked for; `None`: nowhere.
+    slot: Option<(Slot, Arc<RoutePolicy>)>,
+    api: Api,
+}
+
+impl Request<'_> {
+    /// Steps 6 and 7, and what the cache has to do with the request.
+    fn plan(&self, session: &Session, ctx: &mut Ctx) -> Result<Plan, Rejection> {
+        let head = session.req_header();
+        let path = head.uri.path();
+        let api = Api::of(path);
+        let policy = self.live.route.cache.as_ref();
+        let cached = policy.filter(|policy| head.method == Method::POST && policy.takes(path));
+        let ignore = cached.map_or(&[][..], |policy| &policy.ignore);
+        let scanned = match ScannedBody::read(&self.body, api, ignore) {
+            Err(JsonFault::Duplicate) => return Err(Rejection::DuplicateMember),
+            scanned => scanned.ok(),
+        };
+        let model = scanned.as_ref().and_then(|scanned| scanned.fields.model.as_deref());
+        if let Some(key) = ctx.key.as_ref().filter(|key| key.is_bound_to_models())
+            && !allows_model(key, model)
+        {
+            return Err(Rejection::ModelDenied);
+        }
+        let control = RequestControl::read(&head.headers);
+        let slot = cached.zip(scanned.as_ref()).and_then(|(policy, scanned)| {
+            lookable(policy, &scanned.fields).ok()?;
+            let variant =
+                Variant { stream: scanned.fields.stream, include_usage: scanned.fields.include_usage };
+            let key = self.key(session, ctx, policy, scanned)?;
+            Some((Slot { key, variant }, Arc::clone(policy)))
+        });
+        ctx.cache_status = cached.map(|_| match (&slot, control.may_read, control.may_write) {
+            (None, ..) => CacheStatus::Bypass,
+            (Some(_), true, _) => CacheStatus::MissStored,
+            (Some(_), false, true) => CacheStatus::RequestStored,
+            (Some(_), false, false) => CacheStatus::Request,
+        });
+        Ok(Plan { control, slot, api })
+    }
+
+    fn key(
+        &self,
+        session: &Session,
+        ctx: &Ctx,
+        policy: &RoutePolicy,
+        scanned: &ScannedBody,
+    ) -> Option<EntryKey> {
+        let head = session.req_header();
+        let account = ctx.key.as_ref()?.holder().account();
+        Some(EntryKey::of(&KeyParts {
+            owner: if policy.scope == Scope::Global { Owner::Everyone } else { Owner::Account(account) },
+            route: &self.live.route.label,
+            path: head.uri.path(),
+            query: head.uri.query(),
+            headers: &head.headers,
+            policy,
+            body: scanned.digest.as_ref().ok()?,
+        }))
+    }
+
+    fn find(&self, plan: &Plan, ctx: &Ctx) -> Option<(Arc<Entry>, Duration)> {
+        let counters = &self.shared.counters;
+        let Some((slot, _)) = plan.slot.as_ref().filter(|_| plan.control.may_read) else {
+            counters.bypasses.inc();
+            return None;
+        };
+        let found = self.shared.entries.find(slot, ctx.started.monotonic);
+        let found = found.filter(|(_, age)| plan.control.accepts(*age));
+        if found.is_some() {
+            counters.hits.inc()
+        } else {
+            counters.misses.inc()
+        }
+        found
+    }
+
+    /// Calls the upstream and sends what it answers.
+    async fn forward(self, session: &mut Session, ctx: &mut Ctx, plan: Plan) -> Result<Sent, Rejection> {
+        let upstream = &self.live.upstream;
+        let place = upstream.place().await?;
+        if let Some(room) = &mut ctx.room {
+            room.upstream = place;
+        }
+        let mut recording = permit(self.shared, ctx);
+        if !recording.try_grow(WINDOW) {
+            return Err(Rejection::Overloaded);
+        }
+        let (writer, reader) = begin(recording);
+        let storing = plan.slot.filter(|_| plan.control.may_write).map(|(slot, policy)| Storing {
+            slot,
+            policy,
+            api: plan.api,
+            max_entry: ctx.policy.snapshot.config.cache.max_entry.as_u64(),
+        });
+        let finishes =
+            storing.as_ref().is_some_and(|storing| storing.policy.on_disconnect == OnDisconnect::Finish);
+        let fetch = Fetch {
+            shared: Arc::clone(self.shared),
+            upstream: Arc::clone(upstream),
+            route: Arc::clone(&self.live.route),
+            head: self.outbound_head(session, ctx)?,
+            body: self.body,
+            writer,
+            storing,
+            report: Arc::clone(&ctx.report),
+        };
+        let memory = self.memory;
+        let call = Box::pin(async move {
+            fetch.run().await;
+            drop(memory);
+        });
+        let (sent, unfinished) = send::lead(session, ctx, call, reader).await;
+        if let Some(call) = unfinished.filter(|_| finishes && sent == Sent::ClientGone) {
+            let room = ctx.room.take();
+            tokio::spawn(async move {
+                call.await;
+                drop(room);
+            });
+        }
+        match sent {
+            Sent::Unbegun(failure) => Err(rejection_of(failure)),
+            sent => {
+                ctx.outcome = Some(outcome_of(sent, Outcome::Forwarded));
+                Ok(sent)
+            }
+        }
+    }
+
+    fn outbound_head(&self, session: &Session, ctx: &Ctx) -> Result<pingora::http::RequestHeader, Rejection> {
+        let mut head = session.req_header().clone();
+        let Some(request_id) = &ctx.request_id else { return Err(Rejection::Internal) };
+        headers::strip_hop_by_hop(&mut head);
+        let outbound = Outbound {
+            route: &self.live.route,
+            upstream: &self.live.upstream.settings,
+            address: self.address,
+            request_id,
+            scheme: scheme_of(session),
+        };
+        headers::to_upstream(&mut head, &outbound).map_err(|_| Rejection::Internal)?;
+        head.set_version(http::Version::HTTP_11);
+        Ok(head)
+    }
+}
+
+/// How the client came.
+pub(super) fn scheme_of(session: &Session) -> &'static str {
+    let is_tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
+    if is_tls { "https" } else { "http" }
+}
+
+async fn send_hit(
+    shared: &Shared,
+    session: &mut Session,
+    ctx: &mut Ctx,
+    entry: &Entry,
+    age: Duration,
+) -> Sent {
+    ctx.cache_status = Some(CacheStatus::Hit { ttl: entry.ttl.saturating_sub(age) });
+    let Some(reader) = attach(&entry.recording) else { return Sent::ClientGone };
+    if let Some(usage) = entry.usage {
+        shared.metrics.tokens_saved.inc_by(usage.prompt.saturating_add(usage.completion));
+    }
+    let sent = send::follow(session, ctx, reader, Some(age)).await;
+    ctx.outcome = Some(outcome_of(sent, Outcome::ExactHit));
+    sent
+}
+
+fn outcome_of(sent: Sent, whole: Outcome) -> Outcome {
+    match sent {
+        Sent::Whole => whole,
+        Sent::Unbegun(_) | Sent::CutShort(_) | Sent::ToldInStream(_) => Outcome::UpstreamError,
+        Sent::ClientGone => Outcome::ClientClosed,
+    }
+}

@@ -1,0 +1,64 @@
+//! Who the client is: the peer, or whom a trusted peer names.
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::HeaderMap;
+use ipnet::IpNet;
+
+use crate::outcome::rejection::Rejection;
+
+/// A client as seen from here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ClientAddress {
+    /// The connection's other end, IPv4-mapped addresses as IPv4.
+    pub(super) peer: IpAddr,
+    /// The address that rules go by.
+    pub(super) client: IpAddr,
+    /// Whether what the peer says of others is believed.
+    pub(super) trust: Trust,
+}
+
+/// Whether a peer's `X-Forwarded-*` are believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trust {
+    /// The peer is in `trusted_proxies`.
+    Trusted,
+    /// It is not.
+    Untrusted,
+}
+
+/// The client behind `peer`: the peer itself, or, if it is trusted, the rightmost address of `X-Forwarded-For` that
+/// is not trusted.
+///
+/// # Errors
+/// A trusted peer's `X-Forwarded-For` holds something that is no address.
+pub(super) fn resolve(
+    peer: Option<SocketAddr>,
+    headers: &HeaderMap,
+    trusted: &[IpNet],
+) -> Result<ClientAddress, Rejection> {
+    let peer = peer.map_or(IpAddr::from([0, 0, 0, 0]), |address| address.ip().to_canonical());
+    let is_trusted = |address: &IpAddr| trusted.iter().any(|net| net.contains(address));
+    if trusted.is_empty() || !is_trusted(&peer) {
+        return Ok(ClientAddress { peer, client: peer, trust: Trust::Untrusted });
+    }
+    let mut client = peer;
+    let lists: Vec<_> = headers.get_all("x-forwarded-for").iter().collect();
+    for list in lists.iter().rev() {
+        let text = list.to_str().map_err(|_| Rejection::BadForwardedFor)?;
+        for entry in text.rsplit(',') {
+            client = parse(entry.trim()).ok_or(Rejection::BadForwardedFor)?;
+            if !is_trusted(&client) {
+                return Ok(ClientAddress { peer, client, trust: Trust::Trusted });
+            }
+        }
+    }
+    Ok(ClientAddress { peer, client, trust: Trust::Trusted })
+}
+
+/// An address as proxies write it: bare, with a port, or in brackets.
+fn parse(text: &str) -> Option<IpAddr> {
+    let bracketed = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
+    let with_port = || text.parse::<SocketAddr>().ok().map(|address| address.ip());
+    text.parse().ok().or_else(bracketed).or_else(with_port).map(|address: IpAddr| address.to_canonical())
+}

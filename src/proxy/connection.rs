@@ -1,0 +1,208 @@
+//! A client's connection as pingora reads and writes it: bytes out are gathered, and a request head has a deadline.
+//!
+//! pingora writes an answer's head and its body apart; gathered until the flush they leave in one call. The buffer
+//! exists only while something waits in it, so that an idle connection costs little. pingora bounds each read of a
+//! head, never the whole: here the time from a head's first byte (on a new connection: from its opening) to its end
+//! is bounded, with a timer that is armed only if the head does not come at once.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pingora::protocols::raw_connect::ProxyDigest;
+use pingora::protocols::tls::{SslDigest, TlsRef};
+use pingora::protocols::{
+    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, IO, Peek, Shutdown, SocketDigest, Ssl,
+    TimingDigest, UniqueID, UniqueIDType,
+};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
+
+/// Writes of this size or more are not gathered, only what waited before them.
+const GATHER: usize = 16 * 1024;
+
+/// Where a connection is between two requests.
+#[derive(Clone, Debug)]
+pub struct HeadState(Arc<AtomicU8>);
+
+/// Waiting for the first byte of the next head; pingora's keep-alive timeout bounds it.
+const BETWEEN: u8 = 0;
+/// In a head: the deadline runs.
+const IN_HEAD: u8 = 1;
+/// A request is being served.
+const SERVING: u8 = 2;
+
+impl HeadState {
+    /// The state of a connection that has just been opened: its first head is awaited at once.
+    pub fn opened() -> Self {
+        Self(Arc::new(AtomicU8::new(IN_HEAD)))
+    }
+
+    /// The head has been read.
+    pub fn head_read(&self) {
+        self.0.store(SERVING, Ordering::Relaxed);
+    }
+
+    /// The request is over; the next byte begins a head.
+    pub fn request_over(&self) {
+        self.0.store(BETWEEN, Ordering::Relaxed);
+    }
+
+    /// True unless a request is being served.
+    fn is_reading_head(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == IN_HEAD
+    }
+
+    fn bytes_came(&self) {
+        // Only from BETWEEN: while a request is served, bytes are its body.
+        let _ = self.0.compare_exchange(BETWEEN, IN_HEAD, Ordering::Relaxed, Ordering::Relaxed);
+    }
+}
+
+/// A client's connection over `S`, a TCP stream or TLS upon one.
+pub struct Connection<S> {
+    inner: S,
+    head: HeadState,
+    head_timeout: Duration,
+    deadline: Option<Pin<Box<Sleep>>>,
+    waiting: Vec<u8>,
+    sent: usize,
+}
+
+impl<S: IO> Connection<S> {
+    /// A connection just opened.
+    pub fn new(inner: S, head: HeadState, head_timeout: Duration) -> Self {
+        Self { inner, head, head_timeout, deadline: None, waiting: Vec::new(), sent: 0 }
+    }
+
+    /// Where the connection is; shared with it.
+    pub fn head_state(&self) -> &HeadState {
+        &self.head
+    }
+
+    /// Writes out what was gathered.
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(rest) = self.waiting.get(self.sent..).filter(|rest| !rest.is_empty()) {
+            let n = ready!(Pin::new(&mut self.inner).poll_write(cx, rest))?;
+            if n == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.sent += n;
+        }
+        self.waiting = Vec::new();
+        self.sent = 0;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: IO> AsyncRead for Connection<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        let read = Pin::new(&mut this.inner).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            this.head.bytes_came();
+        }
+        if !this.head.is_reading_head() {
+            this.deadline = None;
+            return read;
+        }
+        let timeout = this.head_timeout;
+        if read.is_pending() || this.deadline.is_some() {
+            let deadline = this.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+            if deadline.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+        }
+        read
+    }
+}
+
+impl<S: IO> AsyncWrite for Connection<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if this.waiting.len() + buf.len() <= GATHER {
+            this.waiting.extend_from_slice(buf);
+            return Poll::Ready(Ok(buf.len()));
+        }
+        ready!(this.poll_drain(cx))?;
+        if buf.len() < GATHER {
+            this.waiting.extend_from_slice(buf);
+            return Poll::Ready(Ok(buf.len()));
+        }
+        Pin::new(&mut this.inner).poll_write(cx, buf)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_drain(cx))?;
+        Pin::new(&mut this.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_drain(cx))?;
+        Pin::new(&mut this.inner).poll_shutdown(cx)
+    }
+}
+
+#[async_trait]
+impl<S: IO> Shutdown for Connection<S> {
+    async fn shutdown(&mut self) {
+        // What was gathered is an answer that the client is still owed; a dead client is no news here.
+        let _ = std::future::poll_fn(|cx| self.poll_drain(cx)).await;
+        self.inner.shutdown().await;
+    }
+}
+
+impl<S: IO> UniqueID for Connection<S> {
+    fn id(&self) -> UniqueIDType {
+        self.inner.id()
+    }
+}
+
+impl<S: IO> Ssl for Connection<S> {
+    fn get_ssl(&self) -> Option<&TlsRef> {
+        self.inner.get_ssl()
+    }
+
+    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
+        self.inner.get_ssl_digest()
+    }
+
+    fn selected_alpn_proto(&self) -> Option<ALPN> {
+        self.inner.selected_alpn_proto()
+    }
+}
+
+impl<S: IO> GetTimingDigest for Connection<S> {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        self.inner.get_timing_digest()
+    }
+}
+
+impl<S: IO> GetProxyDigest for Connection<S> {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        self.inner.get_proxy_digest()
+    }
+}
+
+impl<S: IO> GetSocketDigest for Connection<S> {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        self.inner.get_socket_digest()
+    }
+}
+
+impl<S: IO> Peek for Connection<S> {}
+
+impl<S: IO> fmt::Debug for Connection<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,146 @@
+//! A request's own state, from its head to its log line.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use http::HeaderValue;
+use prometheus::IntGauge;
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::auth::key_record::KeyRecord;
+use crate::cache::control::CacheStatus;
+use crate::clock::{Clock, Monotonic, Now};
+use crate::limits::verdict::Verdict;
+use crate::llm::usage::Usage;
+use crate::outcome::finished::Outcome;
+use crate::proxy::client_address::ClientAddress;
+use crate::proxy::derived::{Derived, LiveRoute};
+use crate::proxy::send::Tail;
+use crate::runtime::snapshot::Loaded;
+
+/// What is known of a request so far.
+pub struct Ctx {
+    pub(super) clock: Clock,
+    pub(super) started: Now,
+    /// The policy that it began with, and ends with.
+    pub(super) policy: Arc<Loaded<Derived>>,
+    pub(super) request_id: Option<HeaderValue>,
+    pub(super) route: Option<Arc<LiveRoute>>,
+    pub(super) address: Option<ClientAddress>,
+    pub(super) key: Option<Arc<KeyRecord>>,
+    pub(super) verdict: Option<Verdict>,
+    pub(super) room: Option<Room>,
+    pub(super) outcome: Option<Outcome>,
+    pub(super) cache_status: Option<CacheStatus>,
+    pub(super) report: Arc<Report>,
+    pub(super) forwarding: Option<Forwarding>,
+    /// Time spent reading the request body.
+    pub(super) body_wait: Duration,
+    /// When the answer's first byte was ready.
+    pub(super) answered: Option<Monotonic>,
+}
+
+/// A request's places: among `max_requests`, and among its upstream's.
+pub(super) struct Room {
+    pub(super) upstream: Option<OwnedSemaphorePermit>,
+    _place: Place,
+}
+
+impl Room {
+    /// A place here; the upstream's comes later.
+    pub(super) fn new(place: Place) -> Self {
+        Self { upstream: None, _place: place }
+    }
+}
+
+/// One of the requests in flight; counted until dropped.
+pub(super) struct Place(IntGauge);
+
+impl Place {
+    /// A place, if fewer than `max` are taken.
+    pub(super) fn take(in_flight: &IntGauge, max: u32) -> Option<Self> {
+        in_flight.inc();
+        let place = Self(in_flight.clone());
+        (in_flight.get() <= i64::from(max)).then_some(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// A request on pingora's own path.
+#[derive(Default)]
+pub(super) struct Forwarding {
+    pub(super) tried: Vec<usize>,
+    pub(super) server: Option<usize>,
+    pub(super) reused: bool,
+    pub(super) sent: Option<Monotonic>,
+    /// The answer is a stream of events, so a failure can be told within it.
+    pub(super) is_event_stream: bool,
+    /// How the bytes of the answer so far end.
+    pub(super) tail: Tail,
+}
+
+/// What an upstream call tells of itself; shared with the task that makes it.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    sent: AtomicU64,
+    first_byte: AtomicU64,
+    usage: OnceLock<Usage>,
+}
+
+impl Report {
+    pub(super) fn sent(&self, at: Monotonic) {
+        // The first attempt is the one that the gateway's own share is measured to.
+        let _ = self.sent.compare_exchange(0, at.as_nanos(), Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    pub(super) fn first_byte(&self, waited: Duration) {
+        let nanos = u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX);
+        self.first_byte.store(nanos.max(1), Ordering::Relaxed);
+    }
+
+    pub(super) fn usage(&self, usage: Usage) {
+        // One call reads one answer: there is never a second usage.
+        let _ = self.usage.set(usage);
+    }
+
+    pub(super) fn sent_at(&self) -> Option<Monotonic> {
+        Some(self.sent.load(Ordering::Relaxed)).filter(|at| *at > 0).map(Monotonic::from_nanos)
+    }
+
+    pub(super) fn first_byte_after(&self) -> Option<Duration> {
+        Some(self.first_byte.load(Ordering::Relaxed)).filter(|nanos| *nanos > 0).map(Duration::from_nanos)
+    }
+
+    pub(super) fn usage_told(&self) -> Option<Usage> {
+        self.usage.get().copied()
+    }
+}
+
+impl Ctx {
+    /// A request whose head has just been read.
+    pub(super) fn new(clock: &Clock, policy: Arc<Loaded<Derived>>) -> Self {
+        Self {
+            started: clock.now(),
+            clock: clock.clone(),
+            policy,
+            request_id: None,
+            route: None,
+            address: None,
+            key: None,
+            verdict: None,
+            room: None,
+            outcome: None,
+            cache_status: None,
+            report: Arc::default(),
+            forwarding: None,
+            body_wait: Duration::ZERO,
+            answered: None,
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! What the proxy makes of a policy once, so that a request looks nothing up: live upstreams and resolved metrics.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use prometheus::IntCounter;
+
+use crate::proxy::auth_failures::AuthFailures;
+use crate::proxy::upstreams::{LiveUpstream, UpstreamError};
+use crate::routing::route::Route;
+use crate::runtime::snapshot::{Loaded, Snapshot};
+use crate::telemetry::metrics::{Metrics, RouteMetrics};
+
+/// The proxy's side of a snapshot.
+#[derive(Debug)]
+pub struct Derived {
+    routes: Vec<Arc<LiveRoute>>,
+    pub(super) unrouted: Arc<RouteMetrics>,
+    upstreams: Vec<Arc<LiveUpstream>>,
+    pub(super) failures: Arc<AuthFailures>,
+    auth_failures: Option<NonZeroU32>,
+}
+
+/// A route with everything that a request on it needs.
+#[derive(Debug)]
+pub struct LiveRoute {
+    pub(super) route: Arc<Route>,
+    pub(super) upstream: Arc<LiveUpstream>,
+    pub(super) metrics: Arc<RouteMetrics>,
+}
+
+/// Prepares the proxy's side of `next`, keeping what it shares with `previous`.
+///
+/// # Errors
+/// An upstream that cannot be made live.
+pub fn derive(
+    next: &Snapshot,
+    previous: Option<&Loaded<Derived>>,
+    metrics: &Metrics,
+) -> Result<Derived, UpstreamError> {
+    let before = |name: &crate::ids::UpstreamName| {
+        previous?.derived.upstreams.iter().find(|upstream| upstream.settings.name == *name)
+    };
+    let upstreams = next
+        .config
+        .upstreams
+        .iter()
+        .map(|settings| LiveUpstream::prepare(settings, before(&settings.name), metrics))
+        .collect::<Result<Vec<_>, _>>()?;
+    let routes = next.config.routes.iter().filter_map(|route| {
+        // Present by construction: `config::build` resolved the index.
+        let upstream = Arc::clone(upstreams.get(route.upstream)?);
+        Some(Arc::new(LiveRoute { route: Arc::clone(route), upstream, metrics: metrics.route(&route.label) }))
+    });
+    let auth_failures = next.config.limits.auth_failures;
+    let kept =
+        previous.map(|loaded| &loaded.derived).filter(|derived| derived.auth_failures == auth_failures);
+    Ok(Derived {
+        routes: routes.collect(),
+        unrouted: metrics.route("none"),
+        failures: kept
+            .map_or_else(|| Arc::new(AuthFailures::new(auth_failures)), |kept| Arc::clone(&kept.failures)),
+        auth_failures,
+        upstreams,
+    })
+}
+
+impl Derived {
+    /// The route at an index of the configuration's table.
+    pub(super) fn route(&self, index: usize) -> Option<&Arc<LiveRoute>> {
+        self.routes.get(index)
+    }
+
+    /// All upstreams, for the tasks that look after them.
+    pub fn upstreams(&self) -> &[Arc<LiveUpstream>] {
+        &self.upstreams
+    }
+}
+
+/// Counters that every request may touch, resolved once.
+#[derive(Debug)]
+pub(super) struct Counters {
+    pub(super) hits: IntCounter,
+    pub(super) misses: IntCounter,
+    pub(super) bypasses: IntCounter,
+    pub(super) prompt_tokens: IntCounter,
+    pub(super) completion_tokens: IntCounter,
+    pub(super) cached_tokens: IntCounter,
+}

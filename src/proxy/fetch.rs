@@ -1,0 +1,340 @@
+//! One upstream call, written into a recording.
+//!
+//! Does for answers that are recorded what pingora's own path does for all others: hop-by-hop fields, 1xx answers,
+//! bodies without length, timeouts, and the retries that cannot run a model twice (contract §4).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::protocols::http::v1::client::HttpSession;
+use pingora::upstreams::peer::Peer;
+use pingora::{Error, ErrorType};
+
+use crate::cache::admit::{Form, Framing, kept_headers, storable_body, storable_head};
+use crate::cache::entries::{Entry, Slot};
+use crate::cache::policy::RoutePolicy;
+use crate::cache::recording::writer::Writer;
+use crate::cache::recording::{AnswerHead, Destiny, Failure, complete};
+use crate::llm::answer::AnswerSummary;
+use crate::llm::request::Api;
+use crate::llm::sse::SseWatch;
+use crate::proxy::ctx::Report;
+use crate::proxy::gateway::Shared;
+use crate::proxy::headers::{end_to_end, to_server};
+use crate::proxy::upstreams::{Choice, LiveUpstream, POOLED_IDLE};
+use crate::routing::route::Route;
+use crate::upstream::settings::Retry;
+
+/// A reused connection that ends so soon after the request was written had died before it: the request is sent again.
+const STALE_WITHIN: Duration = Duration::from_millis(250);
+
+/// Servers tried for one request, at most.
+const MOST_ATTEMPTS: usize = 3;
+
+/// An upstream that stops reading may already have answered; its answer is waited for so long.
+const EARLY_ANSWER: Duration = Duration::from_secs(1);
+
+/// A call that is about to be made.
+pub(super) struct Fetch {
+    pub(super) shared: Arc<Shared>,
+    pub(super) upstream: Arc<LiveUpstream>,
+    pub(super) route: Arc<Route>,
+    /// Rewritten for the upstream, but for what depends on the server.
+    pub(super) head: RequestHeader,
+    pub(super) body: Bytes,
+    pub(super) writer: Writer,
+    /// Where and how the answer is stored; `None`: not at all.
+    pub(super) storing: Option<Storing>,
+    pub(super) report: Arc<Report>,
+}
+
+/// How an answer becomes an entry.
+#[derive(Clone, Debug)]
+pub(super) struct Storing {
+    pub(super) slot: Slot,
+    pub(super) policy: Arc<RoutePolicy>,
+    pub(super) api: Api,
+    pub(super) max_entry: u64,
+}
+
+/// Where a connection comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// It carried another request before.
+    Pooled,
+    /// It was made for this one.
+    Fresh,
+}
+
+/// Why an attempt came to nothing.
+enum Missed {
+    /// The connection was dead before the request could be read: it may be sent again.
+    Stale,
+    Failed(Failure),
+}
+
+/// An answer whose head has come.
+struct Exchange {
+    session: HttpSession,
+    head: ResponseHeader,
+}
+
+impl Fetch {
+    /// Makes the call and writes its answer, to the end or to its failure.
+    pub(super) async fn run(self) {
+        let answered = self.answered().await;
+        match answered {
+            Ok((choice, exchange)) => self.record(&choice, exchange).await,
+            Err(failure) => self.writer.fail(failure),
+        }
+    }
+
+    /// Tries servers until one has sent the head of an answer.
+    async fn answered(&self) -> Result<(Choice, Exchange), Failure> {
+        let mut tried = Vec::new();
+        let mut failure = Failure::Connect;
+        let mut wanted = Origin::Pooled;
+        for _ in 0..MOST_ATTEMPTS {
+            let now = self.shared.clock.monotonic();
+            let Some(choice) = self.upstream.choose(&mut tried, now) else { break };
+            let (session, origin) = match self.connect(&choice, wanted).await {
+                Ok(connected) => connected,
+                Err(why) => {
+                    self.upstream.failed(choice.server, self.shared.clock.monotonic());
+                    tried.push(choice.server);
+                    failure = why;
+                    continue;
+                }
+            };
+            match self.exchange(session, &choice, origin).await {
+                Ok(exchange) => {
+                    self.upstream.succeeded(choice.server);
+                    return Ok((choice, exchange));
+                }
+                Err(Missed::Stale) => wanted = Origin::Fresh,
+                Err(Missed::Failed(why)) => {
+                    self.upstream.failed(choice.server, self.shared.clock.monotonic());
+                    return Err(why);
+                }
+            }
+        }
+        Err(failure)
+    }
+
+    /// A connection to the server chosen: a pooled one, if there is one and it is wanted, or a new one.
+    async fn connect(&self, choice: &Choice, wanted: Origin) -> Result<(HttpSession, Origin), Failure> {
+        let peer = choice.peer.as_ref();
+        let pooled = match wanted {
+            Origin::Pooled => self.shared.transport.reused_stream(peer).await,
+            Origin::Fresh => None,
+        };
+        if let Some(stream) = pooled {
+            return Ok((HttpSession::new_with_options(stream, peer), Origin::Pooled));
+        }
+        let stream = self.shared.transport.new_stream(peer).await.map_err(|error| match error.etype() {
+            ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => Failure::ConnectTimeout,
+            _ => Failure::Connect,
+        })?;
+        Ok((HttpSession::new_with_options(stream, peer), Origin::Fresh))
+    }
+
+    /// Sends the request and reads the answer's head.
+    async fn exchange(
+        &self,
+        mut session: HttpSession,
+        choice: &Choice,
+        origin: Origin,
+    ) -> Result<Exchange, Missed> {
+        let settings = &self.upstream.settings;
+        session.write_timeout = Some(settings.idle_timeout);
+        session.read_timeout = Some(settings.first_byte_timeout);
+        let may_send_again = origin == Origin::Pooled && settings.retry == Retry::Safe;
+        if self.send(&mut session, choice).await.is_err() {
+            if may_send_again {
+                return Err(Missed::Stale);
+            }
+            session.read_timeout = Some(EARLY_ANSWER);
+        }
+        let written = self.shared.clock.monotonic();
+        match read_head(&mut session).await {
+            Ok(head) => {
+                let waited = self.shared.clock.monotonic().saturating_since(written);
+                self.upstream.first_byte.observe(waited.as_secs_f64());
+                self.report.first_byte(waited);
+                session.read_timeout = Some(settings.idle_timeout);
+                Ok(Exchange { session, head })
+            }
+            Err(Failure::Reset) if may_send_again && self.is_within(written, STALE_WITHIN) => {
+                Err(Missed::Stale)
+            }
+            Err(failure) => Err(Missed::Failed(failure)),
+        }
+    }
+
+    fn is_within(&self, since: crate::clock::Monotonic, span: Duration) -> bool {
+        self.shared.clock.monotonic().saturating_since(since) <= span
+    }
+
+    async fn send(&self, session: &mut HttpSession, choice: &Choice) -> pingora::Result<()> {
+        let mut head = Box::new(self.head.clone());
+        if let Some(server) = self.upstream.server(choice.server) {
+            to_server(&mut head, &self.route, server)?;
+        }
+        head.insert_header(CONTENT_LENGTH, self.body.len())?;
+        session.write_request_header(head).await?;
+        self.report.sent(self.shared.clock.monotonic());
+        session.write_body(&self.body).await?;
+        session.finish_body().await?;
+        Ok(())
+    }
+
+    /// Writes the answer into the recording, and stores it if it comes whole and clean.
+    async fn record(mut self, choice: &Choice, exchange: Exchange) {
+        let Exchange { mut session, head } = exchange;
+        let framing = framing_of(&head);
+        let length = length_of(&head);
+        let mut keeping = self.keeping(&head, framing, length);
+        let destiny = if keeping.is_some() { Destiny::Stored } else { Destiny::Forgotten };
+        if keeping.is_none() {
+            self.writer.window();
+        }
+        self.writer.head(AnswerHead {
+            status: head.status,
+            fields: end_to_end(&head.headers),
+            length,
+            destiny,
+        });
+        let copied = self.copy(&mut session, &mut keeping).await;
+        if let Err(failure) = copied {
+            self.upstream.failed(choice.server, self.shared.clock.monotonic());
+            return self.writer.fail(failure);
+        }
+        session.respect_keepalive();
+        if let Some(stream) = session.reuse().await {
+            self.shared.transport.release_stream(stream, choice.peer.reuse_hash(), Some(POOLED_IDLE));
+        }
+        if let Some(keeping) = keeping {
+            self.store(keeping, &head);
+        }
+        self.writer.complete();
+    }
+
+    /// What watches over an answer that may be stored; `None` if its head already forbids it.
+    fn keeping(&mut self, head: &ResponseHeader, framing: Framing, length: Option<u64>) -> Option<Keeping> {
+        let storing = self.storing.take()?;
+        if length.is_some_and(|length| length > storing.max_entry) {
+            return None;
+        }
+        let form =
+            storable_head(head.status, &head.headers, &self.head.headers, &storing.policy, framing).ok()?;
+        let watch = match form {
+            Form::Json => None,
+            Form::Sse => Some(SseWatch::new(storing.api)),
+        };
+        Some(Keeping { storing, watch })
+    }
+
+    /// Copies the body, piece by piece.
+    async fn copy(&self, session: &mut HttpSession, keeping: &mut Option<Keeping>) -> Result<(), Failure> {
+        loop {
+            if keeping.is_none() {
+                self.writer.room().await;
+            }
+            let piece = session.read_body_bytes().await.map_err(|error| body_failure(&error))?;
+            let Some(piece) = piece else { return Ok(()) };
+            if let Some(watch) = keeping.as_mut().and_then(|keeping| keeping.watch.as_mut()) {
+                watch.feed(&piece);
+            }
+            let counted = self.writer.push(piece);
+            let fits = |keeping: &Keeping| self.writer.recording().written() <= keeping.storing.max_entry;
+            if !counted || !keeping.as_ref().is_none_or(fits) {
+                *keeping = None;
+                self.writer.window();
+            }
+        }
+    }
+
+    fn store(&self, keeping: Keeping, head: &ResponseHeader) {
+        let Some(body) = self.writer.recording().body() else { return };
+        let summary = match &keeping.watch {
+            None => AnswerSummary::of_json(&body),
+            Some(watch) => watch.summary(),
+        };
+        if let Some(usage) = summary.usage {
+            self.report.usage(usage);
+        }
+        if storable_body(&summary).is_err() {
+            return;
+        }
+        let Storing { slot, policy, .. } = keeping.storing;
+        let kept = AnswerHead {
+            status: head.status,
+            fields: kept_headers(&policy, &head.headers),
+            length: keeping.watch.is_none().then_some(body.len() as u64),
+            destiny: Destiny::Forgotten,
+        };
+        let entry = Entry {
+            recording: complete(kept, body),
+            stored: self.shared.clock.monotonic(),
+            ttl: policy.ttl,
+            usage: summary.usage,
+        };
+        self.shared.entries.insert(slot, entry);
+    }
+}
+
+/// An answer on its way to become an entry.
+struct Keeping {
+    storing: Storing,
+    /// Over streams only.
+    watch: Option<SseWatch>,
+}
+
+/// Reads heads until one is final; 1xx answers concern nobody behind a gateway that has sent the whole request.
+async fn read_head(session: &mut HttpSession) -> Result<ResponseHeader, Failure> {
+    loop {
+        session.read_response().await.map_err(|error| match error.etype() {
+            ErrorType::ReadTimedout => Failure::FirstByteTimeout,
+            ErrorType::InvalidHTTPHeader => Failure::Invalid,
+            _ => Failure::Reset,
+        })?;
+        let Some(head) = session.resp_header() else { return Err(Failure::Invalid) };
+        if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(Failure::Invalid);
+        }
+        if !head.status.is_informational() {
+            return Ok(head.clone());
+        }
+    }
+}
+
+fn body_failure(error: &Error) -> Failure {
+    match error.etype() {
+        ErrorType::ReadTimedout => Failure::IdleTimeout,
+        ErrorType::Custom("InvalidChunk") => Failure::Invalid,
+        _ => Failure::Reset,
+    }
+}
+
+fn has_no_body(head: &ResponseHeader) -> bool {
+    matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
+fn framing_of(head: &ResponseHeader) -> Framing {
+    if head.headers.contains_key(TRANSFER_ENCODING) {
+        return Framing::Chunked;
+    }
+    let has_length = head.headers.contains_key(CONTENT_LENGTH) || has_no_body(head);
+    if has_length { Framing::Length } else { Framing::CloseDelimited }
+}
+
+fn length_of(head: &ResponseHeader) -> Option<u64> {
+    if has_no_body(head) {
+        return Some(0);
+    }
+    head.headers.get(CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
+}

@@ -1,0 +1,73 @@
+//! The one explicit end of every request: metrics, and its line in the access log.
+
+use std::time::Duration;
+
+use http::Method;
+use pingora::proxy::Session;
+
+use crate::llm::usage::Usage;
+use crate::outcome::finished::{Finished, Outcome};
+use crate::proxy::ctx::Ctx;
+use crate::proxy::gateway::Shared;
+use crate::telemetry::metrics::Times;
+
+/// Records the end of a request.
+pub(super) fn finish(shared: &Shared, session: &Session, ctx: &mut Ctx) {
+    let status = session.response_written().map_or(0, |head| head.status.as_u16());
+    let outcome = ctx.outcome.unwrap_or(match status {
+        0 => Outcome::ClientClosed,
+        _ if ctx.forwarding.is_some() => Outcome::Forwarded,
+        _ => Outcome::InternalError,
+    });
+    let duration = shared.clock.monotonic().saturating_since(ctx.started.monotonic);
+    let times = Times { duration, overhead: overhead(ctx, duration) };
+    let metrics = ctx.route.as_ref().map_or(&ctx.policy.derived.unrouted, |live| &live.metrics);
+    metrics.finished(outcome, status, times);
+    let tokens = ctx.report.usage_told();
+    if let Some(usage) = tokens {
+        count(shared, usage);
+    }
+    shared.access.record(|| Finished {
+        at: ctx.started.unix,
+        request_id: ctx.request_id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default().into(),
+        key: ctx.key.as_ref().map(|key| key.holder().key().clone()),
+        route: ctx.route.as_ref().map(|live| std::sync::Arc::clone(&live.route.label)),
+        method: method_name(&session.req_header().method),
+        outcome,
+        status,
+        duration,
+        upstream_first_byte: ctx.report.first_byte_after(),
+        bytes_received: session.body_bytes_read() as u64,
+        bytes_sent: session.body_bytes_sent() as u64,
+        tokens,
+    });
+    ctx.room = None;
+}
+
+/// The gateway's own share: until the request was sent on, or its answer was ready, without the wait for its body.
+fn overhead(ctx: &Ctx, duration: Duration) -> Duration {
+    let handed_on = ctx.report.sent_at().or(ctx.answered);
+    let until = handed_on.map_or(duration, |at| at.saturating_since(ctx.started.monotonic));
+    until.saturating_sub(ctx.body_wait)
+}
+
+fn count(shared: &Shared, usage: Usage) {
+    shared.counters.prompt_tokens.inc_by(usage.prompt);
+    shared.counters.completion_tokens.inc_by(usage.completion);
+    shared.counters.cached_tokens.inc_by(usage.cached);
+}
+
+/// The registered methods by name; a client may make up others.
+fn method_name(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        Method::TRACE => "TRACE",
+        _ => "other",
+    }
+}

@@ -1,0 +1,84 @@
+//! What of a head pingora lets through and we do not: contract §3 step 1.
+//!
+//! pingora drops a Content-Length beside a Transfer-Encoding before any filter runs, and accepts a request without a
+//! Host; both are looked for in the head as it came (RFC 9112 §6.1 and §3.2).
+
+use http::header::{HOST, TRANSFER_ENCODING};
+use pingora::http::RequestHeader;
+use pingora::proxy::Session;
+
+use crate::config::Limits;
+use crate::outcome::rejection::Rejection;
+
+/// Checks a request head.
+///
+/// # Errors
+/// The rule that it breaks.
+pub(super) fn check(session: &Session, limits: &Limits) -> Result<(), Rejection> {
+    let head = session.req_header();
+    if is_too_large(session, limits) {
+        return Err(Rejection::HeadTooLarge);
+    }
+    let has_authority = match session.is_http2() {
+        true => head.uri.authority().is_some(),
+        false => head.headers.contains_key(HOST),
+    };
+    if !has_authority {
+        return Err(Rejection::MissingHost);
+    }
+    if head.headers.contains_key(TRANSFER_ENCODING) && raw_head_has_content_length(session) {
+        return Err(Rejection::AmbiguousLength);
+    }
+    if is_ambiguous(path(head)) {
+        return Err(Rejection::AmbiguousPath);
+    }
+    Ok(())
+}
+
+/// The path without query, as it came. For absolute-form targets the path part.
+pub(super) fn path(head: &RequestHeader) -> &str {
+    head.uri.path()
+}
+
+fn is_too_large(session: &Session, limits: &Limits) -> bool {
+    let head = session.req_header();
+    if head.headers.len() > limits.head_fields.get() as usize {
+        return true;
+    }
+    let bytes = match session.as_http1() {
+        Some(h1) => h1.get_headers_raw_bytes().len(),
+        // HTTP/2 sends compressed fields: counted as RFC 9113 §6.5.2 counts a field list.
+        None => head
+            .headers
+            .iter()
+            .map(|(name, value)| name.as_str().len() + value.len() + 32)
+            .sum::<usize>()
+            .saturating_add(head.raw_path().len()),
+    };
+    bytes as u64 > limits.head_bytes.as_u64()
+}
+
+/// True if a field line of the head as it came is a Content-Length.
+fn raw_head_has_content_length(session: &Session) -> bool {
+    const NAME: &[u8] = b"content-length";
+    let Some(h1) = session.as_http1() else { return false };
+    h1.get_headers_raw_bytes().split(|byte| *byte == b'\n').skip(1).any(|line| {
+        line.split_at_checked(NAME.len()).is_some_and(|(name, rest)| {
+            name.eq_ignore_ascii_case(NAME) && rest.trim_ascii_start().starts_with(b":")
+        })
+    })
+}
+
+/// True if two readers of the path could take it for different resources: dot segments, empty segments, encoded dots
+/// or slashes.
+fn is_ambiguous(path: &str) -> bool {
+    let bytes = path.as_bytes();
+    let has_encoded = || {
+        memchr::memchr_iter(b'%', bytes).any(|at| {
+            let code = bytes.get(at + 1..at + 3).unwrap_or_default();
+            code.eq_ignore_ascii_case(b"2e") || code.eq_ignore_ascii_case(b"2f")
+        })
+    };
+    let has_dots = || path.split('/').any(|segment| segment == "." || segment == "..");
+    memchr::memmem::find(bytes, b"//").is_some() || has_encoded() || has_dots()
+}

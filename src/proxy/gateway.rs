@@ -1,0 +1,289 @@
+//! pingora's phases, each one call into the files beside this one.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode};
+use pingora::connectors::TransportConnector;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::protocols::Digest;
+use pingora::proxy::{FailToProxy, ProxyHttp, Session};
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorType, Result};
+
+use crate::cache::entries::Entries;
+use crate::clock::Clock;
+use crate::limits::limiter::Limiter;
+use crate::memory::Pool;
+use crate::outcome::rejection::Rejection;
+use crate::proxy::admit::{self, Next};
+use crate::proxy::answer::answer;
+use crate::proxy::body::PIECE_TIMEOUT;
+use crate::proxy::ctx::Ctx;
+use crate::proxy::derived::{Counters, Derived};
+use crate::proxy::finish::finish;
+use crate::proxy::forward::{self, Ending};
+use crate::proxy::guard::head_state;
+use crate::proxy::reject::reject;
+use crate::proxy::respond;
+use crate::proxy::send::{SEND_SPAN, Sent};
+use crate::runtime::live::Live;
+use crate::runtime::snapshot::Loaded;
+use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::metrics::{Lookup, Metrics};
+
+/// An idle connection is kept this long, in seconds: longer than common load balancers keep theirs.
+const KEEP_ALIVE: u64 = 75;
+
+/// What all requests share.
+pub struct Shared {
+    pub(super) live: Arc<Live<Derived>>,
+    pub(super) clock: Clock,
+    pub(super) limiter: Limiter,
+    pub(super) entries: Entries,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) counters: Counters,
+    pub(super) transport: TransportConnector,
+    pub(super) buffers: Pool,
+    pub(super) access: AccessLog,
+    pub(super) draining: AtomicBool,
+}
+
+/// What [`Shared`] is made of.
+pub struct Parts {
+    /// The policy.
+    pub live: Arc<Live<Derived>>,
+    /// The clock.
+    pub clock: Clock,
+    /// The buckets.
+    pub limiter: Limiter,
+    /// The cache.
+    pub entries: Entries,
+    /// The metrics.
+    pub metrics: Arc<Metrics>,
+    /// Memory held for bodies and answers.
+    pub buffers: Pool,
+    /// Where finished requests are told.
+    pub access: AccessLog,
+    /// Connections to upstreams.
+    pub transport: TransportConnector,
+}
+
+impl Shared {
+    /// Joins the parts.
+    pub fn new(parts: Parts) -> Arc<Self> {
+        let metrics = &parts.metrics;
+        let counters = Counters {
+            hits: metrics.cache_lookups(Lookup::Hit),
+            misses: metrics.cache_lookups(Lookup::Miss),
+            bypasses: metrics.cache_lookups(Lookup::Bypass),
+            prompt_tokens: metrics.tokens("prompt"),
+            completion_tokens: metrics.tokens("completion"),
+            cached_tokens: metrics.tokens("cached"),
+        };
+        Arc::new(Self {
+            live: parts.live,
+            clock: parts.clock,
+            limiter: parts.limiter,
+            entries: parts.entries,
+            metrics: parts.metrics,
+            counters,
+            transport: parts.transport,
+            buffers: parts.buffers,
+            access: parts.access,
+            draining: AtomicBool::new(false),
+        })
+    }
+
+    /// The policy of this moment.
+    pub fn policy(&self) -> Arc<Loaded<Derived>> {
+        self.live.load()
+    }
+
+    /// The clock that requests go by.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// From now on every answer closes its connection.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The gateway as pingora sees it.
+#[derive(Clone)]
+pub struct Gateway(pub Arc<Shared>);
+
+#[async_trait]
+impl ProxyHttp for Gateway {
+    type CTX = Ctx;
+
+    fn new_ctx(&self) -> Ctx {
+        Ctx::new(&self.0.clock, self.0.live.load())
+    }
+
+    async fn early_request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<()> {
+        if let Some(head) = head_state(session) {
+            head.head_read();
+        }
+        set_up(&self.0, session);
+        ctx.request_id = Some(admit::request_id(session, ctx.started.unix));
+        Ok(())
+    }
+
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
+        if let Some(head) = respond::preflight(session, ctx)? {
+            ctx.outcome = Some(crate::outcome::finished::Outcome::Forwarded);
+            session.write_response_header(Box::new(head), true).await?;
+            return Ok(true);
+        }
+        let refused = match admit::admit(&self.0, session, ctx) {
+            Ok(Next::Health) => return healthy(session, ctx).await,
+            Ok(Next::PassOn) => match pass_on(session, ctx).await {
+                Ok(()) => return Ok(false),
+                Err(rejection) => rejection,
+            },
+            Ok(Next::ReadBody) => match answer(&self.0, session, ctx).await {
+                Ok(sent) => return ended(sent),
+                Err(rejection) => rejection,
+            },
+            Err(rejection) => rejection,
+        };
+        reject(session, ctx, refused).await.map(|()| true)
+    }
+
+    async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+        forward::peer(&self.0, ctx)
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _session: &mut Session,
+        reused: bool,
+        _peer: &HttpPeer,
+        _fd: std::os::unix::io::RawFd,
+        _digest: Option<&Digest>,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        if let Some(forwarding) = &mut ctx.forwarding {
+            forwarding.reused = reused;
+        }
+        Ok(())
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        head: &mut RequestHeader,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        forward::request(&self.0, session, head, ctx)
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        head: &mut ResponseHeader,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        forward::response(&self.0, session, head, ctx)
+    }
+
+    fn response_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        _end_of_stream: bool,
+        ctx: &mut Ctx,
+    ) -> Result<Option<std::time::Duration>> {
+        forward::body(body.as_ref(), ctx);
+        Ok(None)
+    }
+
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        ctx: &mut Ctx,
+        error: Box<Error>,
+    ) -> Box<Error> {
+        forward::not_connected(&self.0, ctx, error)
+    }
+
+    fn error_while_proxy(
+        &self,
+        _peer: &HttpPeer,
+        session: &mut Session,
+        error: Box<Error>,
+        ctx: &mut Ctx,
+        _client_reused: bool,
+    ) -> Box<Error> {
+        forward::broke_off(&self.0, session, ctx, error)
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Ctx) -> FailToProxy {
+        let told = match forward::ending(session, ctx, error) {
+            Ending::Reset => Err(()),
+            Ending::Tell(rejection) => reject(session, ctx, rejection).await.map_err(|_| ()),
+            Ending::EndStream(event) => {
+                let _ = session.write_response_body(Some(Bytes::from(event)), false).await;
+                session.write_response_body(None, true).await.map_err(|_| ())
+            }
+        };
+        FailToProxy {
+            error_code: session.response_written().map_or(0, |head| head.status.as_u16()),
+            can_reuse_downstream: told.is_ok() && session.get_keepalive().is_some(),
+        }
+    }
+
+    async fn logging(&self, session: &mut Session, _error: Option<&Error>, ctx: &mut Ctx) {
+        finish(&self.0, session, ctx);
+        if let Some(head) = head_state(session) {
+            head.request_over();
+        }
+    }
+
+    fn suppress_error_log(&self, _session: &Session, _ctx: &Ctx, _error: &Error) -> bool {
+        // The access line tells of it, with its outcome.
+        true
+    }
+}
+
+/// What pingora would leave unbounded on a connection. Keep-alive is set only where pingora has not turned it off.
+fn set_up(shared: &Shared, session: &mut Session) {
+    if session.get_keepalive().is_some() {
+        let keep_alive = if shared.draining.load(Ordering::Relaxed) { None } else { Some(KEEP_ALIVE) };
+        session.set_keepalive(keep_alive);
+    }
+    session.set_read_timeout(Some(PIECE_TIMEOUT));
+    session.set_write_timeout(Some(SEND_SPAN));
+}
+
+async fn pass_on(session: &mut Session, ctx: &mut Ctx) -> Result<(), Rejection> {
+    forward::begin(ctx).await?;
+    // Lets pingora send a small body again on a fresh connection, if the pooled one was dead.
+    session.enable_retry_buffering();
+    Ok(())
+}
+
+async fn healthy(session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
+    ctx.outcome = Some(crate::outcome::finished::Outcome::Forwarded);
+    let mut head = ResponseHeader::build_no_case(StatusCode::OK, Some(4))?;
+    head.insert_header(http::header::CONTENT_TYPE, HeaderValue::from_static("text/plain"))?;
+    head.insert_header(http::header::CONTENT_LENGTH, HeaderValue::from_static("3"))?;
+    respond::decorate(&mut head, session, ctx)?;
+    session.write_response_header(Box::new(head), false).await?;
+    session.write_response_body(Some(Bytes::from_static(b"ok\n")), true).await?;
+    Ok(true)
+}
+
+/// An answer that did not reach its end must not look as if it had: its connection ends with an error.
+fn ended(sent: Sent) -> Result<bool> {
+    match sent {
+        Sent::Whole | Sent::ToldInStream(_) => Ok(true),
+        _ => Err(Error::explain(ErrorType::ConnectionClosed, "the answer was cut short").into_down()),
+    }
+}

@@ -1,0 +1,153 @@
+//! The door: accepts connections within their bound and hands them to pingora.
+//!
+//! pingora's own listeners have no bound on connections, cannot be asked for their port, and outlive a failed bind;
+//! here a listener is an ordinary socket, bound before anything is started.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pingora::apps::ServerApp;
+use pingora::listeners::tls::Acceptor;
+use pingora::protocols::l4::stream::Stream as TcpConnection;
+use pingora::protocols::tls::TlsStream;
+use pingora::protocols::{ALPN, GetSocketDigest, SocketDigest, Ssl, Stream};
+use pingora::proxy::{HttpProxy, Session};
+use pingora::server::ShutdownWatch;
+use prometheus::IntGauge;
+use std::os::fd::AsRawFd;
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::proxy::connection::{Connection, HeadState};
+use crate::proxy::derived::Derived;
+use crate::proxy::gateway::Gateway;
+use crate::runtime::live::Live;
+use crate::telemetry::metrics::Metrics;
+
+/// Waited after an accept that failed, so that exhausted file handles do not make a busy loop.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What accepts the connections of one listener.
+#[derive(Clone)]
+pub struct Guard {
+    proxy: Arc<HttpProxy<Gateway>>,
+    live: Arc<Live<Derived>>,
+    metrics: Arc<Metrics>,
+    shutdown: ShutdownWatch,
+}
+
+/// TLS of a listener.
+pub type Tls = Arc<Acceptor>;
+
+impl Guard {
+    /// A guard before `proxy`.
+    pub fn new(
+        proxy: Arc<HttpProxy<Gateway>>,
+        live: Arc<Live<Derived>>,
+        metrics: Arc<Metrics>,
+        shutdown: ShutdownWatch,
+    ) -> Self {
+        Self { proxy, live, metrics, shutdown }
+    }
+
+    /// Accepts connections until the shutdown is told; then the listener closes. Connections accepted before go on.
+    pub async fn accept(self, listener: TcpListener, tls: Option<Tls>) {
+        let mut shutdown = self.shutdown.clone();
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                _ = shutdown.wait_for(|told| *told) => return,
+            };
+            match accepted {
+                Ok((stream, peer)) => self.open(stream, peer, tls.clone()),
+                Err(error) => self.not_accepted(&error).await,
+            }
+        }
+    }
+
+    async fn not_accepted(&self, error: &io::Error) {
+        let is_the_clients = matches!(
+            error.kind(),
+            io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+        );
+        if !is_the_clients {
+            tracing::warn!(%error, "a connection could not be accepted");
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+        }
+    }
+
+    /// Serves a connection in a task of its own, if the table has a place for it.
+    fn open(&self, stream: TcpStream, peer: SocketAddr, tls: Option<Tls>) {
+        let limits = &self.live.load().snapshot.config.limits;
+        let place = Place::take(&self.metrics.connections);
+        if self.metrics.connections.get() > i64::from(limits.max_connections.get()) {
+            self.metrics.connections_refused.inc();
+            return;
+        }
+        let head_timeout = limits.head_timeout;
+        let guard = self.clone();
+        tokio::spawn(async move {
+            if let Some(stream) = guard.prepare(stream, peer, tls, head_timeout).await {
+                guard.proxy.process_new(stream, &guard.shutdown).await;
+            }
+            drop(place);
+        });
+    }
+
+    /// The connection as pingora takes it, its handshake done.
+    async fn prepare(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        tls: Option<Tls>,
+        head_timeout: Duration,
+    ) -> Option<Stream> {
+        // Only latency would suffer.
+        let _ = stream.set_nodelay(true);
+        let digest = SocketDigest::from_raw_fd(stream.as_raw_fd());
+        // A fresh cell is empty.
+        let _ = digest.peer_addr.set(Some(peer.into()));
+        let mut tcp = TcpConnection::from(stream);
+        tcp.set_socket_digest(digest);
+        let Some(tls) = tls else {
+            return Some(Box::new(Connection::new(tcp, HeadState::opened(), head_timeout)));
+        };
+        let handshake = tokio::time::timeout(head_timeout, tls.tls_handshake(tcp)).await;
+        let Ok(Ok(tls)) = handshake else {
+            self.metrics.heads_refused.inc();
+            return None;
+        };
+        let head = HeadState::opened();
+        if matches!(tls.selected_alpn_proto(), Some(ALPN::H2)) {
+            // Heads come in frames there; pingora bounds the idle connection, and each stream's list of fields.
+            head.head_read();
+        }
+        Some(Box::new(Connection::new(tls, head, head_timeout)))
+    }
+}
+
+/// The head state of the connection that a request came on; `None` on HTTP/2, where there is none.
+pub(super) fn head_state(session: &Session) -> Option<&HeadState> {
+    let connection = session.stream()?.as_ref().as_any();
+    let plain = connection.downcast_ref::<Connection<TcpConnection>>().map(Connection::head_state);
+    plain.or_else(|| {
+        connection.downcast_ref::<Connection<TlsStream<TcpConnection>>>().map(Connection::head_state)
+    })
+}
+
+/// One of the connections in the table; counted until dropped.
+struct Place(IntGauge);
+
+impl Place {
+    fn take(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

@@ -1,0 +1,200 @@
+//! Heads rewritten on the way through: requests to the upstream, answers to the client (contract §4).
+
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use http::header::{
+    ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, COOKIE, EXPECT, FORWARDED, HOST, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use pingora::Result;
+use pingora::http::{RequestHeader, ResponseHeader};
+
+use crate::proxy::client_address::{ClientAddress, Trust};
+use crate::routing::route::Route;
+use crate::upstream::settings::{ServerUrl, UpstreamSettings};
+
+pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const X_UPSTREAM_REQUEST_ID: HeaderName = HeaderName::from_static("x-upstream-request-id");
+pub(super) const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
+pub(super) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+const API_KEY: HeaderName = HeaderName::from_static("api-key");
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+
+/// Fields about one connection, not about the message (RFC 9110 §7.6.1), beside those that Connection names.
+const HOP_BY_HOP: [HeaderName; 8] =
+    [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, PROXY_AUTHENTICATE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE];
+
+/// The client's credentials: never sent on.
+const CREDENTIALS: [HeaderName; 5] = [AUTHORIZATION, X_API_KEY, API_KEY, PROXY_AUTHORIZATION, COOKIE];
+
+/// What a request's rewriting goes by.
+pub(super) struct Outbound<'a> {
+    pub(super) route: &'a Route,
+    pub(super) upstream: &'a UpstreamSettings,
+    pub(super) address: &'a ClientAddress,
+    pub(super) request_id: &'a HeaderValue,
+    /// `http` or `https`: how the client came.
+    pub(super) scheme: &'static str,
+}
+
+/// Rewrites all that does not depend on the server chosen. Hop-by-hop fields are left to the caller, as an upgrade
+/// needs them.
+///
+/// # Errors
+/// A rewritten path that is none; cannot come up, as both of its parts were checked.
+pub(super) fn to_upstream(head: &mut RequestHeader, outbound: &Outbound<'_>) -> Result<()> {
+    let host = head.headers.get(HOST).cloned().or_else(|| authority(head));
+    for name in &CREDENTIALS {
+        head.remove_header(name);
+    }
+    forwarded(head, outbound, host)?;
+    head.insert_header(X_REQUEST_ID, outbound.request_id.clone())?;
+    let caches = outbound.route.cache.as_ref().is_some_and(|policy| policy.takes(head.uri.path()));
+    if caches {
+        head.insert_header(ACCEPT_ENCODING, HeaderValue::from_static("identity"))?;
+    }
+    if let Some(authorization) = &outbound.upstream.authorization {
+        head.insert_header(AUTHORIZATION, authorization.clone())?;
+    }
+    for name in &outbound.upstream.remove_headers {
+        head.remove_header(name);
+    }
+    for (name, value) in &outbound.upstream.set_headers {
+        head.insert_header(name.clone(), value.clone())?;
+    }
+    Ok(())
+}
+
+/// Rewrites what depends on the server: `Host` and the path.
+///
+/// # Errors
+/// As [`to_upstream`].
+pub(super) fn to_server(head: &mut RequestHeader, route: &Route, server: &ServerUrl) -> Result<()> {
+    head.insert_header(HOST, server.authority.as_ref())?;
+    let is_origin_form = head.raw_path().starts_with(b"/");
+    if is_origin_form && route.strip_prefix.is_empty() && server.base_path.is_empty() {
+        return Ok(());
+    }
+    let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
+    let stripped = target.strip_prefix(route.strip_prefix.as_ref()).unwrap_or(target);
+    let slash = if stripped.starts_with('/') { "" } else { "/" };
+    let rewritten = format!("{}{slash}{stripped}", server.base_path);
+    head.set_raw_path(rewritten.as_bytes())
+}
+
+fn authority(head: &RequestHeader) -> Option<HeaderValue> {
+    HeaderValue::from_str(head.uri.authority()?.as_str()).ok()
+}
+
+/// `X-Forwarded-*`: made anew for a peer that is not believed, extended for one that is.
+fn forwarded(head: &mut RequestHeader, outbound: &Outbound<'_>, host: Option<HeaderValue>) -> Result<()> {
+    let scheme = HeaderValue::from_static(outbound.scheme);
+    let peer = outbound.address.peer;
+    if outbound.address.trust == Trust::Untrusted {
+        head.remove_header(&FORWARDED);
+        head.remove_header(&X_REAL_IP);
+        head.insert_header(X_FORWARDED_FOR, address_value(peer)?)?;
+        head.insert_header(X_FORWARDED_PROTO, scheme)?;
+        match host {
+            Some(host) => head.insert_header(X_FORWARDED_HOST, host)?,
+            None => drop(head.remove_header(&X_FORWARDED_HOST)),
+        }
+        return Ok(());
+    }
+    let so_far: Vec<_> =
+        head.headers.get_all(X_FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok()).collect();
+    let chain = match so_far.is_empty() {
+        true => peer.to_string(),
+        false => format!("{}, {peer}", so_far.join(", ")),
+    };
+    head.insert_header(X_FORWARDED_FOR, chain)?;
+    if !head.headers.contains_key(X_FORWARDED_PROTO) {
+        head.insert_header(X_FORWARDED_PROTO, scheme)?;
+    }
+    match host.filter(|_| !head.headers.contains_key(X_FORWARDED_HOST)) {
+        Some(host) => head.insert_header(X_FORWARDED_HOST, host),
+        None => Ok(()),
+    }
+}
+
+fn address_value(address: IpAddr) -> Result<HeaderValue> {
+    use pingora::OrErr;
+    HeaderValue::from_maybe_shared(Bytes::from(address.to_string()))
+        .or_err(pingora::ErrorType::InternalError, "an address is no field value")
+}
+
+/// Removes the fields that are about the client's connection alone, for a request that is sent on by `fetch`.
+/// `Expect` has been answered by then.
+pub(super) fn strip_hop_by_hop(head: &mut RequestHeader) {
+    for name in nominated(&head.headers) {
+        head.remove_header(&name);
+    }
+    for name in HOP_BY_HOP.iter().chain([&EXPECT]) {
+        head.remove_header(name);
+    }
+}
+
+/// The fields of an upstream's answer that concern the client, in their order: `fetch`'s side.
+pub(super) fn end_to_end(headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
+    let nominated = nominated(headers);
+    headers
+        .iter()
+        .filter(|(name, _)| !HOP_BY_HOP.contains(name) && !nominated.contains(name))
+        .filter_map(|(name, value)| answer_field(name).map(|name| (name, value.clone())))
+        .filter(|(name, _)| *name != SET_COOKIE && *name != http::header::CONTENT_LENGTH)
+        .collect()
+}
+
+/// The same for an answer on pingora's own path, which has its framing in place.
+///
+/// # Errors
+/// None that can come up.
+pub(super) fn from_upstream(head: &mut ResponseHeader) -> Result<()> {
+    let is_switching = head.status == http::StatusCode::SWITCHING_PROTOCOLS;
+    let mut unwanted: Vec<HeaderName> = Vec::new();
+    if !is_switching {
+        unwanted.extend(nominated(&head.headers));
+        unwanted.extend([KEEP_ALIVE, PROXY_CONNECTION, PROXY_AUTHENTICATE, TE, TRAILER, UPGRADE]);
+    }
+    unwanted.extend(head.headers.keys().filter(|name| answer_field(name).is_none()).cloned());
+    for name in &unwanted {
+        head.remove_header(name);
+    }
+    match head.remove_header(&X_REQUEST_ID) {
+        Some(id) => head.insert_header(X_UPSTREAM_REQUEST_ID, id),
+        None => Ok(()),
+    }
+}
+
+/// The name under which an upstream's field reaches the client; `None`: not at all, because the gateway says it.
+fn answer_field(name: &HeaderName) -> Option<HeaderName> {
+    let text = name.as_str();
+    if text.starts_with("x-ratelimit") || text.starts_with("ratelimit") {
+        return None;
+    }
+    match text {
+        "x-request-id" => Some(X_UPSTREAM_REQUEST_ID),
+        "x-cache" | "cache-status" | "age" => None,
+        _ => Some(name.clone()),
+    }
+}
+
+/// The fields that Connection names, but for those that no connection option may remove.
+fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
+    headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
+        .filter(|name| !matches!(name.as_str(), "host" | "content-length" | "content-type"))
+        .collect()
+}

@@ -1,0 +1,274 @@
+//! Sending a recording to a client: the one way in which misses, hits and streams are answered.
+
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use pingora::ErrorType;
+use pingora::proxy::Session;
+
+use crate::cache::recording::reader::Reader;
+use crate::cache::recording::{AnswerHead, Failure, Step};
+use crate::config::Limits;
+use crate::llm::request::Api;
+use crate::outcome::rejection::Rejection;
+use crate::proxy::ctx::Ctx;
+use crate::proxy::respond;
+use crate::routing::route::ErrorShape;
+
+/// The span over which `limits.min_send_rate` is asked of a client.
+pub(super) const SEND_SPAN: Duration = Duration::from_secs(30);
+
+/// The largest piece that is written at once.
+const LARGEST_SLICE: u64 = 64 * 1024;
+
+/// How sending ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sent {
+    /// The client has all of it.
+    Whole,
+    /// The upstream failed before anything was sent: the client is still to be told.
+    Unbegun(Failure),
+    /// The upstream failed after that: the connection must end.
+    CutShort(Failure),
+    /// The upstream failed within a stream, which told it and ended.
+    ToldInStream(Failure),
+    /// The client left, or was too slow.
+    ClientGone,
+}
+
+/// Sends what `reader` reads. `age` is a hit's.
+pub(super) async fn follow(
+    session: &mut Session,
+    ctx: &mut Ctx,
+    mut reader: Reader,
+    age: Option<Duration>,
+) -> Sent {
+    let mut watch = ClientWatch::new();
+    let head = match watch.until_gone(session, reader.head()).await {
+        Some(Ok(head)) => head,
+        Some(Err(failure)) => return Sent::Unbegun(failure),
+        None => return Sent::ClientGone,
+    };
+    ctx.cache_status = ctx.cache_status.map(|status| settled(status, &head));
+    let limits = Arc::clone(&ctx.policy.snapshot.config);
+    session.set_write_timeout(Some(SEND_SPAN));
+    let written = match respond::recorded(session, ctx, &head, age) {
+        Ok(response) => session.write_response_header(Box::new(response), false).await,
+        Err(error) => Err(error),
+    };
+    ctx.answered = Some(ctx.clock.monotonic());
+    if written.is_err() {
+        return Sent::ClientGone;
+    }
+    let body = Body { slice: slice_size(&limits.limits), length: head.length };
+    let end = body.pump(session, &mut reader, &mut watch).await;
+    match end {
+        Sent::CutShort(failure) if is_event_stream(&head) => {
+            let api = Api::of(session.req_header().uri.path());
+            tell_in_stream(session, &watch.tail, api, failure).await
+        }
+        end => end,
+    }
+}
+
+/// What Cache-Status says of a miss is known when its head has come.
+fn settled(
+    status: crate::cache::control::CacheStatus,
+    head: &AnswerHead,
+) -> crate::cache::control::CacheStatus {
+    use crate::cache::control::CacheStatus;
+    use crate::cache::recording::Destiny;
+    match (status, head.destiny) {
+        (CacheStatus::MissStored, Destiny::Forgotten) => CacheStatus::Miss,
+        (CacheStatus::RequestStored, Destiny::Forgotten) => CacheStatus::Request,
+        (status, _) => status,
+    }
+}
+
+/// Drives a call and sends its answer in one task. `None` for the call if it has run to its end, else what is left of
+/// it, for the caller to stop or to let run.
+pub(super) async fn lead<F>(
+    session: &mut Session,
+    ctx: &mut Ctx,
+    mut call: Pin<Box<F>>,
+    reader: Reader,
+) -> (Sent, Option<Pin<Box<F>>>)
+where
+    F: Future<Output = ()> + Send,
+{
+    let mut called = false;
+    let sent = {
+        let mut sending = pin!(follow(session, ctx, reader, None));
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut call, if !called => called = true,
+                sent = &mut sending => break sent,
+            }
+        }
+    };
+    if !called && sent == Sent::Whole {
+        call.as_mut().await;
+        called = true;
+    }
+    (sent, (!called).then_some(call))
+}
+
+struct Body {
+    slice: usize,
+    length: Option<u64>,
+}
+
+impl Body {
+    /// Writes piece after piece, in slices small enough that the write timeout bounds the client's rate.
+    async fn pump(&self, session: &mut Session, reader: &mut Reader, watch: &mut ClientWatch) -> Sent {
+        let mut sent = 0;
+        loop {
+            let piece = match watch.until_gone(session, reader.next()).await {
+                Some(Step::Piece(piece)) => piece,
+                Some(Step::Complete) => break,
+                Some(Step::Failed(failure)) => return Sent::CutShort(failure),
+                None => return Sent::ClientGone,
+            };
+            watch.note(&piece);
+            sent += piece.len() as u64;
+            let is_last = self.length == Some(sent);
+            if write(session, piece, self.slice, is_last).await.is_err() {
+                return Sent::ClientGone;
+            }
+            if is_last {
+                return Sent::Whole;
+            }
+        }
+        match session.write_response_body(None, true).await {
+            Ok(()) => Sent::Whole,
+            Err(_) => Sent::ClientGone,
+        }
+    }
+}
+
+#[expect(clippy::fn_params_excessive_bools, reason = "handed through to pingora's own")]
+async fn write(session: &mut Session, mut piece: Bytes, slice: usize, is_last: bool) -> pingora::Result<()> {
+    while piece.len() > slice {
+        let first = piece.split_to(slice);
+        session.write_response_body(Some(first), false).await?;
+    }
+    session.write_response_body(Some(piece), is_last).await
+}
+
+/// Slices that take at most [`SEND_SPAN`] at the slowest rate allowed.
+pub(super) fn slice_size(limits: &Limits) -> usize {
+    let most = limits.min_send_rate.as_u64().saturating_mul(SEND_SPAN.as_secs());
+    let slice = if most == 0 { LARGEST_SLICE } else { most.min(LARGEST_SLICE) };
+    usize::try_from(slice).unwrap_or(usize::MAX)
+}
+
+fn is_event_stream(head: &AnswerHead) -> bool {
+    head.fields.iter().any(|(name, value)| *name == CONTENT_TYPE && is_event_stream_type(value.as_bytes()))
+}
+
+/// True for `text/event-stream`, whatever its parameters.
+pub(super) fn is_event_stream_type(value: &[u8]) -> bool {
+    const NAME: &[u8] = b"text/event-stream";
+    value.split_at_checked(NAME.len()).is_some_and(|(name, rest)| {
+        name.eq_ignore_ascii_case(NAME) && rest.first().is_none_or(|byte| matches!(byte, b';' | b' '))
+    })
+}
+
+/// Ends a stream that broke off with the API's own error event.
+async fn tell_in_stream(session: &mut Session, tail: &Tail, api: Api, failure: Failure) -> Sent {
+    let event = Bytes::from(format!("{}{}", tail.completion(), error_event(api, failure)));
+    let told = async {
+        session.write_response_body(Some(event), false).await?;
+        session.write_response_body(None, true).await
+    };
+    match told.await {
+        Ok(()) => Sent::ToldInStream(failure),
+        Err(_) => Sent::ClientGone,
+    }
+}
+
+/// The event in which an API's streams tell of an error.
+pub(super) fn error_event(api: Api, failure: Failure) -> String {
+    let rejection = rejection_of(failure);
+    match api {
+        Api::Messages => format!(
+            "event: error\ndata: {{\"type\":\"error\",\"error\":{{\"type\":\"api_error\",\"message\":\"{}\"}}}}\n\n",
+            rejection.row().message
+        ),
+        _ => format!("data: {}\n\n", rejection.body(ErrorShape::Openai)),
+    }
+}
+
+/// What a client is told of a failed call.
+pub(super) fn rejection_of(failure: Failure) -> Rejection {
+    match failure {
+        Failure::Connect => Rejection::UpstreamUnreachable,
+        Failure::ConnectTimeout => Rejection::UpstreamConnectTimeout,
+        Failure::FirstByteTimeout | Failure::IdleTimeout => Rejection::UpstreamTimeout,
+        Failure::Reset | Failure::Invalid => Rejection::UpstreamFailed,
+        Failure::Stopped => Rejection::Internal,
+    }
+}
+
+/// The last two bytes of a stream, which tell what is open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tail([u8; 2]);
+
+impl Tail {
+    /// Takes the next piece into account.
+    pub(super) fn note(&mut self, piece: &[u8]) {
+        for byte in piece.iter().skip(piece.len().saturating_sub(2)) {
+            self.0 = [self.0[1], *byte];
+        }
+    }
+
+    /// What ends the open line, and the event that it belongs to.
+    pub(super) fn completion(self) -> &'static str {
+        match self.0 {
+            [b'\n', b'\n'] | [0, 0] => "",
+            [_, b'\n'] => "\n",
+            _ => "\n\n",
+        }
+    }
+}
+
+/// The eye on a client that waits: it may leave.
+struct ClientWatch {
+    is_watching: bool,
+    tail: Tail,
+}
+
+impl ClientWatch {
+    fn new() -> Self {
+        Self { is_watching: true, tail: Tail::default() }
+    }
+
+    fn note(&mut self, piece: &[u8]) {
+        self.tail.note(piece);
+    }
+
+    /// Waits for `event`; `None` if the client leaves first. A client that pipelines looks like one that leaves: its
+    /// answer is finished, and the connection is not used again.
+    async fn until_gone<T>(&mut self, session: &mut Session, event: impl Future<Output = T>) -> Option<T> {
+        let mut event = pin!(event);
+        loop {
+            tokio::select! {
+                biased;
+                value = &mut event => return Some(value),
+                idle = session.downstream_session.read_body_or_idle(true), if self.is_watching => {
+                    let is_pipelining =
+                        idle.is_err_and(|error| *error.etype() == ErrorType::ConnectError);
+                    if !is_pipelining {
+                        return None;
+                    }
+                    self.is_watching = false;
+                    session.set_keepalive(None);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! Upstreams as the proxy uses them: where their servers are now, which are well, and how many places are left.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use pingora::protocols::tls::CaType;
+use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
+use pingora::utils::tls::{CertKey, WrappedX509, parse_x509};
+use prometheus::{Histogram, IntGauge};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::clock::Monotonic;
+use crate::outcome::rejection::Rejection;
+use crate::telemetry::metrics::Metrics;
+use crate::upstream::health::Health;
+use crate::upstream::pool::Pool;
+use crate::upstream::settings::{Concurrency, Scheme, ServerUrl, TlsSettings, UpstreamSettings};
+
+/// An idle pooled connection is kept this long: less than servers usually keep theirs.
+pub(super) const POOLED_IDLE: Duration = Duration::from_secs(4);
+
+/// One upstream, live. Kept across reloads that do not touch it, with its health and its places.
+#[derive(Debug)]
+pub struct LiveUpstream {
+    pub(super) settings: Arc<UpstreamSettings>,
+    pub(super) first_byte: Histogram,
+    pool: Pool,
+    servers: Box<[LiveServer]>,
+    places: Option<Places>,
+}
+
+#[derive(Debug)]
+struct LiveServer {
+    template: HttpPeer,
+    peers: ArcSwap<Vec<Arc<HttpPeer>>>,
+    turn: AtomicUsize,
+    up: IntGauge,
+}
+
+#[derive(Debug)]
+struct Places {
+    free: Arc<Semaphore>,
+    queued: AtomicU32,
+    queue: u32,
+    wait: Duration,
+}
+
+/// A server chosen for one attempt.
+#[derive(Clone, Debug)]
+pub(super) struct Choice {
+    pub(super) server: usize,
+    pub(super) peer: Arc<HttpPeer>,
+}
+
+/// Why an upstream cannot be made live.
+#[derive(Debug, thiserror::Error)]
+#[error("upstream `{upstream}`: {what}")]
+pub struct UpstreamError {
+    upstream: String,
+    what: String,
+}
+
+impl LiveUpstream {
+    /// Makes `settings` live, or keeps `previous` if it has the same.
+    ///
+    /// # Errors
+    /// Its TLS files cannot be read.
+    pub fn prepare(
+        settings: &Arc<UpstreamSettings>,
+        previous: Option<&Arc<Self>>,
+        metrics: &Metrics,
+    ) -> Result<Arc<Self>, UpstreamError> {
+        if let Some(same) = previous.filter(|previous| *previous.settings == **settings) {
+            return Ok(Arc::clone(same));
+        }
+        let tls = PeerTls::load(&settings.tls)
+            .map_err(|what| UpstreamError { upstream: settings.name.to_string(), what })?;
+        let servers =
+            settings.servers.iter().map(|server| LiveServer::new(settings, server, &tls, metrics)).collect();
+        let places = match settings.concurrency {
+            Concurrency::Unbounded => None,
+            Concurrency::Bounded { max, queue, wait } => Some(Places {
+                free: Arc::new(Semaphore::new(max.get() as usize)),
+                queued: AtomicU32::new(0),
+                queue,
+                wait,
+            }),
+        };
+        Ok(Arc::new(Self {
+            settings: Arc::clone(settings),
+            first_byte: metrics.first_byte(settings.name.as_str()),
+            pool: Pool::new(settings),
+            servers,
+            places,
+        }))
+    }
+
+    /// The next server and where it is; `None` when all have been tried or none can be located.
+    pub(super) fn choose(&self, tried: &mut Vec<usize>, now: Monotonic) -> Option<Choice> {
+        while let Some(server) = self.pool.choose(tried, now) {
+            if let Some(peer) = self.servers.get(server).and_then(LiveServer::peer) {
+                return Some(Choice { server, peer });
+            }
+            tried.push(server);
+        }
+        None
+    }
+
+    /// The settings of a server.
+    pub(super) fn server(&self, index: usize) -> Option<&ServerUrl> {
+        self.settings.servers.get(index)
+    }
+
+    /// A server answered.
+    pub(super) fn succeeded(&self, server: usize) {
+        if let Some(health) = self.pool.health(server) {
+            health.succeeded();
+        }
+    }
+
+    /// A server failed to answer.
+    pub(super) fn failed(&self, server: usize, now: Monotonic) {
+        if let Some(health) = self.pool.health(server) {
+            health.failed(now);
+        }
+    }
+
+    /// Brings the gauges of health up to date.
+    pub fn show_health(&self, now: Monotonic) {
+        for (index, server) in self.servers.iter().enumerate() {
+            let is_well = self.pool.health(index).is_none_or(|health: &Health| health.is_well(now));
+            server.up.set(i64::from(is_well));
+        }
+    }
+
+    /// A place among `max_concurrent`, waited for within the queue's bounds; `None` if there is no such bound.
+    ///
+    /// # Errors
+    /// [`Rejection::UpstreamBusy`].
+    pub(super) async fn place(&self) -> Result<Option<OwnedSemaphorePermit>, Rejection> {
+        let Some(places) = &self.places else { return Ok(None) };
+        if let Ok(place) = Arc::clone(&places.free).try_acquire_owned() {
+            return Ok(Some(place));
+        }
+        let queued = Queued::enter(places)?;
+        let place = tokio::time::timeout(places.wait, Arc::clone(&places.free).acquire_owned()).await;
+        drop(queued);
+        match place {
+            Ok(Ok(place)) => Ok(Some(place)),
+            _ => Err(Rejection::UpstreamBusy),
+        }
+    }
+
+    /// Asks the system's resolver where the servers with names are. What cannot be resolved keeps its last addresses.
+    /// Returns the names that could not.
+    pub async fn resolve(&self) -> Vec<String> {
+        let mut unresolved = Vec::new();
+        for (settings, server) in self.settings.servers.iter().zip(&self.servers) {
+            if settings.host.parse::<std::net::IpAddr>().is_ok() {
+                continue;
+            }
+            match tokio::net::lookup_host((settings.host.as_ref(), settings.port)).await {
+                Ok(found) => server.locate(found.collect()),
+                Err(_) => unresolved.push(settings.host.to_string()),
+            }
+        }
+        unresolved
+    }
+}
+
+/// A place in a queue, left when dropped.
+struct Queued<'a>(&'a Places);
+
+impl<'a> Queued<'a> {
+    fn enter(places: &'a Places) -> Result<Self, Rejection> {
+        let before = places.queued.fetch_add(1, Ordering::Relaxed);
+        let queued = Self(places);
+        if before < places.queue { Ok(queued) } else { Err(Rejection::UpstreamBusy) }
+    }
+}
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        self.0.queued.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl LiveServer {
+    fn new(settings: &UpstreamSettings, server: &ServerUrl, tls: &PeerTls, metrics: &Metrics) -> Self {
+        let name = settings.tls.server_name.as_ref().unwrap_or(&server.host);
+        let placeholder = SocketAddr::from(([0, 0, 0, 0], server.port));
+        let mut template = HttpPeer::new(placeholder, server.scheme == Scheme::Https, name.to_string());
+        template.client_cert_key.clone_from(&tls.client);
+        let options = &mut template.options;
+        options.ca.clone_from(&tls.ca);
+        options.connection_timeout = Some(settings.connect_timeout);
+        options.total_connection_timeout = Some(settings.connect_timeout);
+        options.read_timeout = Some(settings.first_byte_timeout.max(settings.idle_timeout));
+        options.write_timeout = Some(settings.idle_timeout);
+        options.idle_timeout = Some(POOLED_IDLE);
+        options.http_upstream_request_policy = HttpUpstreamRequestPolicy::standard();
+        let live = Self {
+            template,
+            peers: ArcSwap::default(),
+            turn: AtomicUsize::new(0),
+            up: metrics.upstream_up(settings.name.as_str(), &server.label),
+        };
+        live.up.set(1);
+        if let Ok(address) = server.host.parse() {
+            live.locate(vec![SocketAddr::new(address, server.port)]);
+        }
+        live
+    }
+
+    fn locate(&self, mut addresses: Vec<SocketAddr>) {
+        addresses.sort_unstable();
+        addresses.dedup();
+        let peers = addresses.into_iter().map(|address| {
+            let mut peer = self.template.clone();
+            peer._address = address.into();
+            Arc::new(peer)
+        });
+        self.peers.store(Arc::new(peers.collect()));
+    }
+
+    /// The server's addresses in turn.
+    fn peer(&self) -> Option<Arc<HttpPeer>> {
+        let peers = self.peers.load();
+        let turn = if peers.len() < 2 { 0 } else { self.turn.fetch_add(1, Ordering::Relaxed) };
+        peers.get(turn.checked_rem(peers.len())?).cloned()
+    }
+}
+
+/// The TLS material of an upstream, read and checked.
+struct PeerTls {
+    ca: Option<Arc<CaType>>,
+    client: Option<Arc<CertKey>>,
+}
+
+impl PeerTls {
+    fn load(settings: &TlsSettings) -> Result<Self, String> {
+        let ca = settings.ca.as_ref().map(|path| {
+            let found = certificates(path)?;
+            let mut store = rustls::RootCertStore::empty();
+            for certificate in &found {
+                store.add(certificate.clone()).map_err(|error| format!("{}: {error}", path.display()))?;
+            }
+            let wrapped = found.into_iter().map(|der| WrappedX509::new(der.to_vec(), parse_x509));
+            Ok::<_, String>(wrapped.collect::<Arc<CaType>>())
+        });
+        let client = settings.client.as_ref().map(|(cert, key)| {
+            let chain = certificates(cert)?;
+            let key =
+                PrivateKeyDer::from_pem_file(key).map_err(|error| format!("{}: {error}", key.display()))?;
+            let chain = chain.into_iter().map(|der| der.to_vec()).collect();
+            Ok::<_, String>(Arc::new(CertKey::new(chain, key.secret_der().to_vec())))
+        });
+        Ok(Self { ca: ca.transpose()?, client: client.transpose()? })
+    }
+}
+
+fn certificates(path: &std::path::Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let problem = |what: String| format!("{}: {what}", path.display());
+    let found: Vec<_> = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect)
+        .map_err(|error| problem(error.to_string()))?;
+    if found.is_empty() { Err(problem("no certificate in it".into())) } else { Ok(found) }
+}

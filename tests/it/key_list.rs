@@ -1,0 +1,251 @@
+//! The key list: both forms, every rule broken once, and its speed.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use expect_test::{Expect, expect};
+use proptest::prelude::{ProptestConfig, proptest};
+use safecache::auth::key::{Environment, KeyEntry};
+use safecache::clock::UnixTime;
+use safecache::config::key_list::{self, Known};
+use safecache::config::problem::Report;
+use safecache::config::{self, Config};
+
+fn configuration() -> Config {
+    let text = format!(
+        "keys: [{{id: inline, account: acme, plan: free, sha256: '{:064x}'}}]\n",
+        0xF00D_0000_0000_u64
+    );
+    config::parse(&text, "gateway.yaml", &BTreeMap::new(), Path::new("")).unwrap()
+}
+
+fn read(file: &str, text: &str) -> Result<Vec<KeyEntry>, Report> {
+    let config = configuration();
+    key_list::parse(Path::new(file), text.as_bytes(), Known::of(&config))
+}
+
+/// The reports on all of these lists, one after the other.
+#[track_caller]
+fn check<const N: usize>(file: &str, texts: [String; N], expected: &Expect) {
+    let reports = texts.map(|text| read(file, &text).expect_err("accepted").to_string());
+    expected.assert_eq(&reports.concat());
+}
+
+const FULL: &str = "keys:
+  - id: acme-prod
+    account: acme
+    plan: pro
+    sha256: 717A05f462712c3f780509a9797c12894747fcb4066c1e94f480b39bfce40b9d
+    name: production backend
+    environment: production
+    expires_at: 2027-01-01T01:00:00+01:00
+    allowed_ips: [10.0.0.0/8, '2001:db8::/32', '::ffff:192.0.2.1']
+    allowed_models: ['gpt-4o*']
+    disabled: true
+";
+
+fn line(n: usize) -> String {
+    format!(
+        "{{\"id\":\"k{n}\",\"account\":\"a{}\",\"plan\":\"free\",\"sha256\":\"{n:064x}\",\"name\":\"key {n}\",\"environment\":\"production\"}}\n",
+        n / 10
+    )
+}
+
+#[test]
+fn every_member_is_read() {
+    let keys = read("keys.yaml", FULL).unwrap_or_else(|report| panic!("{report}"));
+    let [key] = keys.as_slice() else { panic!("{} keys", keys.len()) };
+    assert_eq!(("acme-prod", "acme", "pro"), (key.id.as_str(), key.account.as_str(), key.plan.as_str()));
+    assert_eq!([0x71, 0x7a, 0x05], key.digest[..3]);
+    let options = &key.options;
+    assert_eq!(Some("production backend"), options.name.as_deref());
+    assert_eq!(Some(Environment::Production), options.environment);
+    assert_eq!(Some(UnixTime::from_secs(1_798_761_600)), options.expires_at);
+    let networks: Vec<String> = options.allowed_ips.iter().map(ToString::to_string).collect();
+    assert_eq!(vec!["10.0.0.0/8", "2001:db8::/32", "192.0.2.1/32"], networks);
+    assert_eq!(1, options.allowed_models.len());
+    assert!(options.disabled);
+}
+
+#[test]
+fn both_forms_mean_the_same() {
+    let json = "{\"id\":\"acme-prod\",\"account\":\"acme\",\"plan\":\"pro\",\"sha256\":\
+        \"717a05f462712c3f780509a9797c12894747fcb4066c1e94f480b39bfce40b9d\",\"name\":\"production backend\",\
+        \"environment\":\"production\",\"expires_at\":\"2027-01-01T00:00:00Z\",\"allowed_ips\":[\"10.0.0.0/8\",\
+        \"2001:db8::/32\",\"192.0.2.1\"],\"allowed_models\":[\"gpt-4o*\"],\"disabled\":true}\n";
+    assert_eq!(read("keys.yaml", FULL).unwrap(), read("keys.jsonl", json).unwrap());
+}
+
+/// One good key, and one mistake after the other in it.
+#[test]
+fn each_rule_of_a_key() {
+    let hash = format!("{:064x}", 1);
+    let good = format!("id: a, account: b, plan: free, sha256: '{hash}'");
+    let changed = |from: &str, to: &str| good.replace(from, to);
+    let longer = |more: &str| format!("{good}, {more}");
+    let keys = [
+        "name: x".to_owned(),
+        changed("id: a", "id: 'a b'"),
+        changed("id: a", "id: 12"),
+        changed("id: a", &format!("id: {}", "x".repeat(129))),
+        changed("id: a", "id: inline"),
+        changed("account: b", "account: acct_b"),
+        changed("account: b", "account: ''"),
+        changed("plan: free", "plan: gold"),
+        changed("plan: free", "plan: fre"),
+        changed(&hash, &"0".repeat(63)),
+        changed(&hash, &format!("{:064x}", 0xF00D_0000_0000_u64)),
+        changed(&hash, "sk-sc-a-key-itself-instead-of-its-hash"),
+        longer("name: ''"),
+        longer("environment: prod"),
+        longer("expires_at: 2027-01-01"),
+        longer("expires_at: '1969-01-01T00:00:00Z'"),
+        longer("allowed_ips: [10.0.0.0/40]"),
+        longer("allowed_ips: 10.0.0.0/8"),
+        longer("allowed_models: ['']"),
+        longer("disabled: yes"),
+        longer("allowed_model: x"),
+        longer("id: c"),
+        format!("{good}}}\n  - {{{good}"),
+    ];
+    check(
+        "keys.yaml",
+        keys.map(|members| format!("keys:\n  - {{{members}}}\n")),
+        &expect![[r#"
+        keys.yaml:2:5: keys[0].account: is missing
+        keys.yaml:2:5: keys[0].id: is missing
+        keys.yaml:2:5: keys[0].plan: is missing
+        keys.yaml:2:5: keys[0].sha256: is missing
+        keys.yaml:2:10: keys[0].id: must be 1 to 128 visible ASCII characters without spaces (hint: such as acme-prod)
+        keys.yaml:2:10: keys[0].id: expected text, found a number (hint: put it in quotes)
+        keys.yaml:2:10: keys[0].id: must be 1 to 128 visible ASCII characters without spaces (hint: such as acme-prod)
+        keys.yaml:2:10: keys[0].id: this id is taken: a key of the configuration has it (hint: every key needs its own)
+        keys.yaml:2:22: keys[0].account: accounts that begin with `acct_` are made in the console (hint: choose another name)
+        keys.yaml:2:22: keys[0].account: must be 1 to 128 visible ASCII characters without spaces (hint: such as acme-prod)
+        keys.yaml:2:31: keys[0].plan: no plan is named `gold` (hint: defined are enterprise, free, pro)
+        keys.yaml:2:31: keys[0].plan: no plan is named `fre` (hint: did you mean `free`?)
+        keys.yaml:2:45: keys[0].sha256: must be 64 hexadecimal digits (hint: the line that `safecache hash-key` prints)
+        keys.yaml:2:45: keys[0].sha256: this sha256 is taken: a key of the configuration has it (hint: every key needs its own)
+        keys.yaml:2:45: keys[0].sha256: must be 64 hexadecimal digits (hint: the line that `safecache hash-key` prints)
+        keys.yaml:2:119: keys[0].name: must be 1 to 128 bytes without control characters
+        keys.yaml:2:126: keys[0].environment: unknown value `prod` (hint: allowed are development, staging, production)
+        keys.yaml:2:125: keys[0].expires_at: must be a time in RFC 3339 form, 1970 to 2554 (hint: such as 2027-01-01T00:00:00Z)
+        keys.yaml:2:125: keys[0].expires_at: must be a time in RFC 3339 form, 1970 to 2554 (hint: such as 2027-01-01T00:00:00Z)
+        keys.yaml:2:127: keys[0].allowed_ips[0]: expected an address or a network such as 10.0.0.0/8 or 2001:db8::/32, found `10.0.0.0/40`
+        keys.yaml:2:126: keys[0].allowed_ips: expected a list, found text (hint: write it between [ and ])
+        keys.yaml:2:130: keys[0].allowed_models[0]: must be 1 to 256 bytes (hint: such as gpt-4o*)
+        keys.yaml:2:123: keys[0].disabled: expected true or false, found `yes`
+        keys.yaml:2:113: keys[0].allowed_model: unknown key `allowed_model` (hint: did you mean `allowed_models`?)
+        keys.yaml:2:113: keys[0].id: the key `id` is written twice (hint: remove one of them)
+        keys.yaml:3:10: keys[1].id: this id is taken: the key of line 2 has it (hint: every key needs its own)
+        keys.yaml:3:45: keys[1].sha256: this sha256 is taken: the key of line 2 has it (hint: every key needs its own)
+    "#]],
+    );
+}
+
+#[test]
+fn each_rule_of_a_list() {
+    let lists = ["", "keys: []\n", "keys:\n", "keys: x\n", "- id: a\n", "other: 1\n", "keys: [\n"];
+    check(
+        "keys.yaml",
+        lists.map(str::to_owned),
+        &expect![[r#"
+        keys.yaml:1:1: the key list is empty (hint: a list without keys would lock everyone out)
+        keys.yaml:1:7: keys: the key list is empty (hint: a list without keys would lock everyone out)
+        keys.yaml:1:5: keys: expected a list of keys, found nothing
+        keys.yaml:1:7: keys: expected a list of keys, found `x`
+        keys.yaml:1:1: expected a mapping with `keys`, found a list
+        keys.yaml:1:1: keys: is missing (hint: a key list is `keys:` and a list)
+        keys.yaml:1:1: other: unknown key `other` (hint: a key list holds `keys` alone)
+        keys.yaml:2:1: not YAML: while parsing a node, did not find expected node content
+    "#]],
+    );
+    let config = configuration();
+    let report = key_list::parse(Path::new("keys.yaml"), b"keys: \xff", Known::of(&config)).unwrap_err();
+    assert_eq!("keys.yaml: the file is not UTF-8 text\n", report.to_string());
+}
+
+#[test]
+fn each_rule_of_a_line() {
+    let lists = [
+        String::new(),
+        "\n".to_owned(),
+        line(1).trim_end().to_owned(),
+        format!("{}{}", line(1), line(1)),
+        line(1).replace("{\"id\"", "{\"id\":\"x\",\"id\""),
+        "{\"id\": }\n".to_owned(),
+        "{\"id\": \"a\"\n".to_owned(),
+        "[]\n".to_owned(),
+        format!("{}{}", line(1), line(2).replace("free", "gold")),
+        format!("{}x\n", line(1).trim_end()),
+    ];
+    check(
+        "keys.jsonl",
+        lists,
+        &expect![[r#"
+        keys.jsonl: the key list is empty
+        keys.jsonl:1: not JSON: the line ends too early (hint: one object a line)
+        keys.jsonl:1: the last line has no newline (hint: the file may not have been written to its end)
+        keys.jsonl:2: id: this id is taken: the key of line 1 has it (hint: every key needs its own)
+        keys.jsonl:2: sha256: this sha256 is taken: the key of line 1 has it (hint: every key needs its own)
+        keys.jsonl:1:14: a member is written twice, or there are more than any key has (hint: one object a line)
+        keys.jsonl:1:8: not JSON (hint: one object a line)
+        keys.jsonl:1:10: not JSON: the line ends too early (hint: one object a line)
+        keys.jsonl:1: expected a mapping, found a list
+        keys.jsonl:2: plan: no plan is named `gold` (hint: defined are enterprise, free, pro)
+        keys.jsonl:1:159: not JSON (hint: one object a line)
+    "#]],
+    );
+}
+
+#[test]
+fn a_hundred_problems_are_named_and_the_others_counted() {
+    let text: String = (0..250).map(|n| line(n).replace("free", "gold")).collect();
+    let report = read("keys.jsonl", &text).unwrap_err();
+    assert_eq!((100, 150), (report.problems().len(), report.unlisted()));
+    assert!(report.to_string().ends_with("and 150 more\n"));
+}
+
+/// Long lists must be read within the second in which a change goes live. The bounds are several times what is
+/// measured, so that a busy machine does not fail them; a reader that is quadratic does.
+#[test]
+fn long_lists_are_read_in_time() {
+    let mut yaml = "keys:\n".to_owned();
+    for n in 0..10_000 {
+        write!(
+            yaml,
+            "  - id: k{n}\n    account: a{}\n    plan: free\n    sha256: \"{n:064x}\"\n    name: key {n}\n    allowed_ips: [10.0.0.0/8]\n",
+            n / 10
+        )
+        .unwrap();
+    }
+    let lines: String = (0..100_000).map(line).collect();
+    let config = configuration();
+    for (file, text, count, bound) in
+        [("keys.yaml", yaml, 10_000, 1500), ("keys.jsonl", lines, 100_000, 3000)]
+    {
+        let before = clock();
+        let keys = key_list::parse(Path::new(file), text.as_bytes(), Known::of(&config)).unwrap();
+        let took = before.elapsed();
+        println!("{file}: {count} keys in {took:?}");
+        assert_eq!(count, keys.len());
+        assert!(took < Duration::from_millis(bound), "{file}: {took:?}");
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this test measures")]
+fn clock() -> Instant {
+    Instant::now()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn any_text_is_read_or_refused(text in "\\PC*|(\\{\"[a-z]{2}\":[\\[\\]\\{\\}\"a-z0-9,:.]*\\}?\n){0,5}") {
+        let _ = read("keys.yaml", &text);
+        let _ = read("keys.jsonl", &text);
+    }
+}

@@ -1,0 +1,232 @@
+//! An upstream that does as it is told, and remembers what it was asked.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+
+/// A request as it arrived.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    /// The request line.
+    pub(crate) line: String,
+    /// Names in lower case, in their order.
+    pub(crate) headers: Vec<(String, String)>,
+    /// The body, without framing.
+    pub(crate) body: Vec<u8>,
+    /// Which connection of the upstream it came on, counted from 0.
+    pub(crate) connection: usize,
+}
+
+impl Request {
+    /// The first value of a header, its name in lower case.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// What a script has in its hands: the connection of one request.
+pub(crate) struct Exchange {
+    stream: TcpStream,
+    keeps: bool,
+}
+
+impl Exchange {
+    /// Sends bytes; false if the gateway has gone.
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        self.stream.write_all(bytes.as_ref()).and_then(|()| self.stream.flush()).is_ok()
+    }
+
+    /// Sends a whole answer with a Content-Length.
+    pub(crate) fn answer(&mut self, status: &str, content_type: &str, body: impl AsRef<[u8]>) {
+        let body = body.as_ref();
+        let head = format!(
+            "HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        self.send([head.as_bytes(), body].concat());
+    }
+
+    /// Sends a 200 of JSON.
+    pub(crate) fn json(&mut self, body: &str) {
+        self.answer("200 OK", "application/json", body);
+    }
+
+    /// Begins a chunked answer.
+    pub(crate) fn begin(&mut self, content_type: &str) -> bool {
+        let head =
+            format!("HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\nTransfer-Encoding: chunked\r\n\r\n");
+        self.send(head)
+    }
+
+    /// Sends one chunk; an empty one ends the body.
+    pub(crate) fn chunk(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        let bytes = bytes.as_ref();
+        let mut chunk = format!("{:x}\r\n", bytes.len()).into_bytes();
+        chunk.extend_from_slice(bytes);
+        chunk.extend_from_slice(b"\r\n");
+        self.send(chunk)
+    }
+
+    /// Closes the connection after this exchange.
+    pub(crate) fn close(&mut self) {
+        self.keeps = false;
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+
+    /// Waits until the gateway closes the connection.
+    pub(crate) fn wait_for_close(&mut self) {
+        let mut rest = Vec::new();
+        let _ = self.stream.read_to_end(&mut rest);
+    }
+}
+
+type Script = dyn Fn(&Request, &mut Exchange) + Send + Sync;
+
+/// A listening upstream; it ends when dropped.
+pub(crate) struct Upstream {
+    address: SocketAddr,
+    seen: Arc<Mutex<Vec<Request>>>,
+    is_over: Arc<AtomicBool>,
+    connections: Arc<AtomicUsize>,
+}
+
+impl Upstream {
+    /// Listens on a free port and runs `script` for every request.
+    pub(crate) fn start(script: impl Fn(&Request, &mut Exchange) + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("its address");
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let is_over = Arc::new(AtomicBool::new(false));
+        let connections = Arc::new(AtomicUsize::new(0));
+        let script: Arc<Script> = Arc::new(script);
+        let (all, over, count) = (Arc::clone(&seen), Arc::clone(&is_over), Arc::clone(&connections));
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let Ok(stream) = stream else { return };
+                if over.load(Ordering::SeqCst) {
+                    return;
+                }
+                let number = count.fetch_add(1, Ordering::SeqCst);
+                let (script, all) = (Arc::clone(&script), Arc::clone(&all));
+                std::thread::spawn(move || serve(&stream, number, &*script, &all));
+            }
+        });
+        Self { address, seen, is_over, connections }
+    }
+
+    /// An upstream that answers every request with the same JSON.
+    pub(crate) fn json(body: &'static str) -> Self {
+        Self::start(move |_, exchange| exchange.json(body))
+    }
+
+    /// Its base URL.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Every request so far.
+    pub(crate) fn requests(&self) -> Vec<Request> {
+        self.seen.lock().expect("no script panicked").clone()
+    }
+
+    /// How many requests there have been.
+    pub(crate) fn count(&self) -> usize {
+        self.seen.lock().expect("no script panicked").len()
+    }
+
+    /// How many connections there have been.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::SeqCst);
+        // Wakes the listener, which then sees that it is over.
+        let _ = TcpStream::connect(self.address);
+    }
+}
+
+/// A gate that a script waits at until the test opens it.
+pub(crate) fn gate() -> (Gate, Opener) {
+    let (open, opened) = channel();
+    (Gate(Arc::new(Mutex::new(opened))), Opener(open))
+}
+
+/// Where scripts wait. Clones are the same gate.
+#[derive(Clone)]
+pub(crate) struct Gate(Arc<Mutex<Receiver<()>>>);
+
+/// Opens a gate, once for each call.
+pub(crate) struct Opener(Sender<()>);
+
+impl Gate {
+    /// Waits for one opening; returns at once if the opener is gone.
+    pub(crate) fn wait(&self) {
+        let _ = self.0.lock().expect("no script panicked").recv();
+    }
+}
+
+impl Opener {
+    /// Lets one waiter through.
+    pub(crate) fn open(&self) {
+        let _ = self.0.send(());
+    }
+}
+
+fn serve(stream: &TcpStream, connection: usize, script: &Script, all: &Mutex<Vec<Request>>) {
+    let _ = stream.set_nodelay(true);
+    let mut reader = BufReader::new(stream.try_clone().expect("a second handle"));
+    while let Some(request) = read_request(&mut reader, connection) {
+        all.lock().expect("no script panicked").push(request.clone());
+        let mut exchange = Exchange { stream: stream.try_clone().expect("a second handle"), keeps: true };
+        script(&request, &mut exchange);
+        if !exchange.keeps {
+            return;
+        }
+    }
+}
+
+fn read_request(reader: &mut impl BufRead, connection: usize) -> Option<Request> {
+    let line = read_line(reader)?;
+    let mut headers = Vec::new();
+    loop {
+        let field = read_line(reader)?;
+        if field.is_empty() {
+            break;
+        }
+        let (name, value) = field.split_once(':')?;
+        headers.push((name.to_lowercase(), value.trim().to_owned()));
+    }
+    let mut request = Request { line, headers, body: Vec::new(), connection };
+    if let Some(length) = request.header("content-length") {
+        request.body = vec![0; length.parse().ok()?];
+        reader.read_exact(&mut request.body).ok()?;
+    } else if request.header("transfer-encoding").is_some() {
+        loop {
+            let size = usize::from_str_radix(&read_line(reader)?, 16).ok()?;
+            let mut chunk = vec![0; size];
+            reader.read_exact(&mut chunk).ok()?;
+            read_line(reader)?;
+            if size == 0 {
+                break;
+            }
+            request.body.extend(chunk);
+        }
+    }
+    Some(request)
+}
+
+fn read_line(reader: &mut impl BufRead) -> Option<String> {
+    let mut line = String::new();
+    let read = reader.read_line(&mut line).ok()?;
+    (read > 0).then(|| line.trim_end_matches(['\r', '\n']).to_owned())
+}
