@@ -1,6 +1,6 @@
 # safecache. `make` lists what there is; the work is in small scripts under tools/.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check soak
+.PHONY: help demo test check bench soak
 
 help:   ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{ printf "make %-7s %s\n", $$1, $$2 }' Makefile
@@ -13,6 +13,9 @@ test:   ## run every test: Rust, the scripts, the official OpenAI clients
 
 check:  ## formatting, lints, documentation, house rules, licences
 	@tools/run-parts check
+
+bench:  ## instructions of each step of a request, counted under valgrind (builds release)
+	@tools/bench
 
 soak:   ## the tests with larger numbers, up to an hour (SEED=1, MINUTES=60, RECORD=1 writes docs/soak.md)
 	@tools/run-parts soak

@@ -6,7 +6,7 @@
 //! - `framing`, `client_address`, `admit`, `auth_failures`, `body`: from a head to an admitted request.
 //! - `answer` looks up and leads; `fetch` calls the upstream and writes the recording; `send` follows it.
 //! - `forward` is everything that is not cached, on pingora's own path; `headers` rewrites heads for both.
-//! - `respond` builds the heads of answers; `reject` tells a client no; `finish` records the end.
+//! - `respond` builds the heads of answers over `fields`; `reject` tells a client no; `finish` records the end.
 
 mod admit;
 mod answer;
@@ -17,6 +17,7 @@ pub mod connection;
 pub mod ctx;
 pub mod derived;
 mod fetch;
+mod fields;
 mod finish;
 mod forward;
 mod framing;

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Method;
+use http::header::CONTENT_LENGTH;
+use http::{HeaderValue, Method};
+use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
 use crate::auth::authenticate::allows_model;
@@ -23,7 +25,7 @@ use crate::proxy::body;
 use crate::proxy::client_address::ClientAddress;
 use crate::proxy::ctx::Ctx;
 use crate::proxy::derived::LiveRoute;
-use crate::proxy::fetch::{Fetch, Storing};
+use crate::proxy::fetch::{Fetch, OutboundHead, Storing};
 use crate::proxy::gateway::Shared;
 use crate::proxy::headers::{self, Outbound};
 use crate::proxy::send::{self, Sent, rejection_of};
@@ -207,21 +209,36 @@ impl Request<'_> {
         }
     }
 
-    fn outbound_head(&self, session: &Session, ctx: &Ctx) -> Result<pingora::http::RequestHeader, Rejection> {
-        let mut head = session.req_header().clone();
+    /// The head as it is sent on, but for what depends on the server.
+    fn outbound_head(&self, session: &Session, ctx: &Ctx) -> Result<OutboundHead, Rejection> {
         let Some(request_id) = &ctx.request_id else { return Err(Rejection::Internal) };
-        headers::strip_hop_by_hop(&mut head);
+        let head = session.req_header();
+        let mut fields = headers::message_fields(&head.headers);
         let outbound = Outbound {
             route: &self.live.route,
             upstream: &self.live.upstream.settings,
             address: self.address,
             request_id,
+            path: head.uri.path(),
+            host: headers::host_of(head),
             scheme: scheme_of(session),
         };
-        headers::to_upstream(&mut head, &outbound).map_err(|_| Rejection::Internal)?;
-        head.set_version(http::Version::HTTP_11);
-        Ok(head)
+        headers::to_upstream(&mut fields, &outbound).map_err(|_| Rejection::Internal)?;
+        fields.insert(CONTENT_LENGTH, HeaderValue::from(self.body.len()));
+        Ok(OutboundHead {
+            method: head.method.clone(),
+            uri: head.uri.clone(),
+            target: odd_target(head),
+            fields,
+        })
     }
+}
+
+/// The target's bytes where they are more than its URI tells.
+fn odd_target(head: &RequestHeader) -> Option<Box<[u8]>> {
+    let told = head.uri.path_and_query().map(|target| target.as_str().as_bytes());
+    let raw = head.raw_path();
+    (raw.starts_with(b"/") && told != Some(raw)).then(|| raw.into())
 }
 
 /// How the client came.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::StatusCode;
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::{HeaderMap, Method, StatusCode, Uri};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::v1::client::HttpSession;
 use pingora::upstreams::peer::Peer;
@@ -25,7 +25,7 @@ use crate::llm::sse::SseWatch;
 use crate::proxy::ctx::Report;
 use crate::proxy::gateway::Shared;
 use crate::proxy::headers::{end_to_end, to_server};
-use crate::proxy::upstreams::{Choice, LiveUpstream, POOLED_IDLE};
+use crate::proxy::upstreams::{Choice, LiveServer, LiveUpstream, POOLED_IDLE};
 use crate::routing::route::Route;
 use crate::upstream::settings::Retry;
 
@@ -43,13 +43,38 @@ pub(super) struct Fetch {
     pub(super) shared: Arc<Shared>,
     pub(super) upstream: Arc<LiveUpstream>,
     pub(super) route: Arc<Route>,
-    /// Rewritten for the upstream, but for what depends on the server.
-    pub(super) head: RequestHeader,
+    pub(super) head: OutboundHead,
     pub(super) body: Bytes,
     pub(super) writer: Writer,
     /// Where and how the answer is stored; `None`: not at all.
     pub(super) storing: Option<Storing>,
     pub(super) report: Arc<Report>,
+}
+
+/// A request's head as it is sent on, but for what depends on the server.
+pub(super) struct OutboundHead {
+    pub(super) method: Method,
+    pub(super) uri: Uri,
+    /// The target's bytes where they are more than `uri` tells.
+    pub(super) target: Option<Box<[u8]>>,
+    pub(super) fields: HeaderMap,
+}
+
+impl OutboundHead {
+    /// The head for `server`. A copy: a dead connection may want it a second time.
+    fn for_server(&self, route: &Route, server: &LiveServer) -> pingora::Result<RequestHeader> {
+        let (mut parts, ()) = http::Request::new(()).into_parts();
+        parts.method = self.method.clone();
+        parts.uri = self.uri.clone();
+        parts.headers = self.fields.clone();
+        parts.headers.insert(HOST, server.host.clone());
+        let mut head = RequestHeader::from(parts);
+        if let Some(target) = &self.target {
+            head.set_raw_path(target)?;
+        }
+        to_server(&mut head, route, &server.url)?;
+        Ok(head)
+    }
 }
 
 /// How an answer becomes an entry.
@@ -135,10 +160,12 @@ impl Fetch {
         if let Some(stream) = pooled {
             return Ok((HttpSession::new_with_options(stream, peer), Origin::Pooled));
         }
-        let stream = self.shared.transport.new_stream(peer).await.map_err(|error| match error.etype() {
-            ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => Failure::ConnectTimeout,
-            _ => Failure::Connect,
-        })?;
+        // Boxed: it is large and seldom needed, and would make every request's future as large.
+        let stream =
+            Box::pin(self.shared.transport.new_stream(peer)).await.map_err(|error| match error.etype() {
+                ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => Failure::ConnectTimeout,
+                _ => Failure::Connect,
+            })?;
         Ok((HttpSession::new_with_options(stream, peer), Origin::Fresh))
     }
 
@@ -180,12 +207,9 @@ impl Fetch {
     }
 
     async fn send(&self, session: &mut HttpSession, choice: &Choice) -> pingora::Result<()> {
-        let mut head = Box::new(self.head.clone());
-        if let Some(server) = self.upstream.server(choice.server) {
-            to_server(&mut head, &self.route, server)?;
-        }
-        head.insert_header(CONTENT_LENGTH, self.body.len())?;
-        session.write_request_header(head).await?;
+        let no_server = || Error::explain(ErrorType::InternalError, "a server that is not there was chosen");
+        let server = self.upstream.server(choice.server).ok_or_else(no_server)?;
+        session.write_request_header(Box::new(self.head.for_server(&self.route, server)?)).await?;
         self.report.sent(self.shared.clock.monotonic());
         session.write_body(&self.body).await?;
         session.finish_body().await?;
@@ -230,7 +254,7 @@ impl Fetch {
             return None;
         }
         let form =
-            storable_head(head.status, &head.headers, &self.head.headers, &storing.policy, framing).ok()?;
+            storable_head(head.status, &head.headers, &self.head.fields, &storing.policy, framing).ok()?;
         let watch = match form {
             Form::Json => None,
             Form::Sse => Some(SseWatch::new(storing.api)),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, HOST};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
 use pingora::upstreams::peer::{H1UpgradePolicy, HttpPeer, HttpUpstreamRequestPolicy};
@@ -86,12 +86,16 @@ pub(super) fn request(
         upstream: &live.upstream.settings,
         address,
         request_id,
+        path: session.req_header().uri.path(),
+        host: headers::host_of(session.req_header()),
         scheme: scheme_of(session),
     };
+    headers::strip_credentials(head);
     headers::to_upstream(head, &outbound)?;
     let Some(forwarding) = &mut ctx.forwarding else { return Err(internal()) };
     if let Some(server) = forwarding.server.and_then(|index| live.upstream.server(index)) {
-        headers::to_server(head, &live.route, server)?;
+        head.insert_header(HOST, server.host.clone())?;
+        headers::to_server(head, &live.route, &server.url)?;
     }
     let now = shared.clock.monotonic();
     forwarding.sent = Some(now);

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use pingora::connectors::TransportConnector;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Digest;
@@ -271,11 +271,11 @@ async fn pass_on(session: &mut Session, ctx: &mut Ctx) -> Result<(), Rejection> 
 
 async fn healthy(session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
     ctx.outcome = Some(crate::outcome::finished::Outcome::Forwarded);
-    let mut head = ResponseHeader::build_no_case(StatusCode::OK, Some(4))?;
-    head.insert_header(http::header::CONTENT_TYPE, HeaderValue::from_static("text/plain"))?;
-    head.insert_header(http::header::CONTENT_LENGTH, HeaderValue::from_static("3"))?;
-    respond::decorate(&mut head, session, ctx)?;
-    session.write_response_header(Box::new(head), false).await?;
+    let mut fields = HeaderMap::with_capacity(8);
+    fields.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    fields.insert(http::header::CONTENT_LENGTH, HeaderValue::from_static("3"));
+    respond::decorate(&mut fields, session, ctx)?;
+    session.write_response_header(Box::new(respond::head(StatusCode::OK, fields)), false).await?;
     session.write_response_body(Some(Bytes::from_static(b"ok\n")), true).await?;
     Ok(true)
 }

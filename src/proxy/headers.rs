@@ -4,14 +4,15 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, COOKIE, EXPECT, FORWARDED, HOST, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST,
+    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
-use pingora::Result;
 use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::{ErrorType, OrErr, Result};
 
 use crate::proxy::client_address::{ClientAddress, Trust};
+use crate::proxy::fields::Fields;
 use crate::routing::route::Route;
 use crate::upstream::settings::{ServerUrl, UpstreamSettings};
 
@@ -41,44 +42,50 @@ pub(super) struct Outbound<'a> {
     pub(super) upstream: &'a UpstreamSettings,
     pub(super) address: &'a ClientAddress,
     pub(super) request_id: &'a HeaderValue,
+    /// The request's path.
+    pub(super) path: &'a str,
+    /// The host that the client named.
+    pub(super) host: Option<HeaderValue>,
     /// `http` or `https`: how the client came.
     pub(super) scheme: &'static str,
 }
 
-/// Rewrites all that does not depend on the server chosen. Hop-by-hop fields are left to the caller, as an upgrade
-/// needs them.
+/// The host that a request names: its Host, or on HTTP/2 its `:authority`.
+pub(super) fn host_of(head: &RequestHeader) -> Option<HeaderValue> {
+    let authority = || HeaderValue::from_str(head.uri.authority()?.as_str()).ok();
+    head.headers.get(HOST).cloned().or_else(authority)
+}
+
+/// Rewrites all that does not depend on the server chosen. Credentials and hop-by-hop fields are the caller's to
+/// leave out.
 ///
 /// # Errors
-/// A rewritten path that is none; cannot come up, as both of its parts were checked.
-pub(super) fn to_upstream(head: &mut RequestHeader, outbound: &Outbound<'_>) -> Result<()> {
-    let host = head.headers.get(HOST).cloned().or_else(|| authority(head));
-    for name in &CREDENTIALS {
-        head.remove_header(name);
-    }
-    forwarded(head, outbound, host)?;
-    head.insert_header(X_REQUEST_ID, outbound.request_id.clone())?;
-    let caches = outbound.route.cache.as_ref().is_some_and(|policy| policy.takes(head.uri.path()));
-    if caches {
-        head.insert_header(ACCEPT_ENCODING, HeaderValue::from_static("identity"))?;
+/// As [`Fields::insert`].
+pub(super) fn to_upstream(head: &mut impl Fields, outbound: &Outbound<'_>) -> Result<()> {
+    forwarded(head, outbound)?;
+    head.insert(X_REQUEST_ID, outbound.request_id.clone())?;
+    let is_cached = outbound.route.cache.as_ref().is_some_and(|policy| policy.takes(outbound.path));
+    if is_cached {
+        head.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"))?;
     }
     if let Some(authorization) = &outbound.upstream.authorization {
-        head.insert_header(AUTHORIZATION, authorization.clone())?;
+        head.insert(AUTHORIZATION, authorization.clone())?;
     }
     for name in &outbound.upstream.remove_headers {
-        head.remove_header(name);
+        head.remove(name);
     }
     for (name, value) in &outbound.upstream.set_headers {
-        head.insert_header(name.clone(), value.clone())?;
+        head.insert(name.clone(), value.clone())?;
     }
     Ok(())
 }
 
-/// Rewrites what depends on the server: `Host` and the path.
+/// Puts the server's base path before the request's, without the route's prefix. A target in absolute form becomes
+/// one in origin form.
 ///
 /// # Errors
-/// As [`to_upstream`].
+/// The path that results is none; cannot come up, as both of its parts were checked.
 pub(super) fn to_server(head: &mut RequestHeader, route: &Route, server: &ServerUrl) -> Result<()> {
-    head.insert_header(HOST, server.authority.as_ref())?;
     let is_origin_form = head.raw_path().starts_with(b"/");
     if is_origin_form && route.strip_prefix.is_empty() && server.base_path.is_empty() {
         return Ok(());
@@ -90,56 +97,67 @@ pub(super) fn to_server(head: &mut RequestHeader, route: &Route, server: &Server
     head.set_raw_path(rewritten.as_bytes())
 }
 
-fn authority(head: &RequestHeader) -> Option<HeaderValue> {
-    HeaderValue::from_str(head.uri.authority()?.as_str()).ok()
-}
-
 /// `X-Forwarded-*`: made anew for a peer that is not believed, extended for one that is.
-fn forwarded(head: &mut RequestHeader, outbound: &Outbound<'_>, host: Option<HeaderValue>) -> Result<()> {
+fn forwarded(head: &mut impl Fields, outbound: &Outbound<'_>) -> Result<()> {
     let scheme = HeaderValue::from_static(outbound.scheme);
+    let host = outbound.host.clone();
     let peer = outbound.address.peer;
     if outbound.address.trust == Trust::Untrusted {
-        head.remove_header(&FORWARDED);
-        head.remove_header(&X_REAL_IP);
-        head.insert_header(X_FORWARDED_FOR, address_value(peer)?)?;
-        head.insert_header(X_FORWARDED_PROTO, scheme)?;
+        head.remove(&FORWARDED);
+        head.remove(&X_REAL_IP);
+        head.insert(X_FORWARDED_FOR, address_value(peer)?)?;
+        head.insert(X_FORWARDED_PROTO, scheme)?;
         match host {
-            Some(host) => head.insert_header(X_FORWARDED_HOST, host)?,
-            None => drop(head.remove_header(&X_FORWARDED_HOST)),
+            Some(host) => head.insert(X_FORWARDED_HOST, host)?,
+            None => head.remove(&X_FORWARDED_HOST),
         }
         return Ok(());
     }
-    let so_far: Vec<_> =
-        head.headers.get_all(X_FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok()).collect();
-    let chain = match so_far.is_empty() {
-        true => peer.to_string(),
-        false => format!("{}, {peer}", so_far.join(", ")),
-    };
-    head.insert_header(X_FORWARDED_FOR, chain)?;
-    if !head.headers.contains_key(X_FORWARDED_PROTO) {
-        head.insert_header(X_FORWARDED_PROTO, scheme)?;
+    let so_far = head.map().get_all(X_FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
+    let own = peer.to_string();
+    let chain = so_far.chain([own.as_str()]).collect::<Vec<_>>().join(", ");
+    head.insert(X_FORWARDED_FOR, field_value(chain)?)?;
+    if !head.map().contains_key(X_FORWARDED_PROTO) {
+        head.insert(X_FORWARDED_PROTO, scheme)?;
     }
-    match host.filter(|_| !head.headers.contains_key(X_FORWARDED_HOST)) {
-        Some(host) => head.insert_header(X_FORWARDED_HOST, host),
+    match host.filter(|_| !head.map().contains_key(X_FORWARDED_HOST)) {
+        Some(host) => head.insert(X_FORWARDED_HOST, host),
         None => Ok(()),
     }
 }
 
 fn address_value(address: IpAddr) -> Result<HeaderValue> {
-    use pingora::OrErr;
-    HeaderValue::from_maybe_shared(Bytes::from(address.to_string()))
-        .or_err(pingora::ErrorType::InternalError, "an address is no field value")
+    field_value(address.to_string())
 }
 
-/// Removes the fields that are about the client's connection alone, for a request that is sent on by `fetch`.
-/// `Expect` has been answered by then.
-pub(super) fn strip_hop_by_hop(head: &mut RequestHeader) {
-    for name in nominated(&head.headers) {
-        head.remove_header(&name);
-    }
-    for name in HOP_BY_HOP.iter().chain([&EXPECT]) {
+fn field_value(text: String) -> Result<HeaderValue> {
+    let value = HeaderValue::from_maybe_shared(Bytes::from(text));
+    value.or_err(ErrorType::InternalError, "a list of addresses is no field value")
+}
+
+/// Removes the client's credentials.
+pub(super) fn strip_credentials(head: &mut RequestHeader) {
+    for name in &CREDENTIALS {
         head.remove_header(name);
     }
+}
+
+/// A copy of the request's fields that are about the message: without those about the client's connection, its
+/// credentials, its framing, and `Expect`, which has been answered. Room is left for what is added.
+pub(super) fn message_fields(headers: &HeaderMap) -> HeaderMap {
+    let nominated = nominated(headers);
+    let mut fields = HeaderMap::with_capacity(headers.len() + 8);
+    for (name, value) in headers {
+        let is_dropped = HOP_BY_HOP.contains(name)
+            || CREDENTIALS.contains(name)
+            || nominated.contains(name)
+            || *name == EXPECT
+            || *name == CONTENT_LENGTH;
+        if !is_dropped {
+            fields.append(name.clone(), value.clone());
+        }
+    }
+    fields
 }
 
 /// The fields of an upstream's answer that concern the client, in their order: `fetch`'s side.
@@ -149,7 +167,7 @@ pub(super) fn end_to_end(headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> 
         .iter()
         .filter(|(name, _)| !HOP_BY_HOP.contains(name) && !nominated.contains(name))
         .filter_map(|(name, value)| answer_field(name).map(|name| (name, value.clone())))
-        .filter(|(name, _)| *name != SET_COOKIE && *name != http::header::CONTENT_LENGTH)
+        .filter(|(name, _)| *name != SET_COOKIE && *name != CONTENT_LENGTH)
         .collect()
 }
 

@@ -8,7 +8,7 @@ use http::header::{
     ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, AGE, CONTENT_LENGTH, CONTENT_TYPE, ORIGIN,
     RETRY_AFTER, TRANSFER_ENCODING, VARY, WWW_AUTHENTICATE,
 };
-use http::{HeaderValue, Method, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use pingora::Result;
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
@@ -18,6 +18,7 @@ use crate::cache::recording::AnswerHead;
 use crate::limits::verdict::X_SHOULD_RETRY;
 use crate::outcome::rejection::{Rejection, RetryHint};
 use crate::proxy::ctx::Ctx;
+use crate::proxy::fields::Fields;
 use crate::proxy::headers::{CACHE_STATUS, X_CACHE, X_REQUEST_ID};
 use crate::routing::route::ErrorShape;
 
@@ -40,23 +41,31 @@ pub(super) fn recorded(
     answer: &AnswerHead,
     age: Option<Duration>,
 ) -> Result<ResponseHeader> {
-    let mut head = ResponseHeader::build_no_case(answer.status, Some(answer.fields.len() + OWN_FIELDS))?;
+    let mut fields = HeaderMap::with_capacity(answer.fields.len() + OWN_FIELDS);
     for (name, value) in &answer.fields {
-        head.append_header(name.clone(), value.clone())?;
+        fields.append(name.clone(), value.clone());
     }
     let has_body = !matches!(answer.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     match answer.length {
-        Some(length) if has_body => head.insert_header(CONTENT_LENGTH, HeaderValue::from(length))?,
+        Some(length) if has_body => drop(fields.insert(CONTENT_LENGTH, HeaderValue::from(length))),
         None if session.req_header().version == Version::HTTP_11 => {
-            head.insert_header(TRANSFER_ENCODING, HeaderValue::from_static("chunked"))?;
+            fields.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
         _ => {}
     }
     if let Some(age) = age.filter(|_| scope(ctx) == Scope::Account) {
-        head.insert_header(AGE, HeaderValue::from(age.as_secs()))?;
+        fields.insert(AGE, HeaderValue::from(age.as_secs()));
     }
-    decorate(&mut head, session, ctx)?;
-    Ok(head)
+    decorate(&mut fields, session, ctx)?;
+    Ok(head(answer.status, fields))
+}
+
+/// A head of plain fields.
+pub(super) fn head(status: StatusCode, fields: HeaderMap) -> ResponseHeader {
+    let (mut parts, ()) = http::Response::new(()).into_parts();
+    parts.status = status;
+    parts.headers = fields;
+    parts.into()
 }
 
 /// The head and the body of a refusal.
@@ -70,46 +79,49 @@ pub(super) fn rejected(
 ) -> Result<(ResponseHeader, std::borrow::Cow<'static, str>)> {
     let shape = ctx.route.as_ref().map_or(ErrorShape::Safecache, |live| live.route.errors);
     let body = rejection.body(shape);
-    let mut head = ResponseHeader::build_no_case(rejection.row().status, Some(OWN_FIELDS + 4))?;
-    head.insert_header(CONTENT_TYPE, HeaderValue::from_static("application/json"))?;
-    head.insert_header(CONTENT_LENGTH, HeaderValue::from(body.len()))?;
+    let mut fields = HeaderMap::with_capacity(OWN_FIELDS + 4);
+    fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    fields.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
     if let Some(challenge) = rejection.challenge() {
-        head.insert_header(WWW_AUTHENTICATE, HeaderValue::from_static(challenge))?;
+        fields.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
     }
-    let never = HeaderValue::from_static("false");
-    match rejection.retry_hint() {
-        RetryHint::Unsaid => {}
-        RetryHint::Never => head.insert_header(X_SHOULD_RETRY, never)?,
-        RetryHint::After(seconds) => head.insert_header(RETRY_AFTER, HeaderValue::from(seconds))?,
-        RetryHint::NeverSoon(seconds) => {
-            head.insert_header(RETRY_AFTER, HeaderValue::from(seconds))?;
-            head.insert_header(X_SHOULD_RETRY, never)?;
-        }
+    let (retry_after, is_hopeless) = match rejection.retry_hint() {
+        RetryHint::Unsaid => (None, false),
+        RetryHint::Never => (None, true),
+        RetryHint::After(seconds) => (Some(seconds), false),
+        RetryHint::NeverSoon(seconds) => (Some(seconds), true),
+    };
+    if let Some(seconds) = retry_after {
+        fields.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
-    decorate(&mut head, session, ctx)?;
-    Ok((head, body))
+    if is_hopeless {
+        fields.insert(X_SHOULD_RETRY, HeaderValue::from_static("false"));
+    }
+    decorate(&mut fields, session, ctx)?;
+    let status = StatusCode::from_u16(rejection.row().status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    Ok((head(status, fields), body))
 }
 
 /// Adds what the gateway says on every answer.
 ///
 /// # Errors
 /// None that can come up.
-pub(super) fn decorate(head: &mut ResponseHeader, session: &Session, ctx: &Ctx) -> Result<()> {
+pub(super) fn decorate(head: &mut impl Fields, session: &Session, ctx: &Ctx) -> Result<()> {
     if let Some(id) = &ctx.request_id {
-        head.insert_header(X_REQUEST_ID, id.clone())?;
+        head.insert(X_REQUEST_ID, id.clone())?;
     }
     if let Some(verdict) = &ctx.verdict {
         let mut result = Ok(());
         verdict.put_headers(|name, value| {
             if result.is_ok() {
-                result = head.insert_header(name, value);
+                result = head.insert(name, value);
             }
         });
         result?;
     }
     if let Some(status) = ctx.cache_status.and_then(|status| status.told_in(scope(ctx))) {
-        head.insert_header(CACHE_STATUS, status.header())?;
-        head.insert_header(X_CACHE, status.x_cache())?;
+        head.insert(CACHE_STATUS, status.header())?;
+        head.insert(X_CACHE, status.x_cache())?;
     }
     allow_origin(head, session, ctx)
 }
@@ -129,13 +141,12 @@ fn listed_origin(session: &Session, ctx: &Ctx) -> Option<HeaderValue> {
     origins.iter().any(|listed| listed.as_bytes() == origin.as_bytes()).then(|| origin.clone())
 }
 
-fn allow_origin(head: &mut ResponseHeader, session: &Session, ctx: &Ctx) -> Result<()> {
+fn allow_origin(head: &mut impl Fields, session: &Session, ctx: &Ctx) -> Result<()> {
     let Some(origin) = listed_origin(session, ctx) else { return Ok(()) };
-    head.insert_header(ACCESS_CONTROL_ALLOW_ORIGIN, origin)?;
-    head.remove_header(&ACCESS_CONTROL_ALLOW_CREDENTIALS);
-    head.insert_header(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED)?;
-    head.append_header(VARY, HeaderValue::from_static("origin"))?;
-    Ok(())
+    head.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin)?;
+    head.remove(&ACCESS_CONTROL_ALLOW_CREDENTIALS);
+    head.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED)?;
+    head.append(VARY, HeaderValue::from_static("origin"))
 }
 
 /// The answer to a preflight (Fetch standard, CORS protocol) from a listed origin; `None` if it is none.
@@ -149,12 +160,12 @@ pub(super) fn preflight(session: &Session, ctx: &Ctx) -> Result<Option<ResponseH
     if listed_origin(session, ctx).is_none() {
         return Ok(None);
     }
-    let mut head = ResponseHeader::build_no_case(StatusCode::NO_CONTENT, Some(OWN_FIELDS))?;
-    head.insert_header(ACCESS_CONTROL_ALLOW_METHODS, method.clone())?;
+    let mut fields = HeaderMap::with_capacity(OWN_FIELDS);
+    fields.insert(ACCESS_CONTROL_ALLOW_METHODS, method.clone());
     if let Some(headers) = request.headers.get(ACCESS_CONTROL_REQUEST_HEADERS) {
-        head.insert_header(ACCESS_CONTROL_ALLOW_HEADERS, headers.clone())?;
+        fields.insert(ACCESS_CONTROL_ALLOW_HEADERS, headers.clone());
     }
-    head.insert_header(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"))?;
-    decorate(&mut head, session, ctx)?;
-    Ok(Some(head))
+    fields.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+    decorate(&mut fields, session, ctx)?;
+    Ok(Some(head(StatusCode::NO_CONTENT, fields)))
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use http::HeaderValue;
 use pingora::protocols::tls::CaType;
 use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
 use pingora::utils::tls::{CertKey, WrappedX509, parse_x509};
@@ -34,8 +35,12 @@ pub struct LiveUpstream {
     places: Option<Places>,
 }
 
+/// One of its servers.
 #[derive(Debug)]
-struct LiveServer {
+pub(super) struct LiveServer {
+    pub(super) url: ServerUrl,
+    /// The URL's authority as the Host field carries it.
+    pub(super) host: HeaderValue,
     template: HttpPeer,
     peers: ArcSwap<Vec<Arc<HttpPeer>>>,
     turn: AtomicUsize,
@@ -111,9 +116,9 @@ impl LiveUpstream {
         None
     }
 
-    /// The settings of a server.
-    pub(super) fn server(&self, index: usize) -> Option<&ServerUrl> {
-        self.settings.servers.get(index)
+    /// A server that was chosen.
+    pub(super) fn server(&self, index: usize) -> Option<&LiveServer> {
+        self.servers.get(index)
     }
 
     /// A server answered.
@@ -205,6 +210,8 @@ impl LiveServer {
         options.idle_timeout = Some(POOLED_IDLE);
         options.http_upstream_request_policy = HttpUpstreamRequestPolicy::standard();
         let live = Self {
+            url: server.clone(),
+            host: HeaderValue::from_str(&server.authority).unwrap_or(HeaderValue::from_static("")),
             template,
             peers: ArcSwap::default(),
             turn: AtomicUsize::new(0),

@@ -9,9 +9,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use prometheus::IntCounter;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
 
 use crate::clock::UnixTime;
+use crate::ids::KeyId;
 use crate::outcome::finished::Finished;
 
 /// Lines that wait, at most.
@@ -104,11 +105,12 @@ impl Queue {
 
     fn write_all(&self, mut out: impl Write) {
         let mut text = Vec::new();
+        let mut stamp = Stamp::default();
         loop {
             let (lines, is_closed) = self.take();
             for line in &lines {
-                // A map of plain values always serialises.
-                let _ = serde_json::to_writer(&mut text, &as_json(line));
+                // Plain values always serialise.
+                let _ = serde_json::to_writer(&mut text, &Line::of(line, stamp.of(line.at)));
                 text.push(b'\n');
             }
             if out.write_all(&text).and_then(|()| out.flush()).is_err() {
@@ -132,39 +134,76 @@ impl Queue {
 }
 
 /// A request's line. Absent values are left out.
-fn as_json(finished: &Finished) -> Value {
-    let mut line = Map::new();
-    let mut put = |name: &str, value: Value| line.insert(name.to_owned(), value);
-    put("time", rfc3339(finished.at).into());
-    put("request_id", finished.request_id.as_ref().into());
-    if let Some(key) = &finished.key {
-        put("key", key.as_str().into());
+#[derive(Serialize)]
+struct Line<'a> {
+    time: &'a str,
+    request_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    route: Option<&'a str>,
+    method: &'a str,
+    outcome: &'a str,
+    status: u16,
+    duration_ms: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upstream_first_byte_ms: Option<f64>,
+    bytes_received: u64,
+    bytes_sent: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tokens: Option<Tokens>,
+}
+
+#[derive(Serialize)]
+struct Tokens {
+    prompt: u64,
+    completion: u64,
+    cached: u64,
+}
+
+impl<'a> Line<'a> {
+    fn of(finished: &'a Finished, time: &'a str) -> Self {
+        Self {
+            time,
+            request_id: &finished.request_id,
+            key: finished.key.as_ref().map(KeyId::as_str),
+            route: finished.route.as_deref(),
+            method: finished.method,
+            outcome: finished.outcome.as_str(),
+            status: finished.status,
+            duration_ms: millis(finished.duration),
+            upstream_first_byte_ms: finished.upstream_first_byte.map(millis),
+            bytes_received: finished.bytes_received,
+            bytes_sent: finished.bytes_sent,
+            tokens: finished.tokens.map(|usage| Tokens {
+                prompt: usage.prompt,
+                completion: usage.completion,
+                cached: usage.cached,
+            }),
+        }
     }
-    if let Some(route) = &finished.route {
-        put("route", route.as_ref().into());
+}
+
+/// The text of a time, made anew only when the millisecond has changed: many requests end in one.
+#[derive(Default)]
+struct Stamp {
+    millis: u64,
+    text: String,
+}
+
+impl Stamp {
+    fn of(&mut self, at: UnixTime) -> &str {
+        if self.text.is_empty() || self.millis != at.as_millis() {
+            self.millis = at.as_millis();
+            self.text = rfc3339(at);
+        }
+        &self.text
     }
-    put("method", finished.method.into());
-    put("outcome", finished.outcome.as_str().into());
-    put("status", finished.status.into());
-    put("duration_ms", millis(finished.duration));
-    if let Some(waited) = finished.upstream_first_byte {
-        put("upstream_first_byte_ms", millis(waited));
-    }
-    put("bytes_received", finished.bytes_received.into());
-    put("bytes_sent", finished.bytes_sent.into());
-    if let Some(tokens) = finished.tokens {
-        put(
-            "tokens",
-            json!({"prompt": tokens.prompt, "completion": tokens.completion, "cached": tokens.cached}),
-        );
-    }
-    Value::Object(line)
 }
 
 /// Milliseconds with three decimals.
-fn millis(span: Duration) -> Value {
-    let micros = u32::try_from(span.as_micros()).unwrap_or(u32::MAX);
-    (f64::from(micros) / 1000.0).into()
+fn millis(span: Duration) -> f64 {
+    f64::from(u32::try_from(span.as_micros()).unwrap_or(u32::MAX)) / 1000.0
 }
 
 /// `at` as RFC 3339 in UTC, to the millisecond.

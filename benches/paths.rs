@@ -1,0 +1,199 @@
+//! The steps of a request by themselves, for counting instructions: `paths NAME TIMES` runs one so many times.
+//!
+//! `tools/bench` runs each under callgrind with two counts and prints the difference for one run, which set-up and
+//! start-up do not enter and a busy machine does not move. Without arguments it names the paths.
+
+use std::future::Future;
+use std::hint::black_box;
+use std::num::NonZeroU32;
+use std::pin::pin;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use safecache::auth::authenticate::authenticate;
+use safecache::auth::key::{KeyEntry, KeyOptions};
+use safecache::auth::key_ring::KeyRing;
+use safecache::auth::token;
+use safecache::cache::entries::{Entries, Entry, Slot, Variant};
+use safecache::cache::key::{EntryKey, KeyParts, Owner, ScannedBody};
+use safecache::cache::policy::{OnDisconnect, RoutePolicy, Scope};
+use safecache::cache::recording::{AnswerHead, Destiny, Step, attach, complete};
+use safecache::clock::{Clock, UnixTime};
+use safecache::ids::{AccountId, KeyId, PlanName};
+use safecache::limits::limiter::Limiter;
+use safecache::limits::plan::{Per, Plan};
+use safecache::llm::request::Api;
+use safecache::units::ByteSize;
+
+type Path = (&'static str, fn(u32));
+
+const PATHS: [Path; 6] = [
+    ("admit", admit),
+    ("refuse", refuse),
+    ("limiter", limiter),
+    ("rate-limit-headers", rate_limit_headers),
+    ("cache-key", cache_key),
+    ("hit", hit),
+];
+
+const KEY: &str = "a-key-of-the-benchmarks";
+const PATH: &str = "/v1/chat/completions";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().collect();
+    let named = arguments.get(1).and_then(|name| PATHS.iter().find(|(path, _)| path == name));
+    let times = arguments.get(2).and_then(|times| times.parse().ok());
+    match (named, times) {
+        (Some((_, run)), Some(times)) => run(times),
+        _ => PATHS.iter().for_each(|(name, _)| tell(name)),
+    }
+    ExitCode::SUCCESS
+}
+
+#[expect(clippy::print_stdout, reason = "a program that prints names")]
+fn tell(name: &str) {
+    println!("{name}");
+}
+
+fn plan() -> Option<Arc<Plan>> {
+    let number = NonZeroU32::new(60_000_000)?;
+    Plan::new(PlanName::new("bench"), number, number, Per::Key).ok().map(Arc::new)
+}
+
+/// A ring of a thousand keys, [`KEY`] among them.
+fn ring() -> KeyRing {
+    let entries = (0..1000).map(|index| {
+        let key = if index == 500 { KEY.to_owned() } else { format!("another-key-{index}") };
+        KeyEntry {
+            id: KeyId::new(&format!("key-{index}")),
+            account: AccountId::new("bench"),
+            plan: PlanName::new("bench"),
+            digest: token::digest(key.as_bytes()),
+            options: KeyOptions::default(),
+        }
+    });
+    let plans: Vec<Arc<Plan>> = plan().into_iter().collect();
+    KeyRing::build(entries, &plans).unwrap_or_default()
+}
+
+fn headers(key: &str) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    let value = HeaderValue::try_from(format!("Bearer {key}"));
+    headers.insert("authorization", value.unwrap_or(HeaderValue::from_static("")));
+    headers.insert("content-type", HeaderValue::from_static("application/json"));
+    headers
+}
+
+/// A known key, and a token from its bucket.
+fn admit(times: u32) {
+    let (ring, headers, limiter) = (ring(), headers(KEY), Limiter::new());
+    let (clock, _) = Clock::manual(UnixTime::from_secs(1));
+    for _ in 0..times {
+        let now = clock.now();
+        if let Ok(record) = authenticate(&ring, black_box(&headers), now.unix) {
+            black_box(limiter.check(record.holder(), now));
+        }
+    }
+}
+
+/// A key that is unknown.
+fn refuse(times: u32) {
+    let (ring, headers) = (ring(), headers("no-key-of-the-benchmarks"));
+    for _ in 0..times {
+        black_box(authenticate(&ring, black_box(&headers), UnixTime::from_secs(1)).is_err());
+    }
+}
+
+fn limiter(times: u32) {
+    let (ring, limiter) = (ring(), Limiter::new());
+    let (clock, _) = Clock::manual(UnixTime::from_secs(1));
+    let Some(record) = ring.records().next() else { return };
+    for _ in 0..times {
+        black_box(limiter.check(black_box(record.holder()), clock.now()));
+    }
+}
+
+fn rate_limit_headers(times: u32) {
+    let (ring, limiter) = (ring(), Limiter::new());
+    let (clock, _) = Clock::manual(UnixTime::from_secs(1));
+    let Some(record) = ring.records().next() else { return };
+    let verdict = limiter.check(record.holder(), clock.now());
+    for _ in 0..times {
+        black_box(&verdict).put_headers(|name, value| drop(black_box((name, value))));
+    }
+}
+
+fn policy() -> RoutePolicy {
+    RoutePolicy {
+        ttl: Duration::from_secs(3600),
+        paths: Box::new([]),
+        ignore: Box::new([]),
+        vary: Box::new([]),
+        keep_headers: Box::new([]),
+        max_temperature: 2.0,
+        on_disconnect: OnDisconnect::Stop,
+        scope: Scope::Account,
+    }
+}
+
+/// The key of a body of 300 bytes.
+fn key_of(body: &[u8], headers: &HeaderMap, policy: &RoutePolicy) -> Option<EntryKey> {
+    let scanned = ScannedBody::read(body, Api::ChatCompletions, &policy.ignore).ok()?;
+    let account = AccountId::new("bench");
+    Some(EntryKey::of(&KeyParts {
+        owner: Owner::Account(&account),
+        route: "/v1/*",
+        path: PATH,
+        query: None,
+        headers,
+        policy,
+        body: scanned.digest.as_ref().ok()?,
+    }))
+}
+
+fn body() -> String {
+    let text = "x".repeat(200);
+    format!(
+        r#"{{"model":"m","temperature":0.5,"messages":[{{"role":"user","content":"{text}"}}],"stream":false}}"#
+    )
+}
+
+fn cache_key(times: u32) {
+    let (body, headers, policy) = (body(), headers(KEY), policy());
+    for _ in 0..times {
+        black_box(key_of(black_box(body.as_bytes()), &headers, &policy));
+    }
+}
+
+/// An entry found, followed and read to its end.
+fn hit(times: u32) {
+    let entries = Entries::new(ByteSize::mib(1), |_, _| {});
+    let Some(key) = key_of(body().as_bytes(), &headers(KEY), &policy()) else { return };
+    let slot = Slot { key, variant: Variant { stream: false, include_usage: false } };
+    let (clock, _) = Clock::manual(UnixTime::from_secs(1));
+    let head = AnswerHead {
+        status: StatusCode::OK,
+        fields: Vec::new(),
+        length: Some(1024),
+        destiny: Destiny::Forgotten,
+    };
+    let entry = Entry {
+        recording: complete(head, Bytes::from(vec![b'x'; 1024])),
+        stored: clock.monotonic(),
+        ttl: Duration::from_secs(3600),
+        usage: None,
+    };
+    entries.insert(slot, entry);
+    let mut cx = Context::from_waker(Waker::noop());
+    for _ in 0..times {
+        let Some((entry, _)) = entries.find(black_box(&slot), clock.monotonic()) else { return };
+        let Some(mut reader) = attach(&entry.recording) else { return };
+        while let Poll::Ready(Step::Piece(piece)) = pin!(reader.next()).as_mut().poll(&mut cx) {
+            black_box(piece);
+        }
+    }
+}
