@@ -24,7 +24,7 @@ use crate::llm::request::Api;
 use crate::llm::sse::SseWatch;
 use crate::proxy::ctx::Report;
 use crate::proxy::gateway::Shared;
-use crate::proxy::headers::{end_to_end, to_server};
+use crate::proxy::headers::{Cookies, end_to_end, to_server};
 use crate::proxy::upstreams::{Choice, LiveUpstream, POOLED_IDLE};
 use crate::routing::route::Route;
 use crate::upstream::settings::Retry;
@@ -204,7 +204,7 @@ impl Fetch {
         }
         self.writer.head(AnswerHead {
             status: head.status,
-            fields: end_to_end(&head.headers),
+            fields: end_to_end(&head.headers, Cookies::of(&self.route, self.head.uri.path())),
             length,
             destiny,
         });

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, COOKIE, EXPECT, FORWARDED, HOST, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST,
+    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora::Result;
@@ -57,8 +57,8 @@ pub(super) fn to_upstream(head: &mut RequestHeader, outbound: &Outbound<'_>) -> 
     }
     forwarded(head, outbound, host)?;
     head.insert_header(X_REQUEST_ID, outbound.request_id.clone())?;
-    let caches = outbound.route.cache.as_ref().is_some_and(|policy| policy.takes(head.uri.path()));
-    if caches {
+    let is_cached = outbound.route.cache.as_ref().is_some_and(|policy| policy.takes(head.uri.path()));
+    if is_cached {
         head.insert_header(ACCEPT_ENCODING, HeaderValue::from_static("identity"))?;
     }
     if let Some(authorization) = &outbound.upstream.authorization {
@@ -142,14 +142,32 @@ pub(super) fn strip_hop_by_hop(head: &mut RequestHeader) {
     }
 }
 
+/// What becomes of the cookies that an upstream sets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cookies {
+    /// They reach the client.
+    Passed,
+    /// They do not: on cached paths an answer may be another's tomorrow.
+    Dropped,
+}
+
+impl Cookies {
+    /// What becomes of them on `path` of `route`.
+    pub(super) fn of(route: &Route, path: &str) -> Self {
+        let is_cached = route.cache.as_ref().is_some_and(|policy| policy.takes(path));
+        if is_cached { Self::Dropped } else { Self::Passed }
+    }
+}
+
 /// The fields of an upstream's answer that concern the client, in their order: `fetch`'s side.
-pub(super) fn end_to_end(headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
+pub(super) fn end_to_end(headers: &HeaderMap, cookies: Cookies) -> Vec<(HeaderName, HeaderValue)> {
     let nominated = nominated(headers);
     headers
         .iter()
         .filter(|(name, _)| !HOP_BY_HOP.contains(name) && !nominated.contains(name))
         .filter_map(|(name, value)| answer_field(name).map(|name| (name, value.clone())))
-        .filter(|(name, _)| *name != SET_COOKIE && *name != http::header::CONTENT_LENGTH)
+        .filter(|(name, _)| *name != SET_COOKIE || cookies == Cookies::Passed)
+        .filter(|(name, _)| *name != CONTENT_LENGTH)
         .collect()
 }
 
@@ -157,7 +175,7 @@ pub(super) fn end_to_end(headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> 
 ///
 /// # Errors
 /// None that can come up.
-pub(super) fn from_upstream(head: &mut ResponseHeader) -> Result<()> {
+pub(super) fn from_upstream(head: &mut ResponseHeader, cookies: Cookies) -> Result<()> {
     let is_switching = head.status == http::StatusCode::SWITCHING_PROTOCOLS;
     let mut unwanted: Vec<HeaderName> = Vec::new();
     if !is_switching {
@@ -165,6 +183,9 @@ pub(super) fn from_upstream(head: &mut ResponseHeader) -> Result<()> {
         unwanted.extend([KEEP_ALIVE, PROXY_CONNECTION, PROXY_AUTHENTICATE, TE, TRAILER, UPGRADE]);
     }
     unwanted.extend(head.headers.keys().filter(|name| answer_field(name).is_none()).cloned());
+    if cookies == Cookies::Dropped {
+        unwanted.push(SET_COOKIE);
+    }
     for name in &unwanted {
         head.remove_header(name);
     }
