@@ -48,6 +48,8 @@ pub(super) async fn answer(
     let request = Request { shared, live: &live, address: &address, memory, body };
     let plan = request.plan(session, ctx)?;
     if let Some((entry, age)) = request.find(&plan, ctx) {
+        // The body was of use for its key alone: its memory is given back before the answer is sent.
+        drop(request);
         return Ok(send_hit(shared, session, ctx, &entry, age).await);
     }
     if plan.control.only_if_cached {
