@@ -169,6 +169,7 @@ impl Request<'_> {
             return Err(Rejection::Overloaded);
         }
         let (writer, reader) = begin(recording);
+        let recording = Arc::clone(writer.recording());
         let storing = plan.slot.filter(|_| plan.control.may_write).map(|(slot, policy)| Storing {
             slot,
             policy,
@@ -193,7 +194,8 @@ impl Request<'_> {
             drop(memory);
         });
         let (sent, unfinished) = send::lead(session, ctx, call, reader).await;
-        if let Some(call) = unfinished.filter(|_| finishes && sent == Sent::ClientGone) {
+        if let Some(call) = unfinished.filter(|_| finishes && sent == Sent::ClientGone && recording.is_kept())
+        {
             let room = ctx.room.take();
             tokio::spawn(async move {
                 call.await;

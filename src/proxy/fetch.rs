@@ -210,7 +210,9 @@ impl Fetch {
         });
         let copied = self.copy(&mut session, &mut keeping).await;
         if let Err(failure) = copied {
-            self.upstream.failed(choice.server, self.shared.clock.monotonic());
+            if failure != Failure::Stopped {
+                self.upstream.failed(choice.server, self.shared.clock.monotonic());
+            }
             return self.writer.fail(failure);
         }
         session.respect_keepalive();
@@ -238,11 +240,14 @@ impl Fetch {
         Some(Keeping { storing, watch })
     }
 
-    /// Copies the body, piece by piece.
+    /// Copies the body, piece by piece; stops when nobody reads what will not be stored.
     async fn copy(&self, session: &mut HttpSession, keeping: &mut Option<Keeping>) -> Result<(), Failure> {
         loop {
             if keeping.is_none() {
                 self.writer.room().await;
+                if !self.writer.recording().is_read() {
+                    return Err(Failure::Stopped);
+                }
             }
             let piece = session.read_body_bytes().await.map_err(|error| body_failure(&error))?;
             let Some(piece) = piece else { return Ok(()) };
