@@ -119,7 +119,8 @@ pub fn storable_body(summary: &AnswerSummary) -> Result<(), NotStored> {
 }
 
 /// The headers that an entry keeps, each with all its values: Content-Type, Content-Language, openai-version,
-/// openai-model and the route's, but never Set-Cookie, nor one that belongs to a connection or a framing.
+/// openai-model and the route's, but never Set-Cookie, nor one that belongs to a connection or a framing, nor one that
+/// the gateway says itself.
 pub fn kept_headers(policy: &RoutePolicy, answer: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
     static KEPT: [HeaderName; 4] = [
         CONTENT_TYPE,
@@ -147,7 +148,11 @@ fn is_never_kept(name: &HeaderName) -> bool {
         VARY,
     ]
     .contains(name);
-    is_named || matches!(name.as_str(), "keep-alive" | "proxy-connection")
+    let text = name.as_str();
+    let is_said_by_us = matches!(text, "age" | "cache-status" | "x-cache" | "x-request-id")
+        || text.starts_with("x-ratelimit")
+        || text.starts_with("ratelimit");
+    is_named || is_said_by_us || matches!(text, "keep-alive" | "proxy-connection")
 }
 
 /// The form that the one Content-Type names; `None` if there is none, several, or another.

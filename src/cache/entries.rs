@@ -17,7 +17,7 @@ use crate::clock::Monotonic;
 use crate::llm::usage::Usage;
 use crate::units::ByteSize;
 
-/// Bytes counted for an entry beside its body: key, head and bookkeeping.
+/// Bytes counted for an entry beside its body and its head's fields: key and bookkeeping.
 const OVERHEAD: u64 = 512;
 
 /// Which of the answers to one key it is. Until one form is translated into the other, each is kept by itself.
@@ -121,7 +121,10 @@ impl Entries {
 impl Entry {
     /// Bytes that it is counted as.
     pub fn size(&self) -> u64 {
-        self.recording.written() + OVERHEAD
+        let head = self.recording.head();
+        let fields = head.iter().flat_map(|head| &head.fields);
+        let field_bytes: usize = fields.map(|(name, value)| name.as_str().len() + value.len()).sum();
+        self.recording.written() + field_bytes as u64 + OVERHEAD
     }
 }
 

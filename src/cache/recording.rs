@@ -180,6 +180,11 @@ impl Recording {
         self.state().written
     }
 
+    /// Bytes of body here now.
+    pub fn held(&self) -> u64 {
+        self.state().held
+    }
+
     /// The whole body in one piece; `None` unless every byte is still here.
     pub fn body(&self) -> Option<Bytes> {
         let state = self.state();
@@ -197,6 +202,11 @@ impl Recording {
     /// Counts the bytes of a recording that was counted elsewhere, for as long as it lives.
     pub fn hold_permit(&self, permit: Permit) {
         self.state().permit = Some(permit);
+    }
+
+    /// True while every byte is kept, so that it may be stored: it is not windowed.
+    pub fn is_kept(&self) -> bool {
+        !self.state().windowed
     }
 
     /// True while somebody reads.
@@ -236,7 +246,7 @@ impl State {
         Some(Step::Piece(bytes))
     }
 
-    /// Drops the pieces that all readers have taken, if the recording is windowed.
+    /// Drops the pieces that all readers have taken, if the recording is windowed, and gives back their memory.
     fn drop_read(&mut self) {
         if !self.windowed {
             return;
@@ -246,6 +256,9 @@ impl State {
             let Some(piece) = self.pieces.pop_front() else { break };
             self.held -= piece.len() as u64;
             self.first += 1;
+        }
+        if let Some(permit) = self.permit.as_mut() {
+            permit.shrink_to(self.held.max(WINDOW));
         }
     }
 }

@@ -50,6 +50,8 @@ pub(super) async fn answer(
     let request = Request { shared, live: &live, address: &address, memory, body };
     let plan = request.plan(session, ctx)?;
     if let Some((entry, age)) = request.find(&plan, ctx) {
+        // The body was of use for its key alone: its memory is given back before the answer is sent.
+        drop(request);
         return Ok(send_hit(shared, session, ctx, &entry, age).await);
     }
     if plan.control.only_if_cached {
@@ -169,6 +171,7 @@ impl Request<'_> {
             return Err(Rejection::Overloaded);
         }
         let (writer, reader) = begin(recording);
+        let recording = Arc::clone(writer.recording());
         let storing = plan.slot.filter(|_| plan.control.may_write).map(|(slot, policy)| Storing {
             slot,
             policy,
@@ -193,7 +196,8 @@ impl Request<'_> {
             drop(memory);
         });
         let (sent, unfinished) = send::lead(session, ctx, call, reader).await;
-        if let Some(call) = unfinished.filter(|_| finishes && sent == Sent::ClientGone) {
+        if let Some(call) = unfinished.filter(|_| finishes && sent == Sent::ClientGone && recording.is_kept())
+        {
             let room = ctx.room.take();
             tokio::spawn(async move {
                 call.await;

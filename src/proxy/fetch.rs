@@ -24,7 +24,7 @@ use crate::llm::request::Api;
 use crate::llm::sse::SseWatch;
 use crate::proxy::ctx::Report;
 use crate::proxy::gateway::Shared;
-use crate::proxy::headers::{end_to_end, to_server};
+use crate::proxy::headers::{Cookies, end_to_end, to_server};
 use crate::proxy::upstreams::{Choice, LiveServer, LiveUpstream, POOLED_IDLE};
 use crate::routing::route::Route;
 use crate::upstream::settings::Retry;
@@ -228,13 +228,15 @@ impl Fetch {
         }
         self.writer.head(AnswerHead {
             status: head.status,
-            fields: end_to_end(&head.headers),
+            fields: end_to_end(&head.headers, Cookies::of(&self.route, self.head.uri.path())),
             length,
             destiny,
         });
         let copied = self.copy(&mut session, &mut keeping).await;
         if let Err(failure) = copied {
-            self.upstream.failed(choice.server, self.shared.clock.monotonic());
+            if failure != Failure::Stopped {
+                self.upstream.failed(choice.server, self.shared.clock.monotonic());
+            }
             return self.writer.fail(failure);
         }
         session.respect_keepalive();
@@ -262,11 +264,14 @@ impl Fetch {
         Some(Keeping { storing, watch })
     }
 
-    /// Copies the body, piece by piece.
+    /// Copies the body, piece by piece; stops when nobody reads what will not be stored.
     async fn copy(&self, session: &mut HttpSession, keeping: &mut Option<Keeping>) -> Result<(), Failure> {
         loop {
             if keeping.is_none() {
                 self.writer.room().await;
+                if !self.writer.recording().is_read() {
+                    return Err(Failure::Stopped);
+                }
             }
             let piece = session.read_body_bytes().await.map_err(|error| body_failure(&error))?;
             let Some(piece) = piece else { return Ok(()) };

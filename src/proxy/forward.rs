@@ -17,7 +17,7 @@ use crate::outcome::rejection::Rejection;
 use crate::proxy::answer::scheme_of;
 use crate::proxy::ctx::{Ctx, Forwarding};
 use crate::proxy::gateway::Shared;
-use crate::proxy::headers::{self, Outbound};
+use crate::proxy::headers::{self, Cookies, Outbound};
 use crate::proxy::respond;
 use crate::proxy::send::{error_event, is_event_stream_type, rejection_of};
 use crate::routing::route::Upgrade;
@@ -116,7 +116,9 @@ pub(super) fn response(
     if head.status.is_informational() && head.status != http::StatusCode::SWITCHING_PROTOCOLS {
         return Ok(());
     }
-    headers::from_upstream(head)?;
+    let path = session.req_header().uri.path();
+    let cookies = ctx.route.as_ref().map_or(Cookies::Passed, |live| Cookies::of(&live.route, path));
+    headers::from_upstream(head, cookies)?;
     let now = shared.clock.monotonic();
     ctx.answered = Some(now);
     if let (Some(live), Some(forwarding)) = (&ctx.route, &mut ctx.forwarding) {

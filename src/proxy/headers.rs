@@ -160,14 +160,32 @@ pub(super) fn message_fields(headers: &HeaderMap) -> HeaderMap {
     fields
 }
 
+/// What becomes of the cookies that an upstream sets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cookies {
+    /// They reach the client.
+    Passed,
+    /// They do not: on cached paths an answer may be another's tomorrow.
+    Dropped,
+}
+
+impl Cookies {
+    /// What becomes of them on `path` of `route`.
+    pub(super) fn of(route: &Route, path: &str) -> Self {
+        let is_cached = route.cache.as_ref().is_some_and(|policy| policy.takes(path));
+        if is_cached { Self::Dropped } else { Self::Passed }
+    }
+}
+
 /// The fields of an upstream's answer that concern the client, in their order: `fetch`'s side.
-pub(super) fn end_to_end(headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
+pub(super) fn end_to_end(headers: &HeaderMap, cookies: Cookies) -> Vec<(HeaderName, HeaderValue)> {
     let nominated = nominated(headers);
     headers
         .iter()
         .filter(|(name, _)| !HOP_BY_HOP.contains(name) && !nominated.contains(name))
         .filter_map(|(name, value)| answer_field(name).map(|name| (name, value.clone())))
-        .filter(|(name, _)| *name != SET_COOKIE && *name != CONTENT_LENGTH)
+        .filter(|(name, _)| *name != SET_COOKIE || cookies == Cookies::Passed)
+        .filter(|(name, _)| *name != CONTENT_LENGTH)
         .collect()
 }
 
@@ -175,7 +193,7 @@ pub(super) fn end_to_end(headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> 
 ///
 /// # Errors
 /// None that can come up.
-pub(super) fn from_upstream(head: &mut ResponseHeader) -> Result<()> {
+pub(super) fn from_upstream(head: &mut ResponseHeader, cookies: Cookies) -> Result<()> {
     let is_switching = head.status == http::StatusCode::SWITCHING_PROTOCOLS;
     let mut unwanted: Vec<HeaderName> = Vec::new();
     if !is_switching {
@@ -183,6 +201,9 @@ pub(super) fn from_upstream(head: &mut ResponseHeader) -> Result<()> {
         unwanted.extend([KEEP_ALIVE, PROXY_CONNECTION, PROXY_AUTHENTICATE, TE, TRAILER, UPGRADE]);
     }
     unwanted.extend(head.headers.keys().filter(|name| answer_field(name).is_none()).cloned());
+    if cookies == Cookies::Dropped {
+        unwanted.push(SET_COOKIE);
+    }
     for name in &unwanted {
         head.remove_header(name);
     }

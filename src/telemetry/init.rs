@@ -1,5 +1,7 @@
 //! Logging, set up once.
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::EnvFilter;
 
 /// Begins to log to stderr: one line an event, at `filter`'s levels (`info` if it is empty or unreadable).
@@ -11,6 +13,7 @@ pub fn logging(filter: &str) {
         .with_env_filter(filter.unwrap_or_else(|| EnvFilter::new(quiet)))
         .with_writer(std::io::stderr)
         .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal())
         .finish();
     // An error means that a test in the same process has begun it.
     let _ = tracing::subscriber::set_global_default(subscriber);

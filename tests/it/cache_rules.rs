@@ -311,6 +311,7 @@ fn an_entry_keeps_few_headers() {
         ("openai-model", "m"),
         ("set-cookie", "a=b"),
         ("x-ratelimit-limit-requests", "9"),
+        ("age", "9"),
         ("content-length", "2"),
         ("x-region", "eu"),
         ("x-region", "us"),
@@ -328,7 +329,15 @@ fn an_entry_keeps_few_headers() {
         "openai-model=m",
     ];
     assert_eq!(names(&policy()), base);
-    let asked = ["x-region", "set-cookie", "content-length", "content-type", "x-absent"];
+    let asked = [
+        "x-region",
+        "set-cookie",
+        "content-length",
+        "content-type",
+        "x-absent",
+        "x-ratelimit-limit-requests",
+        "age",
+    ];
     let keep_headers = asked.map(HeaderName::from_static).into();
     let more = names(&RoutePolicy { keep_headers, ..policy() });
     assert_eq!(more, [&base[..], &["x-region=eu", "x-region=us"]].concat());

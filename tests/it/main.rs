@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod auth;
+mod cache;
 mod cache_rules;
 mod canonical;
 mod config;

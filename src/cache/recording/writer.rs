@@ -35,7 +35,10 @@ impl Writer {
             state.held += size;
             state.written += size;
             state.pieces.push_back(piece);
-            if !state.windowed {
+            if state.windowed {
+                // Of use only when nobody reads any more.
+                state.drop_read();
+            } else {
                 let held = state.held;
                 counted = state.permit.as_mut().is_none_or(|permit| permit.try_grow_to(held));
             }
@@ -48,9 +51,6 @@ impl Writer {
         let mut state = self.0.state();
         state.windowed = true;
         state.drop_read();
-        if let Some(permit) = state.permit.as_mut() {
-            permit.shrink_to(WINDOW);
-        }
     }
 
     /// Waits until a windowed recording has room for more. Kept ones always have.

@@ -39,6 +39,9 @@ const OURS: [&str; 8] = [
 /// Carry what must not decide or enter an entry: credentials never reach the upstream, cookies never a cache.
 const NEVER_CACHED: [&str; 5] = ["api-key", "authorization", "cookie", "set-cookie", "x-api-key"];
 
+/// Said by the gateway itself on every answer, or not at all; so are the families of [`is_of_a_limit`].
+const SAID_BY_US: [&str; 6] = ["age", "cache-status", "content-encoding", "vary", "x-cache", "x-request-id"];
+
 /// Headers set, then headers removed.
 pub(super) type HeaderRules = (Box<[(HeaderName, HeaderValue)]>, Box<[HeaderName]>);
 
@@ -95,6 +98,9 @@ impl Builder<'_> {
             if HOP_BY_HOP.contains(&header.as_str()) || NEVER_CACHED.contains(&header.as_str()) {
                 let hint = "headers of one connection, credentials and cookies never are part of the cache";
                 self.scene.refuse(&at, format!("the header {header} cannot be listed here"), hint);
+            } else if SAID_BY_US.contains(&header.as_str()) || is_of_a_limit(&header) {
+                let hint = "the gateway says it itself, or drops it";
+                self.scene.refuse(&at, format!("the header {header} cannot be listed here"), hint);
             } else if names.contains(&header) {
                 self.scene.refuse(&at, "this header is listed twice", "remove one of them");
             } else {
@@ -137,4 +143,8 @@ impl Builder<'_> {
         }
         Some(name)
     }
+}
+
+fn is_of_a_limit(name: &HeaderName) -> bool {
+    name.as_str().starts_with("x-ratelimit") || name.as_str().starts_with("ratelimit")
 }
