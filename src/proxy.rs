@@ -3,7 +3,7 @@
 //! - `guard` accepts connections within bounds; `connection` is one of them.
 //! - `gateway` implements pingora's phases, each one call into the files below; `ctx` is a request's own state,
 //!   `derived` what all requests of a snapshot share.
-//! - `framing`, `client_address`, `admit`, `auth_failures`, `body`: from a head to an admitted request.
+//! - `framing`, `client_address`, `query`, `admit`, `auth_failures`, `body`: from a head to an admitted request.
 //! - `answer` looks up and leads; `fetch` calls the upstream and writes the recording; `send` follows it.
 //! - `forward` is everything that is not cached, on pingora's own path; `headers` rewrites heads for both.
 //! - `respond` builds the heads of answers over `fields`; `reject` tells a client no; `finish` records the end.
@@ -24,6 +24,7 @@ mod framing;
 pub mod gateway;
 pub mod guard;
 mod headers;
+mod query;
 mod reject;
 mod respond;
 mod send;

@@ -1,11 +1,12 @@
 //! From a head to an admitted request: contract §3, in its order.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::{HeaderValue, Method};
 use pingora::proxy::Session;
 
-use crate::auth::authenticate::{AuthFailure, allows_address, authenticate};
+use crate::auth::authenticate::{AuthFailure, allows_address, allows_model, authenticate};
 use crate::auth::key_record::KeyRecord;
 use crate::clock::UnixTime;
 use crate::config::Config;
@@ -17,6 +18,7 @@ use crate::proxy::ctx::{Ctx, Place, Room};
 use crate::proxy::framing;
 use crate::proxy::gateway::Shared;
 use crate::proxy::headers::X_REQUEST_ID;
+use crate::proxy::query::only_value;
 
 /// Longest request id that is taken over from a client.
 const LONGEST_REQUEST_ID: usize = 128;
@@ -32,42 +34,43 @@ pub(super) enum Next {
     Health,
 }
 
-/// Takes a request through steps 1 to 5, and gives it a place.
+/// Takes a request through steps 1 to 5. One whose body need not be read has been through steps 6 to 8 then, too.
 ///
 /// # Errors
 /// The first step that refuses it.
 pub(super) fn admit(shared: &Shared, session: &Session, ctx: &mut Ctx) -> Result<Next, Rejection> {
     let policy = Arc::clone(&ctx.policy);
     let config = policy.snapshot.config.as_ref();
-    framing::check(session, &config.limits)?;
     let head = session.req_header();
     let path = framing::path(head);
+    let is_built_in = path.starts_with("/api/v1/") || path == "/healthz";
+    let found = if is_built_in { None } else { config.routes.find(path) };
+    // Known this early, it gives every refusal its shape.
+    ctx.route = found.and_then(|(index, _)| policy.derived.route(index)).cloned();
+    framing::check(session, &config.limits)?;
     if path == "/healthz" && matches!(head.method, Method::GET | Method::HEAD) {
         return Ok(Next::Health);
     }
-    let is_built_in = path.starts_with("/api/v1/") || path == "/healthz";
-    let found = if is_built_in { None } else { config.routes.find(path) };
-    ctx.route = found.and_then(|(index, _)| policy.derived.route(index)).cloned();
-    let peer = session.client_addr().and_then(|address| address.as_inet()).copied();
-    let address = client_address::resolve(peer, &head.headers, &config.trusted_proxies)?;
-    ctx.address = Some(address);
-    let key = known_key(shared, session, ctx)?;
+    let peer = client_address::peer(session);
+    let address = client_address::resolve(peer, &head.headers, &config.trusted_proxies);
+    ctx.address = address.ok();
+    let key = known_key(shared, session, ctx, peer)?;
     ctx.key = Some(Arc::clone(&key));
+    let address = address?;
     if !allows_address(&key, address.client) {
         return Err(Rejection::AddressDenied);
     }
     charge(shared, ctx, &key)?;
     let Some(route) = &ctx.route else { return Err(Rejection::NoRoute) };
-    let next = match needs_body(
-        &key,
-        &head.method,
-        route.route.cache.as_ref().is_some_and(|cache| cache.takes(path)),
-    ) {
-        Need::Body => Next::ReadBody,
-        Need::Nothing => Next::PassOn,
-    };
+    let is_cached_path = route.route.cache.as_ref().is_some_and(|cache| cache.takes(path));
+    if let Need::Body = needs_body(&key, &head.method, is_cached_path) {
+        return Ok(Next::ReadBody);
+    }
+    if session.is_upgrade_req() {
+        check_queried_model(&key, head.uri.query())?;
+    }
     ctx.room = Some(take_room(shared, config)?);
-    Ok(next)
+    Ok(Next::PassOn)
 }
 
 /// The client's request id, if it is one to keep, or a new one.
@@ -84,7 +87,12 @@ pub(super) fn request_id(session: &Session, now: UnixTime) -> HeaderValue {
 }
 
 /// Step 3: the key. Its failures are counted by address.
-fn known_key(shared: &Shared, session: &Session, ctx: &Ctx) -> Result<Arc<KeyRecord>, Rejection> {
+fn known_key(
+    shared: &Shared,
+    session: &Session,
+    ctx: &Ctx,
+    peer: IpAddr,
+) -> Result<Arc<KeyRecord>, Rejection> {
     let ring = &ctx.policy.snapshot.ring;
     let failure = match authenticate(ring, &session.req_header().headers, ctx.started.unix) {
         Ok(key) => return Ok(key),
@@ -95,8 +103,9 @@ fn known_key(shared: &Shared, session: &Session, ctx: &Ctx) -> Result<Arc<KeyRec
         AuthFailure::Missing => Err(Rejection::MissingKey),
         AuthFailure::Malformed => Err(Rejection::MalformedKey),
         AuthFailure::Invalid(_) => {
-            let Some(address) = ctx.address else { return Err(Rejection::InvalidKey) };
-            match ctx.policy.derived.failures.record(address.client, ctx.started.monotonic) {
+            // A proxy that is believed yet not understood answers for its clients itself.
+            let address = ctx.address.map_or(peer, |address| address.client);
+            match ctx.policy.derived.failures.record(address, ctx.started.monotonic) {
                 Standing::Within => Err(Rejection::InvalidKey),
                 Standing::Beyond => Err(Rejection::TooManyFailures),
             }
@@ -115,8 +124,17 @@ fn charge(shared: &Shared, ctx: &mut Ctx, key: &KeyRecord) -> Result<(), Rejecti
     refused.map_or(Ok(()), |seconds| Err(Rejection::RateLimited(seconds)))
 }
 
-/// Step 8: a place among the requests in flight.
-fn take_room(shared: &Shared, config: &Config) -> Result<Room, Rejection> {
+/// Step 7 of an upgrade: its model stands in the query.
+fn check_queried_model(key: &KeyRecord, query: Option<&str>) -> Result<(), Rejection> {
+    if !key.is_bound_to_models() {
+        return Ok(());
+    }
+    let model = query.and_then(|query| only_value(query, "model"));
+    if allows_model(key, model.as_deref()) { Ok(()) } else { Err(Rejection::ModelDenied) }
+}
+
+/// Step 8: a place among the requests in flight. A slow body has none yet: its memory is what bounds it.
+pub(super) fn take_room(shared: &Shared, config: &Config) -> Result<Room, Rejection> {
     let place = Place::take(&shared.metrics.in_flight_requests, config.limits.max_requests.get());
     place.map(Room::new).ok_or(Rejection::Overloaded)
 }
@@ -135,6 +153,6 @@ fn needs_body(key: &KeyRecord, method: &Method, is_cached_path: bool) -> Need {
 }
 
 /// True for the methods whose body names the model.
-pub(super) fn carries_model(method: &Method) -> bool {
+fn carries_model(method: &Method) -> bool {
     matches!(*method, Method::POST | Method::PUT | Method::PATCH)
 }

@@ -21,6 +21,7 @@ use crate::llm::request::Api;
 use crate::memory::{Bounds, Permit};
 use crate::outcome::finished::Outcome;
 use crate::outcome::rejection::Rejection;
+use crate::proxy::admit::take_room;
 use crate::proxy::body;
 use crate::proxy::client_address::ClientAddress;
 use crate::proxy::ctx::Ctx;
@@ -49,6 +50,7 @@ pub(super) async fn answer(
     ctx.body_wait = shared.clock.monotonic().saturating_since(before);
     let request = Request { shared, live: &live, address: &address, memory, body };
     let plan = request.plan(session, ctx)?;
+    ctx.room = Some(take_room(shared, &config)?);
     if let Some((entry, age)) = request.find(&plan, ctx) {
         // The body was of use for its key alone: its memory is given back before the answer is sent.
         drop(request);

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::HeaderMap;
 use ipnet::IpNet;
+use pingora::proxy::Session;
 
 use crate::outcome::rejection::Rejection;
 
@@ -27,17 +28,22 @@ pub(super) enum Trust {
     Untrusted,
 }
 
+/// The connection's other end, IPv4-mapped addresses as IPv4; unspecified if the system does not tell.
+pub(super) fn peer(session: &Session) -> IpAddr {
+    let address = session.client_addr().and_then(|address| address.as_inet());
+    address.map_or(IpAddr::from([0, 0, 0, 0]), |address| address.ip().to_canonical())
+}
+
 /// The client behind `peer`: the peer itself, or, if it is trusted, the rightmost address of `X-Forwarded-For` that
 /// is not trusted.
 ///
 /// # Errors
 /// A trusted peer's `X-Forwarded-For` holds something that is no address.
 pub(super) fn resolve(
-    peer: Option<SocketAddr>,
+    peer: IpAddr,
     headers: &HeaderMap,
     trusted: &[IpNet],
 ) -> Result<ClientAddress, Rejection> {
-    let peer = peer.map_or(IpAddr::from([0, 0, 0, 0]), |address| address.ip().to_canonical());
     let is_trusted = |address: &IpAddr| trusted.iter().any(|net| net.contains(address));
     if trusted.is_empty() || !is_trusted(&peer) {
         return Ok(ClientAddress { peer, client: peer, trust: Trust::Untrusted });

@@ -15,6 +15,7 @@ use crate::config::problem::Report;
 use crate::config::restart::needs_restart;
 use crate::limits::limiter::Limiter;
 use crate::runtime::live::Live;
+use crate::runtime::look::read_still;
 use crate::runtime::snapshot::{Loaded, Snapshot};
 use crate::telemetry::metrics::Metrics;
 
@@ -118,14 +119,10 @@ pub struct Reloader<D> {
     metrics: Arc<Metrics>,
     clock: Clock,
     derive: Derive<D>,
-    /// Held by the reload that runs; nothing else waits for it.
-    state: Mutex<State>,
-}
-
-struct State {
-    /// The last good list.
-    list: Vec<KeyEntry>,
-    last: Option<LastReload>,
+    /// The last good list. Held by the reload that runs; nothing else waits for it.
+    list: Mutex<Vec<KeyEntry>>,
+    /// Apart from it, so that whoever asks does not wait for a reload that runs.
+    last: Mutex<Option<LastReload>>,
 }
 
 /// What a [`Reloader`] works with.
@@ -161,18 +158,20 @@ pub fn first<D>(config: Config, tools: Tools<D>) -> Result<(Arc<Live<D>>, Reload
         metrics: tools.metrics,
         clock: tools.clock,
         derive: tools.derive,
-        state: Mutex::new(State { list, last: None }),
+        list: Mutex::new(list),
+        last: Mutex::new(None),
     };
     Ok((live, reloader))
 }
 
 impl<D> Reloader<D> {
-    /// Reads configuration and key list anew and puts them in place. Blocks on files; not for a worker's thread.
+    /// Reads configuration and key list anew and puts them in place. Blocks on files, and until the list stands
+    /// still; not for a worker's thread.
     ///
     /// # Errors
     /// Everything that is wrong; nothing has changed then.
     pub fn reload(&self, shrinking: Shrinking) -> Result<Change, Refusal> {
-        self.recorded(|state| {
+        self.recorded(|current| {
             let old = self.live.load();
             let config = match &self.source {
                 Source::Fixed => Arc::clone(&old.snapshot.config),
@@ -183,7 +182,7 @@ impl<D> Reloader<D> {
                 return Err(Refusal::NeedsRestart(fields));
             }
             let list = read_list(&config)?;
-            self.replace(state, config, list, shrinking)
+            self.replace(current, config, list, shrinking)
         })
     }
 
@@ -192,10 +191,10 @@ impl<D> Reloader<D> {
     /// # Errors
     /// As [`Reloader::reload`].
     pub fn take_list(&self, path: &Path, content: &[u8]) -> Result<Change, Refusal> {
-        self.recorded(|state| {
+        self.recorded(|current| {
             let config = Arc::clone(&self.live.load().snapshot.config);
             let list = key_list::parse(path, content, Known::of(&config)).map_err(Refusal::Problems)?;
-            self.replace(state, config, list, Shrinking::Guarded)
+            self.replace(current, config, list, Shrinking::Guarded)
         })
     }
 
@@ -219,39 +218,35 @@ impl<D> Reloader<D> {
 
     /// How the newest reload ended; `None` before the first.
     pub fn last(&self) -> Option<LastReload> {
-        self.state().last.clone()
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.last).clone()
     }
 
     /// Runs one reload and tells how it ended: in the metrics, the log, and to whoever asks.
     fn recorded(
         &self,
-        reload: impl FnOnce(&mut State) -> Result<Change, Refusal>,
+        reload: impl FnOnce(&mut Vec<KeyEntry>) -> Result<Change, Refusal>,
     ) -> Result<Change, Refusal> {
-        let mut state = self.state();
-        let result = reload(&mut state);
+        let mut list = locked(&self.list);
+        let result = reload(&mut list);
         self.metrics.reloaded(result.as_ref().map(|_| ()).map_err(|_| ()));
         match &result {
             Ok(change) => tracing::info!("reloaded: {change}"),
             Err(refusal) => tracing::error!("reload refused, the last good policy stays: {refusal}"),
         }
         let told = result.as_ref().map(Clone::clone).map_err(ToString::to_string);
-        state.last = Some(LastReload { at: self.clock.unix(), result: told });
+        *locked(&self.last) = Some(LastReload { at: self.clock.unix(), result: told });
         result
     }
 
     fn replace(
         &self,
-        state: &mut State,
+        current: &mut Vec<KeyEntry>,
         config: Arc<Config>,
         list: Vec<KeyEntry>,
         shrinking: Shrinking,
     ) -> Result<Change, Refusal> {
         if shrinking == Shrinking::Guarded {
-            check_shrinking(&state.list, &list)?;
+            check_shrinking(current, &list)?;
         }
         let old = self.live.load();
         let ring =
@@ -262,10 +257,18 @@ impl<D> Reloader<D> {
         let holders = next.ring.changed_since(&old.snapshot.ring).map(|record| record.holder());
         self.limiter.rescale(holders, self.clock.monotonic());
         self.metrics.key_ring_generation.set(i64::try_from(next.generation).unwrap_or(i64::MAX));
-        state.list = list;
-        drop(self.live.swap(Loaded { snapshot: next, derived }));
+        *current = list;
+        let old = self.live.swap(Loaded { snapshot: next, derived });
+        // After the swap: whoever hears it and comes again is refused.
+        let live = self.live.load();
+        let revoked = old.snapshot.ring.revoked_by(&live.snapshot.ring);
+        revoked.for_each(|record| record.cancellation().cancel());
         Ok(change)
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn read_list(config: &Config) -> Result<Vec<KeyEntry>, Refusal> {
@@ -274,7 +277,7 @@ fn read_list(config: &Config) -> Result<Vec<KeyEntry>, Refusal> {
         let file = path.display().to_string();
         Refusal::Problems(Report::of_file(&file, format!("the key list cannot be read: {error}")))
     };
-    let content = std::fs::read(path).map_err(unreadable)?;
+    let content = read_still(path).map_err(unreadable)?;
     key_list::parse(path, &content, Known::of(config)).map_err(Refusal::Problems)
 }
 

@@ -3,46 +3,15 @@
 //! Polling sees what file events miss or see too often: replacement by rename, and the symlink swaps of a Kubernetes
 //! ConfigMap, whose path stays while what it leads to is another file.
 
-use std::fs::Metadata;
-use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::runtime::look::{Look, STANDS_STILL};
 use crate::runtime::reload::Reloader;
 
 /// Between two looks at a list that does not change.
 const INTERVAL: Duration = Duration::from_millis(250);
-
-/// Between the two looks that must agree before a changed list is read.
-const STANDS_STILL: Duration = Duration::from_millis(100);
-
-/// What a look sees. Two equal looks at one path mean one content.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Look {
-    File { device: u64, inode: u64, size: u64, modified: (i64, i64), changed: (i64, i64) },
-    Unreadable(io::ErrorKind),
-}
-
-impl Look {
-    fn at(path: &Path) -> Self {
-        match std::fs::metadata(path) {
-            Ok(metadata) => Self::of(&metadata),
-            Err(error) => Self::Unreadable(error.kind()),
-        }
-    }
-
-    fn of(metadata: &Metadata) -> Self {
-        Self::File {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            size: metadata.len(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        }
-    }
-}
 
 /// The list as it was when it was last read, or refused.
 #[derive(Clone, Debug, PartialEq, Eq)]

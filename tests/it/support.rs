@@ -1,5 +1,6 @@
 //! What the tests stand on: a gateway in this process, an upstream that does as it is told, a client of raw bytes.
 
+pub(crate) mod admin;
 pub(crate) mod client;
 pub(crate) mod gateway;
 pub(crate) mod upstream;

@@ -1,8 +1,10 @@
 //! A client of raw bytes over HTTP/1.1: sends what the test writes, reads what comes.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
+
+use socket2::{Domain, Socket, Type};
 
 /// Longest wait for anything; only a failing test reaches it.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
@@ -29,7 +31,18 @@ pub(crate) struct Answer {
 impl Client {
     /// Connects.
     pub(crate) fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).expect("the port accepts");
+        Self::over(TcpStream::connect(address).expect("the port accepts"))
+    }
+
+    /// Connects from an address of this machine, such as 127.0.0.2.
+    pub(crate) fn connect_from(source: IpAddr, address: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket");
+        socket.bind(&SocketAddr::new(source, 0).into()).expect("an address of this machine");
+        socket.connect(&address.into()).expect("the port accepts");
+        Self::over(socket.into())
+    }
+
+    fn over(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(DEADLINE)).expect("a timeout");
         stream.set_write_timeout(Some(DEADLINE)).expect("a timeout");
         stream.set_nodelay(true).expect("no delay");
