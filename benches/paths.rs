@@ -31,9 +31,11 @@ use safecache::units::ByteSize;
 
 type Path = (&'static str, fn(u32));
 
-const PATHS: [Path; 6] = [
+const PATHS: [Path; 8] = [
     ("admit", admit),
-    ("refuse", refuse),
+    ("refuse-unknown", refuse_unknown),
+    ("refuse-disabled", refuse_disabled),
+    ("refuse-expired", refuse_expired),
     ("limiter", limiter),
     ("rate-limit-headers", rate_limit_headers),
     ("cache-key", cache_key),
@@ -66,6 +68,11 @@ fn plan() -> Option<Arc<Plan>> {
 
 /// A ring of a thousand keys, [`KEY`] among them.
 fn ring() -> KeyRing {
+    ring_with(KeyOptions::default())
+}
+
+/// The same, with these options of [`KEY`].
+fn ring_with(options: KeyOptions) -> KeyRing {
     let entries = (0..1000).map(|index| {
         let key = if index == 500 { KEY.to_owned() } else { format!("another-key-{index}") };
         KeyEntry {
@@ -73,7 +80,7 @@ fn ring() -> KeyRing {
             account: AccountId::new("bench"),
             plan: PlanName::new("bench"),
             digest: token::digest(key.as_bytes()),
-            options: KeyOptions::default(),
+            options: if index == 500 { options.clone() } else { KeyOptions::default() },
         }
     });
     let plans: Vec<Arc<Plan>> = plan().into_iter().collect();
@@ -100,11 +107,24 @@ fn admit(times: u32) {
     }
 }
 
-/// A key that is unknown.
-fn refuse(times: u32) {
-    let (ring, headers) = (ring(), headers("no-key-of-the-benchmarks"));
+/// A key that is unknown; what it costs must not tell it from the two that follow.
+fn refuse_unknown(times: u32) {
+    refuse(&ring(), "a-key-of-nobody-at-all-", times);
+}
+
+fn refuse_disabled(times: u32) {
+    refuse(&ring_with(KeyOptions { disabled: true, ..KeyOptions::default() }), KEY, times);
+}
+
+fn refuse_expired(times: u32) {
+    let expires_at = Some(UnixTime::from_secs(1));
+    refuse(&ring_with(KeyOptions { expires_at, ..KeyOptions::default() }), KEY, times);
+}
+
+fn refuse(ring: &KeyRing, key: &str, times: u32) {
+    let headers = headers(key);
     for _ in 0..times {
-        black_box(authenticate(&ring, black_box(&headers), UnixTime::from_secs(1)).is_err());
+        black_box(authenticate(ring, black_box(&headers), UnixTime::from_secs(1)).is_err());
     }
 }
 
