@@ -1,6 +1,6 @@
 //! The data port: pingora around the pure rules.
 //!
-//! - `guard` accepts connections within bounds; `connection` is one of them.
+//! - `guard` accepts connections within bounds; `connection` is one of them, `patience` its account of slow reading.
 //! - `gateway` implements pingora's phases, each one call into the files below; `ctx` is a request's own state,
 //!   `derived` what all requests of a snapshot share.
 //! - `framing`, `client_address`, `query`, `admit`, `auth_failures`, `body`: from a head to an admitted request.
@@ -24,6 +24,7 @@ mod framing;
 pub mod gateway;
 pub mod guard;
 mod headers;
+pub mod patience;
 mod query;
 mod reject;
 mod respond;

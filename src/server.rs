@@ -242,6 +242,7 @@ impl Running {
                 Arc::clone(live),
                 Arc::clone(&self.metrics),
                 self.shutdown.subscribe(),
+                self.shared.clock().clone(),
             );
             let (listener, tls) = {
                 let _entered = self.data.handle().enter();

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use crate::auth::token;
 use crate::cli::DemoArgs;
-use crate::cli::running::{print_addresses, until_told};
+use crate::cli::running::{Signals, print_addresses};
 use crate::clock::Clock;
 use crate::config;
 use crate::demo::{self, DemoSettings};
@@ -25,6 +25,7 @@ use crate::telemetry::init::logging;
 /// A port cannot be bound, or the temporary folder cannot be made.
 pub fn run(args: &DemoArgs) -> anyhow::Result<()> {
     logging("warn,pingora_core=error,pingora_proxy=error");
+    let signals = Signals::catch()?;
     let folder = TemporaryFolder::create()?;
     let llm = DemoLlm::start(args.pace.0)?;
     let key = token::generate(dice::fill).context("no random numbers can be had for a key")?;
@@ -32,7 +33,7 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<()> {
     let config = config::parse(&text, "demo", &BTreeMap::new(), &folder.0)?;
     let running = start(Start { config, source: Source::Fixed, clock: Clock::system(), access: None })?;
     greet(&running, key.secret.expose(), &mut std::io::stdout())?;
-    until_told(running)?;
+    signals.heed(running);
     llm.stop();
     Ok(())
 }

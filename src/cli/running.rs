@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use anyhow::Context;
+use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::runtime::reload::Shrinking;
@@ -20,41 +21,57 @@ pub fn print_addresses(running: &Running, out: &mut dyn Write) -> std::io::Resul
     out.flush()
 }
 
-/// Serves until TERM or INT, then ends in order or at once. HUP reloads.
-///
-/// # Errors
-/// The signals cannot be listened to.
-pub fn until_told(running: Running) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("the signals cannot be listened to")?;
-    runtime.block_on(heed_signals(&running))?;
-    running.end();
-    Ok(())
+/// The signals that a gateway heeds, caught from the moment on in which this is made: one that comes while the gateway
+/// starts is heeded once it serves.
+pub struct Signals {
+    runtime: Runtime,
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
 }
 
-async fn heed_signals(running: &Running) -> anyhow::Result<()> {
-    let listen = |kind| signal(kind).context("a signal cannot be listened to");
-    let mut hangup = listen(SignalKind::hangup())?;
-    let mut terminate = listen(SignalKind::terminate())?;
-    let mut interrupt = listen(SignalKind::interrupt())?;
-    loop {
-        tokio::select! {
-            _ = hangup.recv() => {
-                // Its result has been logged and counted.
-                let _ = running.reload(Shrinking::Guarded);
+impl Signals {
+    /// Begins to catch them.
+    ///
+    /// # Errors
+    /// They cannot be listened to.
+    pub fn catch() -> anyhow::Result<Self> {
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("the signals cannot be listened to")?;
+        let listen = |kind| {
+            let _entered = runtime.enter();
+            signal(kind).context("a signal cannot be listened to")
+        };
+        let hangup = listen(SignalKind::hangup())?;
+        let terminate = listen(SignalKind::terminate())?;
+        let interrupt = listen(SignalKind::interrupt())?;
+        Ok(Self { runtime, hangup, terminate, interrupt })
+    }
+
+    /// Serves until TERM or INT, then ends in order or at once. HUP reloads.
+    pub fn heed(self, running: Running) {
+        let Self { runtime, mut hangup, mut terminate, mut interrupt } = self;
+        runtime.block_on(async {
+            loop {
+                tokio::select! {
+                    _ = hangup.recv() => {
+                        // Its result has been logged and counted.
+                        let _ = running.reload(Shrinking::Guarded);
+                    }
+                    _ = terminate.recv() => {
+                        tracing::info!("told to end: draining");
+                        return running.drain(either(&mut terminate, &mut interrupt)).await;
+                    }
+                    _ = interrupt.recv() => {
+                        tracing::info!("told to end at once");
+                        return;
+                    }
+                }
             }
-            _ = terminate.recv() => {
-                tracing::info!("told to end: draining");
-                running.drain(either(&mut terminate, &mut interrupt)).await;
-                return Ok(());
-            }
-            _ = interrupt.recv() => {
-                tracing::info!("told to end at once");
-                return Ok(());
-            }
-        }
+        });
+        running.end();
     }
 }
 

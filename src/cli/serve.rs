@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::cli::ServeArgs;
-use crate::cli::running::{print_addresses, until_told};
+use crate::cli::running::{Signals, print_addresses};
 use crate::clock::Clock;
 use crate::config;
 use crate::runtime::reload::Source;
@@ -16,6 +16,7 @@ use crate::telemetry::init::logging;
 /// The configuration has problems, or a port or file cannot be used.
 pub fn run(args: &ServeArgs, env: &BTreeMap<String, String>) -> anyhow::Result<()> {
     logging(env.get("SAFECACHE_LOG").map_or("", String::as_str));
+    let signals = Signals::catch()?;
     let path = &args.config.config;
     let running = start(Start {
         config: config::load(path, env)?,
@@ -24,5 +25,6 @@ pub fn run(args: &ServeArgs, env: &BTreeMap<String, String>) -> anyhow::Result<(
         access: Some(Box::new(std::io::stdout())),
     })?;
     print_addresses(&running, &mut std::io::stderr())?;
-    until_told(running)
+    signals.heed(running);
+    Ok(())
 }

@@ -3,7 +3,8 @@
 //! pingora writes an answer's head and its body apart; gathered until the flush they leave in one call. The buffer
 //! exists only while something waits in it, so that an idle connection costs little. pingora bounds each read of a
 //! head, never the whole: here the time from a head's first byte (on a new connection: from its opening) to its end
-//! is bounded, with a timer that is armed only if the head does not come at once.
+//! is bounded, with a timer that is armed only if the head does not come at once. And every byte passes here, whoever
+//! wrote it: so here a client that reads too slowly is noticed.
 
 use std::fmt;
 use std::future::Future;
@@ -24,6 +25,8 @@ use pingora::protocols::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
+use crate::proxy::patience::Patience;
+
 /// Writes of this size or more are not gathered, only what waited before them.
 const GATHER: usize = 16 * 1024;
 
@@ -37,11 +40,13 @@ const BETWEEN: u8 = 0;
 const IN_HEAD: u8 = 1;
 /// A request is being served.
 const SERVING: u8 = 2;
+/// Nothing has come yet: the deadline of the first head runs.
+const OPENED: u8 = 3;
 
 impl HeadState {
     /// The state of a connection that has just been opened: its first head is awaited at once.
     pub fn opened() -> Self {
-        Self(Arc::new(AtomicU8::new(IN_HEAD)))
+        Self(Arc::new(AtomicU8::new(OPENED)))
     }
 
     /// The head has been read.
@@ -54,14 +59,24 @@ impl HeadState {
         self.0.store(BETWEEN, Ordering::Relaxed);
     }
 
-    /// True unless a request is being served.
-    fn is_reading_head(&self) -> bool {
+    /// True while a head has begun that has not been read to its end, or whose time ran out.
+    pub fn is_unfinished(&self) -> bool {
         self.0.load(Ordering::Relaxed) == IN_HEAD
     }
 
+    fn is_timed(&self) -> bool {
+        matches!(self.0.load(Ordering::Relaxed), IN_HEAD | OPENED)
+    }
+
     fn bytes_came(&self) {
-        // Only from BETWEEN: while a request is served, bytes are its body.
-        let _ = self.0.compare_exchange(BETWEEN, IN_HEAD, Ordering::Relaxed, Ordering::Relaxed);
+        // While a request is served, bytes are its body.
+        if matches!(self.0.load(Ordering::Relaxed), BETWEEN | OPENED) {
+            self.0.store(IN_HEAD, Ordering::Relaxed);
+        }
+    }
+
+    fn timed_out(&self) {
+        self.0.store(IN_HEAD, Ordering::Relaxed);
     }
 }
 
@@ -71,14 +86,15 @@ pub struct Connection<S> {
     head: HeadState,
     head_timeout: Duration,
     deadline: Option<Pin<Box<Sleep>>>,
+    patience: Patience,
     waiting: Vec<u8>,
     sent: usize,
 }
 
 impl<S: IO> Connection<S> {
     /// A connection just opened.
-    pub fn new(inner: S, head: HeadState, head_timeout: Duration) -> Self {
-        Self { inner, head, head_timeout, deadline: None, waiting: Vec::new(), sent: 0 }
+    pub fn new(inner: S, head: HeadState, head_timeout: Duration, patience: Patience) -> Self {
+        Self { inner, head, head_timeout, deadline: None, patience, waiting: Vec::new(), sent: 0 }
     }
 
     /// Where the connection is; shared with it.
@@ -89,7 +105,7 @@ impl<S: IO> Connection<S> {
     /// Writes out what was gathered.
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some(rest) = self.waiting.get(self.sent..).filter(|rest| !rest.is_empty()) {
-            let n = ready!(Pin::new(&mut self.inner).poll_write(cx, rest))?;
+            let n = ready!(write(&mut self.inner, &mut self.patience, cx, rest))?;
             if n == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -101,6 +117,20 @@ impl<S: IO> Connection<S> {
     }
 }
 
+/// Writes as far as the client and our patience go.
+fn write<S: IO>(
+    inner: &mut S,
+    patience: &mut Patience,
+    cx: &mut Context<'_>,
+    bytes: &[u8],
+) -> Poll<io::Result<usize>> {
+    let written = Pin::new(inner).poll_write(cx, bytes);
+    match patience.note(cx, &written) {
+        Ok(()) => written,
+        Err(too_slow) => Poll::Ready(Err(too_slow)),
+    }
+}
+
 impl<S: IO> AsyncRead for Connection<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
@@ -109,7 +139,7 @@ impl<S: IO> AsyncRead for Connection<S> {
         if buf.filled().len() > before {
             this.head.bytes_came();
         }
-        if !this.head.is_reading_head() {
+        if !this.head.is_timed() {
             this.deadline = None;
             return read;
         }
@@ -117,6 +147,7 @@ impl<S: IO> AsyncRead for Connection<S> {
         if read.is_pending() || this.deadline.is_some() {
             let deadline = this.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
             if deadline.as_mut().poll(cx).is_ready() {
+                this.head.timed_out();
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
         }
@@ -136,7 +167,7 @@ impl<S: IO> AsyncWrite for Connection<S> {
             this.waiting.extend_from_slice(buf);
             return Poll::Ready(Ok(buf.len()));
         }
-        Pin::new(&mut this.inner).poll_write(cx, buf)
+        write(&mut this.inner, &mut this.patience, cx, buf)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

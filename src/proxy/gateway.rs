@@ -15,6 +15,7 @@ use pingora::{Error, ErrorType, Result};
 
 use crate::cache::entries::Entries;
 use crate::clock::Clock;
+use crate::config::Limits;
 use crate::limits::limiter::Limiter;
 use crate::memory::Pool;
 use crate::outcome::rejection::Rejection;
@@ -28,7 +29,7 @@ use crate::proxy::forward::{self, Ending};
 use crate::proxy::guard::head_state;
 use crate::proxy::reject::reject;
 use crate::proxy::respond;
-use crate::proxy::send::{SEND_SPAN, Sent};
+use crate::proxy::send::{Sent, stream_write_timeout};
 use crate::runtime::live::Live;
 use crate::runtime::snapshot::Loaded;
 use crate::telemetry::access_log::AccessLog;
@@ -129,7 +130,7 @@ impl ProxyHttp for Gateway {
         if let Some(head) = head_state(session) {
             head.head_read();
         }
-        set_up(&self.0, session);
+        set_up(&self.0, session, &ctx.policy.snapshot.config.limits);
         ctx.request_id = Some(admit::request_id(session, ctx.started.unix));
         Ok(())
     }
@@ -257,13 +258,15 @@ impl ProxyHttp for Gateway {
 }
 
 /// What pingora would leave unbounded on a connection. Keep-alive is set only where pingora has not turned it off.
-fn set_up(shared: &Shared, session: &mut Session) {
+fn set_up(shared: &Shared, session: &mut Session, limits: &Limits) {
     if session.get_keepalive().is_some() {
         let keep_alive = if shared.draining.load(Ordering::Relaxed) { None } else { Some(KEEP_ALIVE) };
         session.set_keepalive(keep_alive);
     }
     session.set_read_timeout(Some(PIECE_TIMEOUT));
-    session.set_write_timeout(Some(SEND_SPAN));
+    if session.is_http2() {
+        session.set_write_timeout(stream_write_timeout(limits));
+    }
 }
 
 async fn pass_on(session: &mut Session, ctx: &mut Ctx) -> Result<(), Rejection> {

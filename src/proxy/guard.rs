@@ -19,9 +19,13 @@ use prometheus::IntGauge;
 use std::os::fd::AsRawFd;
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::clock::Clock;
+use crate::config::Limits;
 use crate::proxy::connection::{Connection, HeadState};
 use crate::proxy::derived::Derived;
 use crate::proxy::gateway::Gateway;
+use crate::proxy::patience::{Patience, SendRate};
+use crate::proxy::send::SEND_SPAN;
 use crate::runtime::live::Live;
 use crate::telemetry::metrics::Metrics;
 
@@ -35,6 +39,7 @@ pub struct Guard {
     live: Arc<Live<Derived>>,
     metrics: Arc<Metrics>,
     shutdown: ShutdownWatch,
+    clock: Clock,
 }
 
 /// TLS of a listener.
@@ -47,8 +52,9 @@ impl Guard {
         live: Arc<Live<Derived>>,
         metrics: Arc<Metrics>,
         shutdown: ShutdownWatch,
+        clock: Clock,
     ) -> Self {
-        Self { proxy, live, metrics, shutdown }
+        Self { proxy, live, metrics, shutdown, clock }
     }
 
     /// Accepts connections until the shutdown is told; then the listener closes. Connections accepted before go on.
@@ -85,24 +91,30 @@ impl Guard {
             self.metrics.connections_refused.inc();
             return;
         }
-        let head_timeout = limits.head_timeout;
+        let terms = Terms::of(limits);
         let guard = self.clone();
         tokio::spawn(async move {
-            if let Some(stream) = guard.prepare(stream, peer, tls, head_timeout).await {
-                guard.proxy.process_new(stream, &guard.shutdown).await;
+            match guard.prepare(stream, peer, tls, terms).await {
+                Some((stream, head)) => {
+                    guard.proxy.process_new(stream, &guard.shutdown).await;
+                    if head.is_unfinished() {
+                        guard.metrics.heads_refused.inc();
+                    }
+                }
+                None => guard.metrics.heads_refused.inc(),
             }
             drop(place);
         });
     }
 
-    /// The connection as pingora takes it, its handshake done.
+    /// The connection as pingora takes it, its handshake done; `None` if that failed.
     async fn prepare(
         &self,
         stream: TcpStream,
         peer: SocketAddr,
         tls: Option<Tls>,
-        head_timeout: Duration,
-    ) -> Option<Stream> {
+        terms: Terms,
+    ) -> Option<(Stream, HeadState)> {
         // Only latency would suffer.
         let _ = stream.set_nodelay(true);
         let digest = SocketDigest::from_raw_fd(stream.as_raw_fd());
@@ -110,20 +122,34 @@ impl Guard {
         let _ = digest.peer_addr.set(Some(peer.into()));
         let mut tcp = TcpConnection::from(stream);
         tcp.set_socket_digest(digest);
-        let Some(tls) = tls else {
-            return Some(Box::new(Connection::new(tcp, HeadState::opened(), head_timeout)));
-        };
-        let handshake = tokio::time::timeout(head_timeout, tls.tls_handshake(tcp)).await;
-        let Ok(Ok(tls)) = handshake else {
-            self.metrics.heads_refused.inc();
-            return None;
-        };
         let head = HeadState::opened();
+        let patience = Patience::new(terms.send_rate, self.clock.clone());
+        let Some(tls) = tls else {
+            let connection = Connection::new(tcp, head.clone(), terms.head_timeout, patience);
+            return Some((Box::new(connection), head));
+        };
+        let handshake = tokio::time::timeout(terms.head_timeout, tls.tls_handshake(tcp)).await;
+        let Ok(Ok(tls)) = handshake else { return None };
         if matches!(tls.selected_alpn_proto(), Some(ALPN::H2)) {
             // Heads come in frames there; pingora bounds the idle connection, and each stream's list of fields.
             head.head_read();
         }
-        Some(Box::new(Connection::new(tls, head, head_timeout)))
+        let connection = Connection::new(tls, head.clone(), terms.head_timeout, patience);
+        Some((Box::new(connection), head))
+    }
+}
+
+/// What a connection is held to, as configured when it was opened.
+#[derive(Clone, Copy)]
+struct Terms {
+    head_timeout: Duration,
+    send_rate: SendRate,
+}
+
+impl Terms {
+    fn of(limits: &Limits) -> Self {
+        let bytes_per_second = limits.min_send_rate.as_u64();
+        Self { head_timeout: limits.head_timeout, send_rate: SendRate { bytes_per_second, span: SEND_SPAN } }
     }
 }
 

@@ -1,7 +1,6 @@
 //! Sending a recording to a client: the one way in which misses, hits and streams are answered.
 
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,7 +21,7 @@ use crate::routing::route::ErrorShape;
 pub(super) const SEND_SPAN: Duration = Duration::from_secs(30);
 
 /// The largest piece that is written at once.
-const LARGEST_SLICE: u64 = 64 * 1024;
+const LARGEST_SLICE: usize = 64 * 1024;
 
 /// How sending ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,8 +52,6 @@ pub(super) async fn follow(
         None => return Sent::ClientGone,
     };
     ctx.cache_status = ctx.cache_status.map(|status| settled(status, &head));
-    let limits = Arc::clone(&ctx.policy.snapshot.config);
-    session.set_write_timeout(Some(SEND_SPAN));
     let written = match respond::recorded(session, ctx, &head, age) {
         Ok(response) => session.write_response_header(Box::new(response), false).await,
         Err(error) => Err(error),
@@ -63,8 +60,7 @@ pub(super) async fn follow(
     if written.is_err() {
         return Sent::ClientGone;
     }
-    let body = Body { slice: slice_size(&limits.limits), length: head.length };
-    let end = body.pump(session, &mut reader, &mut watch).await;
+    let end = pump(session, &mut reader, &mut watch, head.length).await;
     match end {
         Sent::CutShort(failure) if is_event_stream(&head) => {
             let api = Api::of(session.req_header().uri.path());
@@ -117,53 +113,52 @@ where
     (sent, (!called).then_some(call))
 }
 
-struct Body {
-    slice: usize,
+/// Writes piece after piece of a body of `length` bytes, if that is known.
+async fn pump(
+    session: &mut Session,
+    reader: &mut Reader,
+    watch: &mut ClientWatch,
     length: Option<u64>,
-}
-
-impl Body {
-    /// Writes piece after piece, in slices small enough that the write timeout bounds the client's rate.
-    async fn pump(&self, session: &mut Session, reader: &mut Reader, watch: &mut ClientWatch) -> Sent {
-        let mut sent = 0;
-        loop {
-            let piece = match watch.until_gone(session, reader.next()).await {
-                Some(Step::Piece(piece)) => piece,
-                Some(Step::Complete) => break,
-                Some(Step::Failed(failure)) => return Sent::CutShort(failure),
-                None => return Sent::ClientGone,
-            };
-            watch.note(&piece);
-            sent += piece.len() as u64;
-            let is_last = self.length == Some(sent);
-            if write(session, piece, self.slice, is_last).await.is_err() {
-                return Sent::ClientGone;
-            }
-            if is_last {
-                return Sent::Whole;
-            }
+) -> Sent {
+    let mut sent = 0;
+    loop {
+        let piece = match watch.until_gone(session, reader.next()).await {
+            Some(Step::Piece(piece)) => piece,
+            Some(Step::Complete) => break,
+            Some(Step::Failed(failure)) => return Sent::CutShort(failure),
+            None => return Sent::ClientGone,
+        };
+        watch.note(&piece);
+        sent += piece.len() as u64;
+        let is_last = length == Some(sent);
+        if write(session, piece, is_last).await.is_err() {
+            return Sent::ClientGone;
         }
-        match session.write_response_body(None, true).await {
-            Ok(()) => Sent::Whole,
-            Err(_) => Sent::ClientGone,
+        if is_last {
+            return Sent::Whole;
         }
+    }
+    match session.write_response_body(None, true).await {
+        Ok(()) => Sent::Whole,
+        Err(_) => Sent::ClientGone,
     }
 }
 
 #[expect(clippy::fn_params_excessive_bools, reason = "handed through to pingora's own")]
-async fn write(session: &mut Session, mut piece: Bytes, slice: usize, is_last: bool) -> pingora::Result<()> {
-    while piece.len() > slice {
-        let first = piece.split_to(slice);
+async fn write(session: &mut Session, mut piece: Bytes, is_last: bool) -> pingora::Result<()> {
+    while piece.len() > LARGEST_SLICE {
+        let first = piece.split_to(LARGEST_SLICE);
         session.write_response_body(Some(first), false).await?;
     }
     session.write_response_body(Some(piece), is_last).await
 }
 
-/// Slices that take at most [`SEND_SPAN`] at the slowest rate allowed.
-pub(super) fn slice_size(limits: &Limits) -> usize {
-    let most = limits.min_send_rate.as_u64().saturating_mul(SEND_SPAN.as_secs());
-    let slice = if most == 0 { LARGEST_SLICE } else { most.min(LARGEST_SLICE) };
-    usize::try_from(slice).unwrap_or(usize::MAX)
+/// The longest that one piece may take over HTTP/2, where a client can hold up one stream of its connection: the
+/// time that the largest takes at `limits.min_send_rate`, at least [`SEND_SPAN`]. `None`: for ever. On HTTP/1.1 the
+/// connection itself watches over the rate.
+pub(super) fn stream_write_timeout(limits: &Limits) -> Option<Duration> {
+    let seconds = (LARGEST_SLICE as u64).checked_div(limits.min_send_rate.as_u64())?;
+    Some(SEND_SPAN.max(Duration::from_secs(seconds)))
 }
 
 fn is_event_stream(head: &AnswerHead) -> bool {

@@ -3,4 +3,5 @@
 pub(crate) mod admin;
 pub(crate) mod client;
 pub(crate) mod gateway;
+pub(crate) mod process;
 pub(crate) mod upstream;

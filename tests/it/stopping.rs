@@ -1,0 +1,243 @@
+//! Starting and stopping, contract §7, on processes of their own.
+
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::support::client::{Client, eventually};
+use crate::support::gateway::{key, secret};
+use crate::support::process::{Ended, Process, safecache, write_config};
+use crate::support::upstream::{Opener, Upstream, gate};
+
+/// What contract §7 gives an idle process; tests allow ten times that.
+const IDLE: Duration = Duration::from_secs(1);
+
+fn folder() -> TempDir {
+    TempDir::new().expect("a temporary folder")
+}
+
+fn config(upstream: &Upstream, more: &str) -> String {
+    format!(
+        "upstreams: {{llm: {{servers: [\"{}\"]}}}}\n\
+         routes: [{{path: /v1/*, upstream: llm, cache: {{ttl: 1h}}}}]\n{more}\nkeys:\n{}",
+        upstream.url(),
+        key("one", "")
+    )
+}
+
+/// An upstream whose streams have a first event at once and a second when the gate opens.
+fn streaming() -> (Upstream, Opener) {
+    let (wait, open) = gate();
+    let upstream = Upstream::start(move |_, exchange| {
+        exchange.begin("text/event-stream");
+        exchange
+            .chunk("data: {\"choices\":[{\"delta\":{\"content\":\"a\"},\"finish_reason\":\"stop\"}]}\n\n");
+        wait.wait();
+        exchange.chunk("data: [DONE]\n\n");
+        exchange.chunk("");
+    });
+    (upstream, open)
+}
+
+/// Begins a stream on one of the two ways, and reads its first event.
+fn begin_stream(process: &Process, path: &str) -> Client {
+    let mut client = process.connect();
+    client.request(&format!("POST {path}"), &secret("one"), "", br#"{"model":"m","stream":true}"#);
+    assert_eq!(client.head().status, 200);
+    assert!(client.chunk().expect("the first event").starts_with(b"data: {"));
+    client
+}
+
+#[track_caller]
+fn ended_well(ended: &Ended) {
+    assert_eq!((ended.code, ended.signal), (Some(0), None), "{ended:?}");
+}
+
+#[test]
+fn an_idle_gateway_ends_at_once_when_told_to() {
+    let upstream = Upstream::json("{}");
+    for connections in ["none", "fresh", "kept", "both ways used"] {
+        let folder = folder();
+        let process = Process::serve(folder.path(), &config(&upstream, ""));
+        let mut client = (connections != "none").then(|| process.connect());
+        if let Some(client) = client.as_mut().filter(|_| connections != "fresh") {
+            assert_eq!(client.get("/v1/models", &secret("one")).status, 200);
+            if connections != "kept" {
+                assert_eq!(client.post("/v1/chat/completions", &secret("one"), "{}").status, 200);
+            }
+        }
+        let ended = process.end(Signal::TERM);
+        println!("idle TERM, connections: {connections}: {:?}", ended.took);
+        ended_well(&ended);
+        assert!(ended.took < IDLE * 10, "{:?}", ended.took);
+        assert!(client.is_none_or(|mut client| client.is_closed()));
+    }
+}
+
+#[test]
+fn streams_in_flight_come_to_their_end_while_draining() {
+    let (upstream, open) = streaming();
+    let folder = folder();
+    let mut process = Process::serve(folder.path(), &config(&upstream, ""));
+    let address = process.gateway();
+    let mut streams = ["/v1/chat/completions", "/v1/other"].map(|path| begin_stream(&process, path));
+    assert_eq!(process.ask_admin("/readyz").status, 200);
+    process.signal(Signal::TERM);
+    eventually("the listener closes", || TcpStream::connect(address).is_err());
+    assert_eq!(process.ask_admin("/readyz").status, 503);
+    assert_eq!(process.ask_admin("/healthz").status, 200);
+    assert!(process.is_running());
+    for stream in &mut streams {
+        open.open();
+        assert_eq!(stream.chunk().as_deref(), Some(&b"data: [DONE]\n\n"[..]));
+        assert_eq!(stream.chunk().as_deref(), Some(&b""[..]), "it ends cleanly");
+        assert!(stream.is_closed());
+    }
+    let ended = process.wait();
+    ended_well(&ended);
+    assert_eq!(ended.stdout.lines().count(), 2, "their access lines are written: {}", ended.stdout);
+}
+
+#[test]
+fn streams_that_do_not_end_are_cut_after_the_timeout() {
+    let (upstream, _open) = streaming();
+    let folder = folder();
+    let process = Process::serve(folder.path(), &config(&upstream, "shutdown: {timeout: 200ms}"));
+    let mut stream = begin_stream(&process, "/v1/chat/completions");
+    let ended = process.end(Signal::TERM);
+    ended_well(&ended);
+    assert!(ended.took >= Duration::from_millis(200), "{:?}", ended.took);
+    assert!(ended.stderr.contains("after shutdown.timeout"), "{}", ended.stderr);
+    assert_eq!(stream.chunk(), None, "it does not look whole");
+}
+
+#[test]
+fn requests_are_served_for_the_delay_while_readyz_says_no() {
+    let upstream = Upstream::json("{}");
+    let folder = folder();
+    let mut process = Process::serve(folder.path(), &config(&upstream, "shutdown: {delay: 1h}"));
+    process.signal(Signal::TERM);
+    eventually("it is not ready", || process.ask_admin("/readyz").status == 503);
+    let mut client = process.connect();
+    let answer = client.get("/v1/models", &secret("one"));
+    assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
+    assert!(client.is_closed());
+    // A second TERM does not wait for the hour.
+    let ended = process.end(Signal::TERM);
+    println!("second TERM: {:?}", ended.took);
+    ended_well(&ended);
+}
+
+#[test]
+fn the_delay_comes_to_its_end() {
+    let upstream = Upstream::json("{}");
+    let folder = folder();
+    let process = Process::serve(folder.path(), &config(&upstream, "shutdown: {delay: 200ms}"));
+    let ended = process.end(Signal::TERM);
+    ended_well(&ended);
+    assert!(ended.took >= Duration::from_millis(200), "{:?}", ended.took);
+}
+
+#[test]
+fn a_second_signal_and_an_interrupt_end_at_once() {
+    for signals in [&[Signal::TERM, Signal::TERM][..], &[Signal::TERM, Signal::INT], &[Signal::INT]] {
+        let (upstream, _open) = streaming();
+        let folder = folder();
+        let mut process = Process::serve(folder.path(), &config(&upstream, "shutdown: {timeout: 1h}"));
+        let mut stream = begin_stream(&process, "/v1/chat/completions");
+        for signal in signals {
+            process.signal(*signal);
+            if signals.len() > 1 {
+                process.stderr().wait_for("draining");
+            }
+        }
+        let ended = process.wait();
+        println!("{signals:?}: {:?}", ended.took);
+        ended_well(&ended);
+        assert!(ended.took < IDLE * 10, "{:?}", ended.took);
+        assert_eq!(stream.chunk(), None);
+    }
+}
+
+#[test]
+fn a_taken_port_ends_the_start_with_one_line_that_names_it() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let upstream = Upstream::json("{}");
+    let named = |ended: &Ended| {
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+        assert!(ended.stderr.contains(&format!("cannot listen on {address}: ")), "{ended:?}");
+        assert_eq!(ended.stdout, "");
+    };
+    for more in [format!("listen: {address}"), format!("admin: {{listen: \"{address}\"}}")] {
+        let folder = folder();
+        write_config(folder.path(), &config(&upstream, &more));
+        named(&Process::run(folder.path(), &["serve"], ""));
+    }
+    let any = "127.0.0.1:0";
+    for (listen, admin) in [(address.to_string(), any.to_owned()), (any.to_owned(), address.to_string())] {
+        let folder = folder();
+        let mut command = safecache(folder.path());
+        command.env("TMPDIR", folder.path()).args(["demo", "--listen", &listen, "--admin", &admin]);
+        named(&Process::start(&mut command).wait());
+        assert_eq!(entries(folder.path()), 0, "no temporary folder stays");
+    }
+}
+
+#[test]
+fn a_hangup_reloads_and_does_not_end() {
+    let upstream = Upstream::json("{}");
+    let folder = folder();
+    let mut process = Process::serve(folder.path(), &config(&upstream, ""));
+    let mut client = process.connect();
+    assert_eq!(client.get("/v1/models", &secret("two")).status, 401);
+    write_config(folder.path(), &(config(&upstream, "") + &key("two", "")));
+    process.signal(Signal::HUP);
+    eventually("the new key works", || client.get("/v1/models", &secret("two")).status == 200);
+    process.stderr().wait_for("2 keys (1 added, 0 removed)");
+    std::fs::write(folder.path().join("gateway.yaml"), "nonsense: true\n").unwrap();
+    process.signal(Signal::HUP);
+    process.stderr().wait_for("nonsense");
+    assert_eq!(client.get("/v1/models", &secret("two")).status, 200, "the last good one stays");
+    assert!(process.is_running());
+    ended_well(&process.end(Signal::TERM));
+}
+
+#[test]
+fn a_kill_in_mid_stream_leaves_nothing_torn() {
+    let (upstream, _open) = streaming();
+    let folder = folder();
+    let process = Process::serve(folder.path(), &config(&upstream, ""));
+    let mut stream = begin_stream(&process, "/v1/chat/completions");
+    let ended = process.end(Signal::KILL);
+    assert_eq!(ended.signal, Some(9));
+    assert_eq!(stream.chunk(), None);
+    let process = Process::serve(folder.path(), &config(&upstream, ""));
+    begin_stream(&process, "/v1/chat/completions");
+    assert_eq!(process.ask_admin("/readyz").status, 200);
+    ended_well(&process.end(Signal::INT));
+}
+
+fn entries(folder: &Path) -> usize {
+    std::fs::read_dir(folder).unwrap().count()
+}
+
+#[test]
+fn the_file_that_ships_starts() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = folder();
+    // Free ports in place of the ones that it shows.
+    let shipped = std::fs::read_to_string(root.join("gateway.yaml")).unwrap();
+    let free = shipped.replace("127.0.0.1:8080", "127.0.0.1:0").replace("127.0.0.1:9091", "127.0.0.1:0");
+    std::fs::write(folder.path().join("gateway.yaml"), free).unwrap();
+    std::fs::copy(root.join("keys.example.yaml"), folder.path().join("keys.example.yaml")).unwrap();
+    let process = Process::start(safecache(folder.path()).arg("serve"));
+    process.stderr().wait_for("admin: ");
+    assert_eq!(process.ask_admin("/readyz").status, 200);
+    assert_eq!(process.connect().get("/v1/models", "nobody").status, 401);
+    ended_well(&process.end(Signal::TERM));
+}
