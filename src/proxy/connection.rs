@@ -1,7 +1,8 @@
 //! A client's connection as pingora reads and writes it: bytes out are gathered, and a request head has a deadline.
 //!
-//! pingora writes an answer's head and its body apart; gathered until the flush they leave in one call. The buffer
-//! exists only while something waits in it, so that an idle connection costs little. pingora bounds each read of a
+//! pingora writes an answer's head and its body apart; gathered until the flush, or until the writer waits for the
+//! client, they leave in one call. The buffer exists only while something waits in it, so that an idle connection
+//! costs little. pingora bounds each read of a
 //! head, never the whole: here the time from a head's first byte (on a new connection: from its opening) to its end
 //! is bounded, with a timer that is armed only if the head does not come at once.
 
@@ -73,12 +74,14 @@ pub struct Connection<S> {
     deadline: Option<Pin<Box<Sleep>>>,
     waiting: Vec<u8>,
     sent: usize,
+    /// Something was written since the last flush.
+    is_unflushed: bool,
 }
 
 impl<S: IO> Connection<S> {
     /// A connection just opened.
     pub fn new(inner: S, head: HeadState, head_timeout: Duration) -> Self {
-        Self { inner, head, head_timeout, deadline: None, waiting: Vec::new(), sent: 0 }
+        Self { inner, head, head_timeout, deadline: None, waiting: Vec::new(), sent: 0, is_unflushed: false }
     }
 
     /// Where the connection is; shared with it.
@@ -99,6 +102,14 @@ impl<S: IO> Connection<S> {
         self.sent = 0;
         Poll::Ready(Ok(()))
     }
+
+    /// Writes out what was gathered, and what lies below.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_drain(cx))?;
+        ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
+        self.is_unflushed = false;
+        Poll::Ready(Ok(()))
+    }
 }
 
 impl<S: IO> AsyncRead for Connection<S> {
@@ -106,6 +117,11 @@ impl<S: IO> AsyncRead for Connection<S> {
         let this = self.get_mut();
         let before = buf.filled().len();
         let read = Pin::new(&mut this.inner).poll_read(cx, buf);
+        if read.is_pending() && this.is_unflushed {
+            // Who waits has said all for now: pingora flushes a body with a length only at its end. What cannot be
+            // written is the next write's to report.
+            let _ = this.poll_send(cx);
+        }
         if buf.filled().len() > before {
             this.head.bytes_came();
         }
@@ -127,6 +143,7 @@ impl<S: IO> AsyncRead for Connection<S> {
 impl<S: IO> AsyncWrite for Connection<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        this.is_unflushed = true;
         if this.waiting.len() + buf.len() <= GATHER {
             this.waiting.extend_from_slice(buf);
             return Poll::Ready(Ok(buf.len()));
@@ -140,9 +157,7 @@ impl<S: IO> AsyncWrite for Connection<S> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        ready!(this.poll_drain(cx))?;
-        Pin::new(&mut this.inner).poll_flush(cx)
+        self.get_mut().poll_send(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
