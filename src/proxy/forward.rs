@@ -99,6 +99,15 @@ pub(super) fn request(
     Ok(())
 }
 
+/// An empty last piece is no piece. pingora would write it as the last chunk and then another last chunk, which the
+/// upstream would take for the beginning of the next request; HTTP/2 clients commonly end a body with an empty frame.
+#[expect(clippy::fn_params_excessive_bools, reason = "as pingora's phase has it")]
+pub(super) fn request_body(body: &mut Option<Bytes>, end_of_stream: bool) {
+    if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) {
+        *body = None;
+    }
+}
+
 /// Rewrites the head of the answer, and notes that it has come.
 ///
 /// # Errors

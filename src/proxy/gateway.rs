@@ -183,6 +183,17 @@ impl ProxyHttp for Gateway {
         forward::request(&self.0, session, head, ctx)
     }
 
+    async fn request_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        _ctx: &mut Ctx,
+    ) -> Result<()> {
+        forward::request_body(body, end_of_stream);
+        Ok(())
+    }
+
     async fn response_filter(
         &self,
         session: &mut Session,
