@@ -1,7 +1,7 @@
 //! pingora's phases, each one call into the files beside this one.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -49,6 +49,8 @@ pub struct Shared {
     pub(super) buffers: Pool,
     pub(super) access: AccessLog,
     pub(super) draining: AtomicBool,
+    /// The next group of the connection pool that nobody has used; ordinary connections are in group 0.
+    pub(super) second_tries: AtomicU64,
 }
 
 /// What [`Shared`] is made of.
@@ -94,6 +96,7 @@ impl Shared {
             buffers: parts.buffers,
             access: parts.access,
             draining: AtomicBool::new(false),
+            second_tries: AtomicU64::new(1),
         })
     }
 
