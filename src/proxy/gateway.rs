@@ -241,7 +241,11 @@ impl ProxyHttp for Gateway {
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Ctx) -> FailToProxy {
         let told = match forward::ending(session, ctx, error) {
             Ending::Reset => Err(()),
-            Ending::Tell(rejection) => reject(session, ctx, rejection).await.map_err(|_| ()),
+            Ending::Tell(rejection) => {
+                // pingora ends the connection after a failed exchange: the client is told, and asks on another.
+                session.set_keepalive(None);
+                reject(session, ctx, rejection).await.map_err(|_| ())
+            }
             Ending::EndStream(event) => {
                 let _ = session.write_response_body(Some(Bytes::from(event)), false).await;
                 session.write_response_body(None, true).await.map_err(|_| ())
