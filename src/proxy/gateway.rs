@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use http::{HeaderValue, StatusCode};
 use pingora::connectors::TransportConnector;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Digest;
+use pingora::protocols::http::HttpTask;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
@@ -17,6 +19,7 @@ use crate::cache::entries::Entries;
 use crate::clock::Clock;
 use crate::limits::limiter::Limiter;
 use crate::memory::Pool;
+use crate::outcome::finished::Outcome;
 use crate::outcome::rejection::Rejection;
 use crate::proxy::admit::{self, Next};
 use crate::proxy::answer::answer;
@@ -36,6 +39,9 @@ use crate::telemetry::metrics::{Lookup, Metrics};
 
 /// An idle connection is kept this long, in seconds: longer than common load balancers keep theirs.
 const KEEP_ALIVE: u64 = 75;
+
+/// Longest wait for a client to take what is left of an answer that was cut short.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What all requests share.
 pub struct Shared {
@@ -139,7 +145,7 @@ impl ProxyHttp for Gateway {
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
         if let Some(head) = respond::preflight(session, ctx)? {
-            ctx.outcome = Some(crate::outcome::finished::Outcome::Forwarded);
+            ctx.outcome = Some(Outcome::Forwarded);
             session.write_response_header(Box::new(head), true).await?;
             return Ok(true);
         }
@@ -212,7 +218,7 @@ impl ProxyHttp for Gateway {
         body: &mut Option<Bytes>,
         _end_of_stream: bool,
         ctx: &mut Ctx,
-    ) -> Result<Option<std::time::Duration>> {
+    ) -> Result<Option<Duration>> {
         forward::body(body.as_ref(), ctx);
         Ok(None)
     }
@@ -240,7 +246,12 @@ impl ProxyHttp for Gateway {
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Ctx) -> FailToProxy {
         let told = match forward::ending(session, ctx, error) {
-            Ending::Reset => Err(()),
+            Ending::Reset => {
+                if ctx.outcome == Some(Outcome::UpstreamError) {
+                    send_gathered(session).await;
+                }
+                Err(())
+            }
             Ending::Tell(rejection) => {
                 // pingora ends the connection after a failed exchange: the client is told, and asks on another.
                 session.set_keepalive(None);
@@ -288,7 +299,7 @@ async fn pass_on(session: &mut Session, ctx: &mut Ctx) -> Result<(), Rejection> 
 }
 
 async fn healthy(session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
-    ctx.outcome = Some(crate::outcome::finished::Outcome::Forwarded);
+    ctx.outcome = Some(Outcome::Forwarded);
     let mut head = ResponseHeader::build_no_case(StatusCode::OK, Some(4))?;
     head.insert_header(http::header::CONTENT_TYPE, HeaderValue::from_static("text/plain"))?;
     head.insert_header(http::header::CONTENT_LENGTH, HeaderValue::from_static("3"))?;
@@ -296,6 +307,18 @@ async fn healthy(session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
     session.write_response_header(Box::new(head), false).await?;
     session.write_response_body(Some(Bytes::from_static(b"ok\n")), true).await?;
     Ok(true)
+}
+
+/// Sends what is still gathered of an answer that was cut short. A connection that ended without a byte would look to
+/// the client like one that had been idle for too long, and HTTP clients send such a request again by themselves.
+async fn send_gathered(session: &mut Session) {
+    if session.is_http2() {
+        return;
+    }
+    let cut = Error::explain(ErrorType::ConnectionClosed, "the answer was cut short");
+    // pingora flushes before a failure that comes in company, and then gives back that failure.
+    let tasks = vec![HttpTask::Trailer(None), HttpTask::Failed(cut)];
+    let _ = tokio::time::timeout(LAST_WORDS, session.downstream_session.response_duplex_vec(tasks)).await;
 }
 
 /// An answer that did not reach its end must not look as if it had: its connection ends with an error.
