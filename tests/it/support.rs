@@ -1,5 +1,8 @@
 //! What the tests stand on: a gateway in this process, an upstream that does as it is told, a client of raw bytes.
 
 pub(crate) mod client;
+pub(crate) mod front;
 pub(crate) mod gateway;
+pub(crate) mod h2;
+pub(crate) mod tls;
 pub(crate) mod upstream;

@@ -151,6 +151,14 @@ impl Client {
         Some(chunk)
     }
 
+    /// Exactly `count` bytes, without framing.
+    pub(crate) fn take(&mut self, count: usize) -> Vec<u8> {
+        while self.unread.len() < count {
+            assert!(self.fill(), "the connection ended after {} of {count} bytes", self.unread.len());
+        }
+        self.unread.drain(..count).collect()
+    }
+
     /// True if the other side has closed, after reading all that came before.
     pub(crate) fn is_closed(&mut self) -> bool {
         while self.fill() {}
