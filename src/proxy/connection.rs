@@ -1,7 +1,8 @@
 //! A client's connection as pingora reads and writes it: bytes out are gathered, and a request head has a deadline.
 //!
-//! pingora writes an answer's head and its body apart; gathered until the flush they leave in one call. The buffer
-//! exists only while something waits in it, so that an idle connection costs little. pingora bounds each read of a
+//! pingora writes an answer's head and its body apart; gathered until the flush, or until the writer waits for the
+//! client, they leave in one call. The buffer exists only while something waits in it, so that an idle connection
+//! costs little. pingora bounds each read of a
 //! head, never the whole: here the time from a head's first byte (on a new connection: from its opening) to its end
 //! is bounded, with a timer that is armed only if the head does not come at once. And every byte passes here, whoever
 //! wrote it: so here a client that reads too slowly is noticed.
@@ -89,12 +90,15 @@ pub struct Connection<S> {
     patience: Patience,
     waiting: Vec<u8>,
     sent: usize,
+    /// Something was written since the last flush.
+    is_unflushed: bool,
 }
 
 impl<S: IO> Connection<S> {
     /// A connection just opened.
     pub fn new(inner: S, head: HeadState, head_timeout: Duration, patience: Patience) -> Self {
-        Self { inner, head, head_timeout, deadline: None, patience, waiting: Vec::new(), sent: 0 }
+        let waiting = Vec::new();
+        Self { inner, head, head_timeout, deadline: None, patience, waiting, sent: 0, is_unflushed: false }
     }
 
     /// Where the connection is; shared with it.
@@ -113,6 +117,14 @@ impl<S: IO> Connection<S> {
         }
         self.waiting = Vec::new();
         self.sent = 0;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Writes out what was gathered, and what lies below.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_drain(cx))?;
+        ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
+        self.is_unflushed = false;
         Poll::Ready(Ok(()))
     }
 }
@@ -136,6 +148,11 @@ impl<S: IO> AsyncRead for Connection<S> {
         let this = self.get_mut();
         let before = buf.filled().len();
         let read = Pin::new(&mut this.inner).poll_read(cx, buf);
+        if read.is_pending() && this.is_unflushed {
+            // Who waits has said all for now: pingora flushes a body with a length only at its end. What cannot be
+            // written is the next write's to report.
+            let _ = this.poll_send(cx);
+        }
         if buf.filled().len() > before {
             this.head.bytes_came();
         }
@@ -158,6 +175,7 @@ impl<S: IO> AsyncRead for Connection<S> {
 impl<S: IO> AsyncWrite for Connection<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        this.is_unflushed = true;
         if this.waiting.len() + buf.len() <= GATHER {
             this.waiting.extend_from_slice(buf);
             return Poll::Ready(Ok(buf.len()));
@@ -171,9 +189,7 @@ impl<S: IO> AsyncWrite for Connection<S> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        ready!(this.poll_drain(cx))?;
-        Pin::new(&mut this.inner).poll_flush(cx)
+        self.get_mut().poll_send(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

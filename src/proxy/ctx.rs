@@ -79,6 +79,8 @@ pub(super) struct Forwarding {
     pub(super) server: Option<usize>,
     pub(super) reused: bool,
     pub(super) sent: Option<Monotonic>,
+    /// The request was sent on a pooled connection that had died, and is sent again.
+    pub(super) is_second_try: bool,
     /// The answer is a stream of events, so a failure can be told within it.
     pub(super) is_event_stream: bool,
     /// How the bytes of the answer so far end.

@@ -1,5 +1,6 @@
 //! Requests that are passed on as they come: pingora's own path, its phases filled in.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -60,6 +61,10 @@ pub(super) fn peer(shared: &Shared, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
     let choice = live.upstream.choose(&mut forwarding.tried, shared.clock.monotonic()).ok_or_else(none)?;
     forwarding.server = Some(choice.server);
     let mut peer = Box::new(HttpPeer::clone(&choice.peer));
+    if forwarding.is_second_try {
+        // Another pooled connection may be as dead as the first: nothing is pooled yet in a group of its own.
+        peer.group_key = shared.second_tries.fetch_add(1, Ordering::Relaxed);
+    }
     peer.options.http_upstream_request_policy.h1_upgrade = match live.route.upgrade {
         Upgrade::Deny => H1UpgradePolicy::Deny,
         Upgrade::WebSocket => HttpUpstreamRequestPolicy::default().h1_upgrade,
@@ -101,6 +106,15 @@ pub(super) fn request(
     forwarding.sent = Some(now);
     ctx.report.sent(now);
     Ok(())
+}
+
+/// An empty last piece is no piece. pingora would write it as the last chunk and then another last chunk, which the
+/// upstream would take for the beginning of the next request; HTTP/2 clients commonly end a body with an empty frame.
+#[expect(clippy::fn_params_excessive_bools, reason = "as pingora's phase has it")]
+pub(super) fn request_body(body: &mut Option<Bytes>, end_of_stream: bool) {
+    if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) {
+        *body = None;
+    }
 }
 
 /// Rewrites the head of the answer, and notes that it has come.
@@ -159,14 +173,15 @@ pub(super) fn not_connected(shared: &Shared, ctx: &mut Ctx, mut error: Box<Error
 pub(super) fn broke_off(
     shared: &Shared,
     session: &mut Session,
-    ctx: &Ctx,
+    ctx: &mut Ctx,
     mut error: Box<Error>,
 ) -> Box<Error> {
-    let (Some(live), Some(forwarding)) = (&ctx.route, &ctx.forwarding) else { return error };
+    let (Some(live), Some(forwarding)) = (&ctx.route, &mut ctx.forwarding) else { return error };
     let now = shared.clock.monotonic();
     let is_upstream = *error.esource() == ErrorSource::Upstream;
     let is_recent = forwarding.sent.is_some_and(|sent| now.saturating_since(sent) <= STALE_WITHIN);
-    let is_stale = forwarding.reused && is_recent && session.response_written().is_none();
+    let is_stale =
+        forwarding.reused && !forwarding.is_second_try && is_recent && session.response_written().is_none();
     let can_be_sent_again = !session.retry_buffer_truncated();
     let wants = live.upstream.settings.retry == Retry::Safe;
     let again = is_upstream && is_stale && can_be_sent_again && wants && ctx.answered.is_none();
@@ -176,6 +191,7 @@ pub(super) fn broke_off(
     {
         live.upstream.failed(server, now);
     }
+    forwarding.is_second_try = again;
     error.set_retry(again);
     error
 }

@@ -1,7 +1,8 @@
 //! pingora's phases, each one call into the files beside this one.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use pingora::connectors::TransportConnector;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Digest;
+use pingora::protocols::http::HttpTask;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
@@ -18,6 +20,7 @@ use crate::clock::Clock;
 use crate::config::Limits;
 use crate::limits::limiter::Limiter;
 use crate::memory::Pool;
+use crate::outcome::finished::Outcome;
 use crate::outcome::rejection::Rejection;
 use crate::proxy::admit::{self, Next};
 use crate::proxy::answer::answer;
@@ -38,6 +41,9 @@ use crate::telemetry::metrics::{Lookup, Metrics};
 /// An idle connection is kept this long, in seconds: longer than common load balancers keep theirs.
 const KEEP_ALIVE: u64 = 75;
 
+/// Longest wait for a client to take what is left of an answer that was cut short.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// What all requests share.
 pub struct Shared {
     pub(super) live: Arc<Live<Derived>>,
@@ -50,6 +56,8 @@ pub struct Shared {
     pub(super) buffers: Pool,
     pub(super) access: AccessLog,
     pub(super) draining: AtomicBool,
+    /// The next group of the connection pool that nobody has used; ordinary connections are in group 0.
+    pub(super) second_tries: AtomicU64,
 }
 
 /// What [`Shared`] is made of.
@@ -95,6 +103,7 @@ impl Shared {
             buffers: parts.buffers,
             access: parts.access,
             draining: AtomicBool::new(false),
+            second_tries: AtomicU64::new(1),
         })
     }
 
@@ -137,7 +146,7 @@ impl ProxyHttp for Gateway {
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
         if let Some(head) = respond::preflight(session, ctx)? {
-            ctx.outcome = Some(crate::outcome::finished::Outcome::Forwarded);
+            ctx.outcome = Some(Outcome::Forwarded);
             session.write_response_header(Box::new(head), true).await?;
             return Ok(true);
         }
@@ -184,6 +193,17 @@ impl ProxyHttp for Gateway {
         forward::request(&self.0, session, head, ctx)
     }
 
+    async fn request_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        _ctx: &mut Ctx,
+    ) -> Result<()> {
+        forward::request_body(body, end_of_stream);
+        Ok(())
+    }
+
     async fn response_filter(
         &self,
         session: &mut Session,
@@ -199,7 +219,7 @@ impl ProxyHttp for Gateway {
         body: &mut Option<Bytes>,
         _end_of_stream: bool,
         ctx: &mut Ctx,
-    ) -> Result<Option<std::time::Duration>> {
+    ) -> Result<Option<Duration>> {
         forward::body(body.as_ref(), ctx);
         Ok(None)
     }
@@ -227,9 +247,14 @@ impl ProxyHttp for Gateway {
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Ctx) -> FailToProxy {
         let told = match forward::ending(session, ctx, error) {
-            Ending::Reset => Err(()),
+            Ending::Reset => {
+                if ctx.outcome == Some(Outcome::UpstreamError) {
+                    send_gathered(session).await;
+                }
+                Err(())
+            }
             Ending::Tell(rejection) => {
-                // pingora ends the connection whatever is returned below: the client must not count on it.
+                // pingora ends the connection after a failed exchange: the client is told, and asks on another.
                 session.set_keepalive(None);
                 reject(session, ctx, rejection).await.map_err(|_| ())
             }
@@ -277,7 +302,7 @@ async fn pass_on(session: &mut Session, ctx: &mut Ctx) -> Result<(), Rejection> 
 }
 
 async fn healthy(session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
-    ctx.outcome = Some(crate::outcome::finished::Outcome::Forwarded);
+    ctx.outcome = Some(Outcome::Forwarded);
     let mut fields = HeaderMap::with_capacity(8);
     fields.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     fields.insert(http::header::CONTENT_LENGTH, HeaderValue::from_static("3"));
@@ -285,6 +310,18 @@ async fn healthy(session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
     session.write_response_header(Box::new(respond::head(StatusCode::OK, fields)), false).await?;
     session.write_response_body(Some(Bytes::from_static(b"ok\n")), true).await?;
     Ok(true)
+}
+
+/// Sends what is still gathered of an answer that was cut short. A connection that ended without a byte would look to
+/// the client like one that had been idle for too long, and HTTP clients send such a request again by themselves.
+async fn send_gathered(session: &mut Session) {
+    if session.is_http2() {
+        return;
+    }
+    let cut = Error::explain(ErrorType::ConnectionClosed, "the answer was cut short");
+    // pingora flushes before a failure that comes in company, and then gives back that failure.
+    let tasks = vec![HttpTask::Trailer(None), HttpTask::Failed(cut)];
+    let _ = tokio::time::timeout(LAST_WORDS, session.downstream_session.response_duplex_vec(tasks)).await;
 }
 
 /// An answer that did not reach its end must not look as if it had: its connection ends with an error.

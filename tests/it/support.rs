@@ -2,6 +2,9 @@
 
 pub(crate) mod admin;
 pub(crate) mod client;
+pub(crate) mod front;
 pub(crate) mod gateway;
+pub(crate) mod h2;
 pub(crate) mod process;
+pub(crate) mod tls;
 pub(crate) mod upstream;

@@ -1,7 +1,7 @@
 //! A client of raw bytes over HTTP/1.1: sends what the test writes, reads what comes.
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
@@ -164,6 +164,14 @@ impl Client {
         Some(chunk)
     }
 
+    /// Exactly `count` bytes, without framing.
+    pub(crate) fn take(&mut self, count: usize) -> Vec<u8> {
+        while self.unread.len() < count {
+            assert!(self.fill(), "the connection ended after {} of {count} bytes", self.unread.len());
+        }
+        self.unread.drain(..count).collect()
+    }
+
     /// True if the other side has closed, after reading all that came before.
     pub(crate) fn is_closed(&mut self) -> bool {
         while self.fill() {}
@@ -178,11 +186,6 @@ impl Client {
         self.stream.set_read_timeout(Some(DEADLINE)).expect("a timeout");
         self.unread.extend_from_slice(&buffer[..read]);
         std::mem::take(&mut self.unread)
-    }
-
-    /// Closes this side for writing.
-    pub(crate) fn finish_sending(&mut self) {
-        let _ = self.stream.shutdown(Shutdown::Write);
     }
 
     /// The socket itself.

@@ -75,6 +75,20 @@ impl Exchange {
         let _ = self.stream.shutdown(Shutdown::Both);
     }
 
+    /// Resets the connection.
+    pub(crate) fn reset(&mut self) {
+        self.keeps = false;
+        let socket = socket2::SockRef::from(&self.stream);
+        socket.set_linger(Some(std::time::Duration::ZERO)).expect("a socket option");
+    }
+
+    /// Reads what the gateway sends beyond the request; empty at the end.
+    pub(crate) fn read(&mut self) -> Vec<u8> {
+        let mut buffer = [0; 4096];
+        let read = self.stream.read(&mut buffer).unwrap_or(0);
+        buffer[..read].to_vec()
+    }
+
     /// Waits until the gateway closes the connection.
     pub(crate) fn wait_for_close(&mut self) {
         let mut rest = Vec::new();
@@ -134,6 +148,11 @@ impl Upstream {
     /// Every request so far.
     pub(crate) fn requests(&self) -> Vec<Request> {
         self.seen.lock().expect("no script panicked").clone()
+    }
+
+    /// Every request since the last call, which are forgotten here.
+    pub(crate) fn take(&self) -> Vec<Request> {
+        std::mem::take(&mut *self.seen.lock().expect("no script panicked"))
     }
 
     /// How many requests there have been.

@@ -1,0 +1,131 @@
+//! Answers reach the client byte for byte, whatever their framing.
+
+use crate::support::front::{CHAT, House, JSON, PATHS};
+use crate::support::upstream::{Exchange, Request, Upstream};
+
+/// Around the size of pingora's own buffers and of a recording's window.
+const SIZES: [usize; 6] = [0, 1, 64 * 1024 - 1, 64 * 1024, 64 * 1024 + 1, 1024 * 1024];
+
+/// Types that are kept while they are sent, forgotten while they are sent, and watched while they are sent.
+const TYPES: [&str; 3] = ["application/json", "application/octet-stream", "text/event-stream"];
+
+#[test]
+fn answers_of_every_framing_arrive_byte_for_byte() {
+    let upstream = Upstream::start(answer_as_asked);
+    let house = House::before(&[upstream.url()]);
+    for path in PATHS {
+        for mut client in house.fronts() {
+            for framing in ["length", "chunked", "close", "1xx"] {
+                for (index, size) in SIZES.into_iter().enumerate() {
+                    let kind = TYPES[index % TYPES.len()];
+                    let line = format!("POST {path}?{framing}&{size}&{kind}");
+                    let answer = client.ask(&line, JSON, CHAT.as_bytes());
+                    let case = format!("{} {line}", client.name());
+                    assert_eq!(answer.status, 200, "{case}");
+                    assert!(answer.is_whole, "{case}");
+                    assert!(answer.body == bytes(size), "{case}: {} bytes", answer.body.len());
+                    assert_eq!(answer.header("content-type"), Some(kind), "{case}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn answers_without_a_body_end_with_their_head_and_keep_the_connection() {
+    let upstream = Upstream::start(answer_as_asked);
+    let house = House::before(&[upstream.url()]);
+    for path in PATHS {
+        for mut client in house.fronts() {
+            for (framing, status) in [("204", 204), ("304", 304)] {
+                let line = format!("POST {path}?{framing}&0&application/json");
+                let answer = client.ask(&line, JSON, CHAT.as_bytes());
+                let case = format!("{} {line}", client.name());
+                assert_eq!((answer.status, answer.body.len()), (status, 0), "{case}");
+                assert_eq!(answer.header("etag"), Some("\"a\""), "{case}");
+                assert_eq!(answer.header("transfer-encoding"), None, "{case}");
+            }
+            let after = client.ask(&format!("POST {path}?length&9&application/json"), JSON, CHAT.as_bytes());
+            assert_eq!(after.body, bytes(9), "{} {path}", client.name());
+        }
+    }
+}
+
+#[test]
+fn the_answer_to_head_names_a_length_and_sends_none_of_it() {
+    let upstream = Upstream::start(answer_as_asked);
+    let house = House::before(&[upstream.url()]);
+    for path in PATHS {
+        for mut client in house.fronts() {
+            let head = client.ask(&format!("HEAD {path}?head&5&application/json"), &[], b"");
+            let case = format!("{} {path}", client.name());
+            assert_eq!((head.status, head.header("content-length")), (200, Some("5")), "{case}");
+            let after = client.ask(&format!("GET {path}?length&9&application/json"), &[], b"");
+            assert_eq!(after.body, bytes(9), "{case}");
+        }
+    }
+}
+
+#[test]
+fn connections_to_the_upstream_are_used_again() {
+    let upstream = Upstream::start(answer_as_asked);
+    let house = House::before(&[upstream.url()]);
+    let mut client = house.h1();
+    for round in 0..5 {
+        for path in PATHS {
+            for framing in ["length", "chunked", "204", "304"] {
+                client.ask(
+                    &format!("POST {path}?{framing}&9&application/json&{round}"),
+                    JSON,
+                    CHAT.as_bytes(),
+                );
+            }
+        }
+    }
+    // pingora's own path and `fetch` have a pool each; a connection comes back a moment after its answer.
+    assert!(upstream.connections() <= 4, "{} for {} requests", upstream.connections(), upstream.count());
+}
+
+/// Answers as the query asks: framing, size, type.
+fn answer_as_asked(request: &Request, exchange: &mut Exchange) {
+    let target = request.line.split(' ').nth(1).expect("a target");
+    let mut asked = target.split_once('?').expect("a query").1.split('&');
+    let framing = asked.next().expect("a framing");
+    let size = asked.next().and_then(|size| size.parse().ok()).expect("a size");
+    let kind = asked.next().expect("a type");
+    match framing {
+        "length" => exchange.answer("200 OK", kind, bytes(size)),
+        "chunked" => {
+            exchange.begin(kind);
+            for piece in bytes(size).chunks(10_000) {
+                exchange.chunk(piece);
+            }
+            exchange.chunk("");
+        }
+        "close" => {
+            exchange.send(format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nConnection: close\r\n\r\n"));
+            exchange.send(bytes(size));
+            exchange.close();
+        }
+        "1xx" => {
+            exchange.send("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n");
+            exchange.send("HTTP/1.1 102 Processing\r\n\r\n");
+            exchange.answer("200 OK", kind, bytes(size));
+        }
+        "204" => {
+            exchange.send("HTTP/1.1 204 No Content\r\nETag: \"a\"\r\n\r\n");
+        }
+        "304" => {
+            exchange.send("HTTP/1.1 304 Not Modified\r\nETag: \"a\"\r\n\r\n");
+        }
+        "head" => {
+            exchange
+                .send(format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {size}\r\n\r\n"));
+        }
+        other => unreachable!("{other}"),
+    }
+}
+
+fn bytes(size: usize) -> Vec<u8> {
+    (0..size).map(|at| (at % 251) as u8).collect()
+}

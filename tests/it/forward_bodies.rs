@@ -1,0 +1,143 @@
+//! Request bodies arrive byte for byte, whatever their size, their framing, the protocols and the path.
+
+use data_encoding::HEXLOWER;
+use safecache::auth::token::digest;
+
+use crate::support::client::Answer;
+use crate::support::front::{Front, House, PATHS, Plans, unstored};
+use crate::support::gateway::secret;
+use crate::support::tls::{Authority, TlsFront};
+use crate::support::upstream::Upstream;
+
+/// Around the size of pingora's own buffers, and the largest that `limits.max_body` lets through.
+const SIZES: [usize; 7] = [0, 1, 64 * 1024 - 1, 64 * 1024, 64 * 1024 + 1, 1024 * 1024, 32 * 1024 * 1024];
+
+/// The name in the upstream's certificate; its address is another.
+const MODEL: &str = "model.test";
+
+#[derive(Clone, Copy)]
+enum Downstream {
+    Length,
+    Chunked,
+    Http2,
+}
+
+#[test]
+fn bodies_with_a_length_arrive_byte_for_byte() {
+    bodies_arrive(Downstream::Length, false);
+}
+
+#[test]
+fn chunked_bodies_arrive_byte_for_byte() {
+    bodies_arrive(Downstream::Chunked, false);
+}
+
+#[test]
+fn bodies_over_http2_arrive_byte_for_byte() {
+    bodies_arrive(Downstream::Http2, false);
+}
+
+#[test]
+fn bodies_with_a_length_arrive_byte_for_byte_over_tls() {
+    bodies_arrive(Downstream::Length, true);
+}
+
+#[test]
+fn chunked_bodies_arrive_byte_for_byte_over_tls() {
+    bodies_arrive(Downstream::Chunked, true);
+}
+
+#[test]
+fn bodies_over_http2_arrive_byte_for_byte_over_tls() {
+    bodies_arrive(Downstream::Http2, true);
+}
+
+#[test]
+fn an_upstream_with_a_certificate_of_an_unknown_authority_is_a_bad_gateway() {
+    let upstream = unstored();
+    let stranger = TlsFront::before(upstream.address(), &Authority::new().identity(MODEL));
+    let plans =
+        Plans { upstream: &format!(", tls: {{ca: ca.pem, server_name: {MODEL}}}"), ..Plans::default() };
+    let house = House::planned(&[stranger.url()], plans);
+    for path in PATHS {
+        assert_eq!(house.h1().chat(path).status, 502, "{path}");
+    }
+    assert_eq!(upstream.count(), 0);
+}
+
+#[test]
+fn an_upstream_with_a_certificate_for_another_name_is_a_bad_gateway() {
+    let upstream = unstored();
+    let authority = Authority::new();
+    let front = TlsFront::before(upstream.address(), &authority.identity("other.test"));
+    let plans =
+        Plans { upstream: &format!(", tls: {{ca: ca.pem, server_name: {MODEL}}}"), ..Plans::default() };
+    let house = House::build(&[front.url()], plans, authority);
+    for path in PATHS {
+        assert_eq!(house.h1().chat(path).status, 502, "{path}");
+    }
+    assert_eq!(upstream.count(), 0);
+}
+
+#[expect(clippy::fn_params_excessive_bools, reason = "the table's second column")]
+fn bodies_arrive(downstream: Downstream, over_tls: bool) {
+    let upstream =
+        Upstream::start(|request, exchange| exchange.json(&format!("\"{}\"", hash(&request.body))));
+    let authority = Authority::new();
+    let front = over_tls.then(|| TlsFront::before(upstream.address(), &authority.identity(MODEL)));
+    let tls = format!(", tls: {{ca: ca.pem, server_name: {MODEL}}}");
+    let plans = Plans { upstream: if over_tls { &tls } else { "" }, ..Plans::default() };
+    let url = front.as_ref().map_or_else(|| upstream.url(), TlsFront::url);
+    let house = House::build(&[url], plans, authority);
+    for path in PATHS {
+        let mut client = match downstream {
+            Downstream::Http2 => house.h2(),
+            _ => house.h1(),
+        };
+        for size in SIZES {
+            let body = bytes(size);
+            let line = format!("POST {path}?size={size}");
+            let answer = match downstream {
+                Downstream::Chunked => ask_chunked(&mut client, &line, &body),
+                _ => client.ask(&line, &[], &body),
+            };
+            let expected = format!("\"{}\"", hash(&body));
+            assert_eq!((answer.status, answer.text()), (200, expected), "{path} {size}");
+            let arrived = upstream.take();
+            assert_eq!(arrived.len(), 1, "{path} {size}");
+            assert_eq!(arrived[0].body.len(), size, "{path}");
+        }
+    }
+}
+
+/// Sends `body` in chunks of many sizes.
+fn ask_chunked(client: &mut Front, line: &str, body: &[u8]) -> Answer {
+    let Front::H1(client) = client else { unreachable!("chunks are of HTTP/1.1") };
+    client.send(format!(
+        "{line} HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer {}\r\nTransfer-Encoding: chunked\r\n\r\n",
+        secret("one")
+    ));
+    let mut rest = body;
+    let mut size = 1;
+    while !rest.is_empty() {
+        let (chunk, after) = rest.split_at(size.min(rest.len()));
+        client.send([format!("{size:x}\r\n", size = chunk.len()).as_bytes(), chunk, b"\r\n"].concat());
+        rest = after;
+        size = (size * 3).min(1024 * 1024);
+    }
+    client.send("0\r\n\r\n").answer()
+}
+
+/// Bytes without a pattern that a lost or doubled block would keep.
+fn bytes(size: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 56) as u8
+    };
+    std::iter::repeat_with(next).take(size).collect()
+}
+
+fn hash(bytes: &[u8]) -> String {
+    HEXLOWER.encode(&digest(bytes))
+}

@@ -1,0 +1,249 @@
+//! Second tries that cannot run a model twice; several servers; places upstream.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::support::front::{CACHED, CHAT, Front, House, JSON, PASSED, PATHS, Piece, Plans, unstored};
+use crate::support::upstream::{Upstream, gate};
+
+/// Refuses connections.
+fn dead() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    format!("http://{}", listener.local_addr().expect("its address"))
+}
+
+/// Answers the first request of a connection, ends the connection at the second: as if it had been closed for its
+/// idleness just then.
+fn forgetful() -> Upstream {
+    let uses: Arc<std::sync::Mutex<Vec<usize>>> = Arc::default();
+    Upstream::start(move |request, exchange| {
+        let mut uses = uses.lock().expect("no script panicked");
+        if uses.contains(&request.connection) {
+            exchange.close();
+        } else {
+            uses.push(request.connection);
+            exchange.answer("200 OK", "text/plain", "{}");
+        }
+    })
+}
+
+#[test]
+fn a_server_that_cannot_be_reached_is_passed_over() {
+    for path in PATHS {
+        let upstream = unstored();
+        let house = House::before(&[dead(), dead(), upstream.url()]);
+        for mut client in house.fronts() {
+            for _ in 0..4 {
+                assert_eq!(client.chat(path).status, 200, "{} {path}", client.name());
+            }
+        }
+        assert_eq!(upstream.count(), 8, "{path}");
+        for request in upstream.take() {
+            assert_eq!(request.body, CHAT.as_bytes(), "{path}");
+        }
+    }
+}
+
+#[test]
+fn a_connection_that_had_died_is_replaced_once() {
+    for path in PATHS {
+        let upstream = forgetful();
+        let house = House::before(&[upstream.url()]);
+        for mut client in house.fronts() {
+            upstream.take();
+            assert_eq!(client.chat(path).status, 200, "{} {path}", client.name());
+            let first = upstream.take();
+            // A moment later its connection is in the pool.
+            let answer = client.chat(path);
+            assert_eq!((answer.status, answer.text().as_str()), (200, "{}"), "{} {path}", client.name());
+            let second = upstream.take();
+            let connections: Vec<_> = second.iter().map(|request| request.connection).collect();
+            assert!(connections.len() <= 2, "{path}: {connections:?} after {}", first.len());
+            assert!(second.iter().all(|request| request.body == CHAT.as_bytes()), "{path}");
+        }
+    }
+}
+
+#[test]
+fn the_second_try_is_on_a_fresh_connection() {
+    for path in PATHS {
+        let (gate, opener) = gate();
+        let seen = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&seen);
+        let upstream = Upstream::start(move |request, exchange| {
+            // The first two run side by side, so that the pool has two connections; used again, each is dead.
+            if count.fetch_add(1, Ordering::SeqCst) < 2 {
+                gate.wait();
+                exchange.answer("200 OK", "text/plain", "{}");
+            } else if request.connection < 2 {
+                exchange.close();
+            } else {
+                exchange.answer("200 OK", "text/plain", "[]");
+            }
+        });
+        let house = House::before(&[upstream.url()]);
+        let mut clients = [house.h1(), house.h1()];
+        for client in &mut clients {
+            client.send(&format!("POST {path}"), JSON, CHAT.as_bytes());
+        }
+        house.gateway.eventually("both are under way", |_| upstream.count() == 2);
+        opener.open();
+        opener.open();
+        for client in &mut clients {
+            client.head_and_body();
+        }
+        upstream.take();
+        // A connection comes into the pool a moment after its answer.
+        house.gateway.eventually("a pooled connection is used", |_| {
+            let answer = clients[0].chat(path);
+            assert_eq!((answer.status, answer.text().as_str()), (200, "[]"), "{path}");
+            let tries: Vec<_> = upstream.take().iter().map(|request| request.connection).collect();
+            assert!(matches!(tries[..], [2..=99] | [0..=1, 2..=99]), "{path}: {tries:?}");
+            tries.len() == 2
+        });
+    }
+}
+
+#[test]
+fn a_fresh_connection_is_never_tried_again() {
+    for path in PATHS {
+        let upstream = Upstream::start(|_, exchange| exchange.close());
+        let house = House::before(&[upstream.url(), upstream.url().replace("127.0.0.1", "localhost")]);
+        let answer = house.h1().chat(path);
+        assert_eq!((answer.status, upstream.count()), (502, 1), "{path}");
+    }
+}
+
+#[test]
+fn retry_never_leaves_a_dead_connection_to_the_client() {
+    for path in PATHS {
+        let upstream = forgetful();
+        let plans = Plans { upstream: ", retry: never", ..Plans::default() };
+        let house = House::planned(&[upstream.url()], plans);
+        let mut client = house.h1();
+        // A connection comes into the pool a moment after its answer.
+        house.gateway.eventually("a pooled connection is used", |_| {
+            let connections = upstream.connections();
+            let answer = client.chat(path);
+            let tries = upstream.take();
+            assert_eq!(tries.len(), 1, "{path}");
+            let is_reused = tries[0].connection < connections;
+            assert_eq!(answer.status, if is_reused { 502 } else { 200 }, "{path}");
+            assert_eq!(answer.header("x-should-retry"), is_reused.then_some("false"), "{path}");
+            is_reused
+        });
+    }
+}
+
+#[test]
+fn servers_are_asked_as_often_as_they_weigh() {
+    for path in PATHS {
+        let (heavy, light) = (unstored(), unstored());
+        let servers =
+            [format!("{{url: \"{}\", weight: 3}}", heavy.url()), format!("{{url: \"{}\"}}", light.url())];
+        let house = House::before(&servers);
+        let mut client = house.h1();
+        for _ in 0..8 {
+            assert_eq!(client.chat(path).status, 200);
+        }
+        assert_eq!((heavy.count(), light.count()), (6, 2), "{path}");
+    }
+}
+
+#[test]
+fn a_server_that_keeps_failing_is_left_alone_for_a_while() {
+    for path in PATHS {
+        let (bad, good) = (Upstream::start(|_, exchange| exchange.close()), unstored());
+        let house = House::before(&[bad.url(), good.url()]);
+        let mut failed = 0;
+        for _ in 0..20 {
+            failed += usize::from(house.h1().chat(path).status == 502);
+        }
+        assert_eq!((failed, bad.count(), good.count()), (3, 3, 17), "{path}");
+        let up = |server: &Upstream| {
+            let series = format!("safecache_upstream_up{{server=\"{}\",upstream=\"llm\"}}", server.url());
+            house.gateway.metric(&series)
+        };
+        assert_eq!((up(&bad), up(&good)), (0.0, 1.0), "{path}");
+        house.gateway.clock.advance(std::time::Duration::from_secs(1));
+        assert_eq!(up(&bad), 1.0, "{path}");
+        for _ in 0..4 {
+            house.h1().chat(path);
+        }
+        assert_eq!(bad.count(), 4, "{path}: one more failure, and it is left alone again");
+        assert_eq!(up(&bad), 0.0, "{path}");
+    }
+}
+
+#[test]
+fn beyond_its_places_and_its_queue_an_upstream_is_busy() {
+    for path in [CACHED, PASSED] {
+        let (gate, opener) = gate();
+        let upstream = Upstream::start(move |_, exchange| {
+            gate.wait();
+            exchange.answer("200 OK", "text/plain", "{}");
+        });
+        let plans = Plans {
+            upstream: ", max_concurrent: 1, queue: {length: 1, wait: 60s}",
+            route: ", errors: openai",
+            more: "",
+        };
+        let house = House::planned(&[upstream.url()], plans);
+        let send = |number: usize| {
+            let mut client = house.h1();
+            client.send(&format!("POST {path}?{number}"), JSON, CHAT.as_bytes());
+            client
+        };
+        let mut first = send(0);
+        house.gateway.eventually("the first is under way", |_| upstream.count() == 1);
+        let mut second = send(1);
+        house
+            .gateway
+            .eventually("the second waits", |gateway| gateway.metric("safecache_in_flight_requests") == 2.0);
+        let mut third = send(2);
+        let busy = third.head_and_body();
+        assert_eq!((busy.status, busy.header("retry-after")), (503, Some("1")), "{path}");
+        assert_eq!(busy.json()["error"]["code"], "upstream_busy", "{path}");
+        assert_eq!(upstream.count(), 1, "{path}");
+        opener.open();
+        opener.open();
+        assert_eq!(first.head_and_body().status, 200, "{path}");
+        assert_eq!(second.head_and_body().status, 200, "{path}");
+        assert_eq!(upstream.count(), 2, "{path}");
+    }
+}
+
+#[test]
+fn a_wait_in_the_queue_ends() {
+    for path in PATHS {
+        let upstream = Upstream::start(|_, exchange| exchange.wait_for_close());
+        let plans =
+            Plans { upstream: ", max_concurrent: 1, queue: {length: 1, wait: 100ms}", ..Plans::default() };
+        let house = House::planned(&[upstream.url()], plans);
+        let mut first = house.h1();
+        first.send(&format!("POST {path}"), JSON, CHAT.as_bytes());
+        house.gateway.eventually("the first is under way", |_| upstream.count() == 1);
+        assert_eq!(house.h1().chat(path).status, 503, "{path}");
+    }
+}
+
+#[test]
+fn a_place_is_free_again_when_its_client_leaves() {
+    for path in PATHS {
+        let upstream = Upstream::start(|_, exchange| {
+            exchange.begin("text/event-stream");
+            exchange.chunk("data: 1\n\n");
+            exchange.wait_for_close();
+            exchange.close();
+        });
+        let plans =
+            Plans { upstream: ", max_concurrent: 1, queue: {length: 1, wait: 60s}", ..Plans::default() };
+        let house = House::planned(&[upstream.url()], plans);
+        for _ in 0..3 {
+            let mut client: Front = house.h1();
+            client.send(&format!("POST {path}"), JSON, CHAT.as_bytes());
+            assert_eq!(client.head().status, 200, "{path}");
+            assert!(matches!(client.piece(), Piece::Bytes(_)), "{path}");
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Certificates of a test's own authority, a TLS front before a scripted upstream, and a TLS client.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned, SupportedProtocolVersion,
+};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::support::client::DEADLINE;
+
+/// The name in every certificate for the gateway.
+pub(crate) const GATEWAY: &str = "gateway.test";
+
+/// A certificate authority.
+pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+/// A certificate and its key.
+pub(crate) struct Identity {
+    certificate: rcgen::Certificate,
+    key: KeyPair,
+}
+
+impl Authority {
+    /// A new one.
+    pub(crate) fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::<String>::new()).expect("no names");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(rcgen::DnType::CommonName, "an authority of a test");
+        let key = KeyPair::generate().expect("a key");
+        Self(CertifiedIssuer::self_signed(params, key).expect("a certificate"))
+    }
+
+    /// Its own certificate.
+    pub(crate) fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    /// A certificate for `name`.
+    pub(crate) fn identity(&self, name: &str) -> Identity {
+        let key = KeyPair::generate().expect("a key");
+        let params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
+        Identity { certificate: params.signed_by(&key, &self.0).expect("a certificate"), key }
+    }
+
+    /// How a client that trusts it alone connects.
+    pub(crate) fn client(
+        &self,
+        versions: &[&'static SupportedProtocolVersion],
+        alpn: &[&str],
+    ) -> Arc<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from(self.0.der().to_vec())).expect("a root");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions)
+            .expect("versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        Arc::new(config)
+    }
+}
+
+impl Identity {
+    /// Writes `cert.pem` and `key.pem`.
+    pub(crate) fn write(&self, folder: &Path) {
+        std::fs::write(folder.join("cert.pem"), self.certificate.pem()).expect("written");
+        std::fs::write(folder.join("key.pem"), self.key.serialize_pem()).expect("written");
+    }
+
+    fn server(&self) -> Arc<ServerConfig> {
+        let chain = vec![CertificateDer::from(self.certificate.der().to_vec())];
+        let key = PrivateKeyDer::try_from(self.key.serialize_der()).expect("a key");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(chain, key);
+        Arc::new(config.expect("a certificate"))
+    }
+}
+
+/// Takes TLS off what it hands on to a plain upstream.
+pub(crate) struct TlsFront {
+    address: SocketAddr,
+    runtime: Option<Runtime>,
+}
+
+impl TlsFront {
+    /// Listens on a free port.
+    pub(crate) fn before(upstream: SocketAddr, identity: &Identity) -> Self {
+        let runtime = runtime();
+        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a free port");
+        let address = listener.local_addr().expect("its address");
+        let acceptor = tokio_rustls::TlsAcceptor::from(identity.server());
+        runtime.spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let acceptor = acceptor.clone();
+                tokio::spawn(async move {
+                    let Ok(mut tls) = acceptor.accept(stream).await else { return };
+                    let mut plain = tokio::net::TcpStream::connect(upstream).await.expect("it listens");
+                    // Ends as either side wants it to.
+                    let _ = tokio::io::copy_bidirectional(&mut tls, &mut plain).await;
+                });
+            }
+        });
+        Self { address, runtime: Some(runtime) }
+    }
+
+    /// Its URL.
+    pub(crate) fn url(&self) -> String {
+        format!("https://{}", self.address)
+    }
+}
+
+impl Drop for TlsFront {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// A runtime with one worker, for the asynchronous parts of the harness.
+pub(crate) fn runtime() -> Runtime {
+    Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime")
+}
+
+/// A client over TLS that speaks bytes.
+pub(crate) struct TlsClient(StreamOwned<ClientConnection, TcpStream>);
+
+impl TlsClient {
+    /// Connects and shakes hands.
+    pub(crate) fn connect(address: SocketAddr, config: Arc<ClientConfig>) -> std::io::Result<Self> {
+        let mut tcp = TcpStream::connect(address)?;
+        tcp.set_read_timeout(Some(DEADLINE))?;
+        let name = ServerName::try_from(GATEWAY).expect("a name");
+        let mut tls = ClientConnection::new(config, name).expect("a connection");
+        tls.complete_io(&mut tcp)?;
+        Ok(Self(StreamOwned::new(tls, tcp)))
+    }
+
+    /// The version that was agreed on.
+    pub(crate) fn version(&self) -> Option<rustls::ProtocolVersion> {
+        self.0.conn.protocol_version()
+    }
+
+    /// The application protocol that was agreed on.
+    pub(crate) fn alpn(&self) -> Option<String> {
+        self.0.conn.alpn_protocol().map(|name| String::from_utf8(name.to_vec()).expect("text"))
+    }
+
+    /// Sends bytes.
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.0.write_all(bytes.as_ref()).expect("the gateway reads");
+    }
+
+    /// All that comes until the end; false if the end was no proper one (no `close_notify`, or a reset).
+    pub(crate) fn rest(&mut self) -> (String, bool) {
+        let mut bytes = Vec::new();
+        let is_clean = self.0.read_to_end(&mut bytes).is_ok();
+        (String::from_utf8(bytes).expect("text"), is_clean)
+    }
+}
