@@ -17,8 +17,9 @@ use crate::clock::Monotonic;
 use crate::llm::usage::Usage;
 use crate::units::ByteSize;
 
-/// Bytes counted for an entry beside its body and its head's fields: key and bookkeeping.
-const OVERHEAD: u64 = 512;
+/// Bytes counted for an entry beside its body and its head's fields: key, recording and bookkeeping, as measured with
+/// entries of 1 KiB.
+const OVERHEAD: u64 = 1408;
 
 /// Which of the answers to one key it is. Until one form is translated into the other, each is kept by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -24,7 +24,7 @@ use crate::telemetry::init::logging;
 /// # Errors
 /// A port cannot be bound, or the temporary folder cannot be made.
 pub fn run(args: &DemoArgs) -> anyhow::Result<()> {
-    logging("warn,pingora_core=error,pingora_proxy=error");
+    logging("warn");
     let signals = Signals::catch()?;
     let folder = TemporaryFolder::create()?;
     let llm = DemoLlm::start(args.pace.0)?;

@@ -14,7 +14,7 @@ use crate::outcome::rejection::Rejection;
 /// Longest wait for the next piece of a body.
 pub(super) const PIECE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How a chunked body's permit grows.
+/// How a body's permit grows: with what has come, not with what was announced.
 const GROWTH: u64 = 64 * 1024;
 
 /// Reads the whole body, counting it in `permit`.
@@ -30,46 +30,79 @@ pub(super) async fn read(
     if announced.is_some_and(|length| length > limits.max_body.as_u64()) {
         return Err(Rejection::BodyTooLarge);
     }
-    if !permit.try_grow_to(announced.unwrap_or_default()) {
-        return Err(Rejection::Overloaded);
-    }
     if session.get_header(EXPECT).is_some() {
         session.write_continue_response().await.map_err(|_| Rejection::BodyBroken)?;
     }
-    let Some(first) = next_piece(session).await? else { return Ok(Bytes::new()) };
-    if announced == Some(first.len() as u64) {
-        // The whole body in one piece: pingora has nothing more, but must be asked to know it itself.
-        return match next_piece(session).await? {
-            None => Ok(first),
-            Some(_) => Err(Rejection::BodyBroken),
-        };
+    let mut body = Gathered::default();
+    loop {
+        let filling = body.fill(session, limits, permit);
+        match tokio::time::timeout(PIECE_TIMEOUT, filling).await {
+            Ok(Ok(Filled::Enough)) => {}
+            Ok(Ok(Filled::Ended)) => return Ok(body.whole()),
+            Ok(Err(rejection)) => return Err(rejection),
+            Err(_) => return Err(Rejection::BodyTimeout),
+        }
     }
-    gather(session, first, limits, permit).await
 }
 
-/// Appends piece after piece to `first`.
-async fn gather(
-    session: &mut Session,
-    first: Bytes,
-    limits: &Limits,
-    permit: &mut Permit,
-) -> Result<Bytes, Rejection> {
-    let announced = content_length(session).unwrap_or_default();
-    let mut body =
-        BytesMut::with_capacity(usize::try_from(announced).unwrap_or_default().max(first.len() * 2));
-    let mut next = Some(first);
-    while let Some(piece) = next {
-        let size = (body.len() + piece.len()) as u64;
-        if size > limits.max_body.as_u64() {
-            return Err(Rejection::BodyTooLarge);
+/// What has come of a body: nothing is copied while it is one piece.
+#[derive(Default)]
+struct Gathered {
+    only: Bytes,
+    many: BytesMut,
+}
+
+enum Filled {
+    /// As much came as the slowest client allowed sends in [`PIECE_TIMEOUT`].
+    Enough,
+    /// That was all.
+    Ended,
+}
+
+impl Gathered {
+    /// Reads until enough has come for the rate of `min_send_rate`, which bodies are held to as well.
+    async fn fill(
+        &mut self,
+        session: &mut Session,
+        limits: &Limits,
+        permit: &mut Permit,
+    ) -> Result<Filled, Rejection> {
+        let enough = limits.min_send_rate.as_u64().saturating_mul(PIECE_TIMEOUT.as_secs()).max(1);
+        let target = self.len() + enough;
+        while let Some(piece) = next_piece(session).await? {
+            let size = self.len() + piece.len() as u64;
+            if size > limits.max_body.as_u64() {
+                return Err(Rejection::BodyTooLarge);
+            }
+            if !permit.try_grow_to(size.next_multiple_of(GROWTH)) {
+                return Err(Rejection::Overloaded);
+            }
+            self.push(piece);
+            if self.len() >= target {
+                return Ok(Filled::Enough);
+            }
         }
-        if size > permit.bytes() && !permit.try_grow_to(size.next_multiple_of(GROWTH)) {
-            return Err(Rejection::Overloaded);
-        }
-        body.extend_from_slice(&piece);
-        next = next_piece(session).await?;
+        Ok(Filled::Ended)
     }
-    Ok(body.freeze())
+
+    fn len(&self) -> u64 {
+        (self.only.len() + self.many.len()) as u64
+    }
+
+    fn push(&mut self, piece: Bytes) {
+        if self.only.is_empty() && self.many.is_empty() {
+            self.only = piece;
+            return;
+        }
+        if self.many.is_empty() {
+            self.many.extend_from_slice(&std::mem::take(&mut self.only));
+        }
+        self.many.extend_from_slice(&piece);
+    }
+
+    fn whole(self) -> Bytes {
+        if self.many.is_empty() { self.only } else { self.many.freeze() }
+    }
 }
 
 async fn next_piece(session: &mut Session) -> Result<Option<Bytes>, Rejection> {

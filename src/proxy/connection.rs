@@ -31,6 +31,9 @@ use crate::proxy::patience::Patience;
 /// Writes of this size or more are not gathered, only what waited before them.
 const GATHER: usize = 16 * 1024;
 
+/// The preface of an HTTP/2 connection and the head of the SETTINGS frame after it.
+const HTTP2_PREFACE: usize = 24 + 9;
+
 /// Where a connection is between two requests.
 #[derive(Clone, Debug)]
 pub struct HeadState(Arc<AtomicU8>);
@@ -92,13 +95,46 @@ pub struct Connection<S> {
     sent: usize,
     /// Something was written since the last flush.
     is_unflushed: bool,
+    /// Bytes of an HTTP/2 preface that are still to come; its deadline is a head's.
+    preface: usize,
 }
 
 impl<S: IO> Connection<S> {
     /// A connection just opened.
     pub fn new(inner: S, head: HeadState, head_timeout: Duration, patience: Patience) -> Self {
         let waiting = Vec::new();
-        Self { inner, head, head_timeout, deadline: None, patience, waiting, sent: 0, is_unflushed: false }
+        Self {
+            inner,
+            head,
+            head_timeout,
+            deadline: None,
+            patience,
+            waiting,
+            sent: 0,
+            is_unflushed: false,
+            preface: 0,
+        }
+    }
+
+    /// The same over HTTP/2: its preface and the head of its first frame (RFC 9113 §3.4) come in the time of a head.
+    /// After that pingora bounds the idle connection, and each stream's list of fields.
+    #[must_use]
+    pub fn over_http2(mut self) -> Self {
+        self.preface = HTTP2_PREFACE;
+        self
+    }
+
+    fn note_read(&mut self, bytes: usize) {
+        if bytes == 0 {
+            return;
+        }
+        self.head.bytes_came();
+        if self.preface > 0 {
+            self.preface = self.preface.saturating_sub(bytes);
+            if self.preface == 0 {
+                self.head.head_read();
+            }
+        }
     }
 
     /// Where the connection is; shared with it.
@@ -153,9 +189,7 @@ impl<S: IO> AsyncRead for Connection<S> {
             // written is the next write's to report.
             let _ = this.poll_send(cx);
         }
-        if buf.filled().len() > before {
-            this.head.bytes_came();
-        }
+        this.note_read(buf.filled().len() - before);
         if !this.head.is_timed() {
             this.deadline = None;
             return read;

@@ -47,6 +47,10 @@ pub fn derive(
         .iter()
         .map(|settings| LiveUpstream::prepare(settings, before(&settings.name), metrics))
         .collect::<Result<Vec<_>, _>>()?;
+    if previous.is_some() {
+        // A server that is new by name is found before requests come; at the start `server` sees to it.
+        upstreams.iter().for_each(|upstream| upstream.locate_unknown());
+    }
     let routes = next.config.routes.iter().filter_map(|route| {
         // Present by construction: `config::build` resolved the index.
         let upstream = Arc::clone(upstreams.get(route.upstream)?);

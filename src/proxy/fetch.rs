@@ -106,6 +106,16 @@ enum Missed {
 struct Exchange {
     session: HttpSession,
     head: ResponseHeader,
+    afterwards: Afterwards,
+}
+
+/// What becomes of a connection once its answer has been read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Afterwards {
+    /// It may carry another request.
+    Pool,
+    /// The server is still owed a part of the request: what came next on it would be taken for that.
+    Close,
 }
 
 impl Fetch {
@@ -180,8 +190,10 @@ impl Fetch {
         session.write_timeout = Some(settings.idle_timeout);
         session.read_timeout = Some(settings.first_byte_timeout);
         let may_send_again = origin == Origin::Pooled && settings.retry == Retry::Safe;
-        if self.send(&mut session, choice).await.is_err() {
-            if may_send_again {
+        let sent = self.send(&mut session, choice).await;
+        if let Err(error) = &sent {
+            let has_ended = *error.etype() != ErrorType::WriteTimedout;
+            if may_send_again && has_ended {
                 return Err(Missed::Stale);
             }
             session.read_timeout = Some(EARLY_ANSWER);
@@ -193,7 +205,8 @@ impl Fetch {
                 self.upstream.first_byte.observe(waited.as_secs_f64());
                 self.report.first_byte(waited);
                 session.read_timeout = Some(settings.idle_timeout);
-                Ok(Exchange { session, head })
+                let afterwards = if sent.is_ok() { Afterwards::Pool } else { Afterwards::Close };
+                Ok(Exchange { session, head, afterwards })
             }
             Err(Failure::Reset) if may_send_again && self.is_within(written, STALE_WITHIN) => {
                 Err(Missed::Stale)
@@ -218,7 +231,7 @@ impl Fetch {
 
     /// Writes the answer into the recording, and stores it if it comes whole and clean.
     async fn record(mut self, choice: &Choice, exchange: Exchange) {
-        let Exchange { mut session, head } = exchange;
+        let Exchange { mut session, head, afterwards } = exchange;
         let framing = framing_of(&head);
         let length = length_of(&head);
         let mut keeping = self.keeping(&head, framing, length);
@@ -239,14 +252,21 @@ impl Fetch {
             }
             return self.writer.fail(failure);
         }
-        session.respect_keepalive();
-        if let Some(stream) = session.reuse().await {
-            self.shared.transport.release_stream(stream, choice.peer.reuse_hash(), Some(POOLED_IDLE));
+        if afterwards == Afterwards::Pool {
+            self.give_back(session, choice).await;
         }
         if let Some(keeping) = keeping {
             self.store(keeping, &head);
         }
         self.writer.complete();
+    }
+
+    /// Puts a connection back into the pool, if the server keeps it open.
+    async fn give_back(&self, mut session: HttpSession, choice: &Choice) {
+        session.respect_keepalive();
+        if let Some(stream) = session.reuse().await {
+            self.shared.transport.release_stream(stream, choice.peer.reuse_hash(), Some(POOLED_IDLE));
+        }
     }
 
     /// What watches over an answer that may be stored; `None` if its head already forbids it.

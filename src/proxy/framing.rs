@@ -29,7 +29,7 @@ pub(super) fn check(session: &Session, limits: &Limits) -> Result<(), Rejection>
     if head.headers.contains_key(TRANSFER_ENCODING) && raw_head_has_content_length(session) {
         return Err(Rejection::AmbiguousLength);
     }
-    if is_ambiguous(path(head)) {
+    if !head.raw_path_is_utf8() || is_ambiguous(path(head)) {
         return Err(Rejection::AmbiguousPath);
     }
     Ok(())

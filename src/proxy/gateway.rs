@@ -44,6 +44,9 @@ const KEEP_ALIVE: u64 = 75;
 /// Longest wait for a client to take what is left of an answer that was cut short.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
+/// Where the groups of second tries begin, far from those of upstreams.
+const FIRST_SECOND_TRY: u64 = 1 << 63;
+
 /// What all requests share.
 pub struct Shared {
     pub(super) live: Arc<Live<Derived>>,
@@ -103,7 +106,7 @@ impl Shared {
             buffers: parts.buffers,
             access: parts.access,
             draining: AtomicBool::new(false),
-            second_tries: AtomicU64::new(1),
+            second_tries: AtomicU64::new(FIRST_SECOND_TRY),
         })
     }
 

@@ -130,11 +130,9 @@ impl Guard {
         };
         let handshake = tokio::time::timeout(terms.head_timeout, tls.tls_handshake(tcp)).await;
         let Ok(Ok(tls)) = handshake else { return None };
-        if matches!(tls.selected_alpn_proto(), Some(ALPN::H2)) {
-            // Heads come in frames there; pingora bounds the idle connection, and each stream's list of fields.
-            head.head_read();
-        }
+        let is_http2 = matches!(tls.selected_alpn_proto(), Some(ALPN::H2));
         let connection = Connection::new(tls, head.clone(), terms.head_timeout, patience);
+        let connection = if is_http2 { connection.over_http2() } else { connection };
         Some((Box::new(connection), head))
     }
 }

@@ -1,8 +1,8 @@
 //! Upstreams as the proxy uses them: where their servers are now, which are well, and how many places are left.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -24,6 +24,10 @@ use crate::upstream::settings::{Concurrency, Scheme, ServerUrl, TlsSettings, Ups
 
 /// An idle pooled connection is kept this long: less than servers usually keep theirs.
 pub(super) const POOLED_IDLE: Duration = Duration::from_secs(4);
+
+/// Every live upstream pools its connections by itself: one that was opened under another trust, or with another
+/// certificate, is never used for it.
+static GROUPS: AtomicU64 = AtomicU64::new(1);
 
 /// One upstream, live. Kept across reloads that do not touch it, with its health and its places.
 #[derive(Debug)]
@@ -85,8 +89,21 @@ impl LiveUpstream {
         }
         let tls = PeerTls::load(&settings.tls)
             .map_err(|what| UpstreamError { upstream: settings.name.to_string(), what })?;
-        let servers =
-            settings.servers.iter().map(|server| LiveServer::new(settings, server, &tls, metrics)).collect();
+        let group = GROUPS.fetch_add(1, Ordering::Relaxed);
+        let known = previous.map_or(&[][..], |previous| &previous.servers);
+        let servers = settings
+            .servers
+            .iter()
+            .map(|server| {
+                let mut live = LiveServer::new(settings, server, &tls, metrics);
+                live.template.group_key = group;
+                let is_same =
+                    |known: &&LiveServer| known.url.host == server.host && known.url.port == server.port;
+                let addresses = known.iter().find(is_same).map(LiveServer::addresses).unwrap_or_default();
+                live.locate(live.literal_address().map_or(addresses, |address| vec![address]));
+                live
+            })
+            .collect();
         let places = match settings.concurrency {
             Concurrency::Unbounded => None,
             Concurrency::Bounded { max, queue, wait } => Some(Places {
@@ -161,12 +178,21 @@ impl LiveUpstream {
         }
     }
 
+    /// Asks the system's resolver where the servers are that nothing is known of yet. Blocks, for as long as the
+    /// resolver does; what it does not find is asked for again by [`LiveUpstream::resolve`].
+    pub(super) fn locate_unknown(&self) {
+        for server in self.servers.iter().filter(|server| server.peers.load().is_empty()) {
+            let found = (server.url.host.as_ref(), server.url.port).to_socket_addrs();
+            server.locate(found.map(Iterator::collect).unwrap_or_default());
+        }
+    }
+
     /// Asks the system's resolver where the servers with names are. What cannot be resolved keeps its last addresses.
     /// Returns the names that could not.
     pub async fn resolve(&self) -> Vec<String> {
         let mut unresolved = Vec::new();
         for (settings, server) in self.settings.servers.iter().zip(&self.servers) {
-            if settings.host.parse::<std::net::IpAddr>().is_ok() {
+            if server.literal_address().is_some() {
                 continue;
             }
             match tokio::net::lookup_host((settings.host.as_ref(), settings.port)).await {
@@ -218,10 +244,17 @@ impl LiveServer {
             up: metrics.upstream_up(settings.name.as_str(), &server.label),
         };
         live.up.set(1);
-        if let Ok(address) = server.host.parse() {
-            live.locate(vec![SocketAddr::new(address, server.port)]);
-        }
         live
+    }
+
+    /// The address that the URL names itself; `None` if it names a host.
+    fn literal_address(&self) -> Option<SocketAddr> {
+        Some(SocketAddr::new(self.url.host.parse().ok()?, self.url.port))
+    }
+
+    /// Where it is, as far as is known.
+    fn addresses(&self) -> Vec<SocketAddr> {
+        self.peers.load().iter().filter_map(|peer| peer._address.as_inet().copied()).collect()
     }
 
     fn locate(&self, mut addresses: Vec<SocketAddr>) {

@@ -4,6 +4,7 @@
 //! When the queue is full, lines are dropped and counted: a slow disk must not slow a request.
 
 use std::io::Write;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -20,6 +21,9 @@ const QUEUE: usize = 65_536;
 
 /// How long a line waits, at most, unless many come.
 const INTERVAL: Duration = Duration::from_millis(100);
+
+/// How long the last lines may take when the process ends.
+const LAST_WRITE: Duration = Duration::from_secs(1);
 
 /// Lines after which the writer is woken before its interval is over.
 const BATCH: usize = 8192;
@@ -45,6 +49,7 @@ struct Waiting {
 #[derive(Debug)]
 pub struct AccessWriter {
     queue: Arc<Queue>,
+    written: Mutex<Receiver<()>>,
     thread: JoinHandle<()>,
 }
 
@@ -64,9 +69,13 @@ impl AccessLog {
     ) -> std::io::Result<(Self, AccessWriter)> {
         let queue = Arc::new(Queue { state: Mutex::default(), wake: Condvar::new(), dropped });
         let writing = Arc::clone(&queue);
-        let thread =
-            std::thread::Builder::new().name("access-log".into()).spawn(move || writing.write_all(out))?;
-        Ok((Self(Some(Arc::clone(&queue))), AccessWriter { queue, thread }))
+        let (done, written) = channel();
+        let thread = std::thread::Builder::new().name("access-log".into()).spawn(move || {
+            writing.write_all(out);
+            // Nobody waits for it if the process is ending otherwise.
+            let _ = done.send(());
+        })?;
+        Ok((Self(Some(Arc::clone(&queue))), AccessWriter { queue, written: Mutex::new(written), thread }))
     }
 
     /// Queues a request's line. `finished` is not called if the log is off or full.
@@ -93,8 +102,12 @@ impl AccessWriter {
     pub fn close(self) {
         self.queue.state().is_closed = true;
         self.queue.wake.notify_one();
-        // A writer that panicked has nothing more to write.
-        let _ = self.thread.join();
+        // Over at once, unless whoever reads the log has stopped reading: an end is not held up by that.
+        let written = self.written.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if written.recv_timeout(LAST_WRITE) != Err(RecvTimeoutError::Timeout) {
+            // A writer that panicked has nothing more to write.
+            let _ = self.thread.join();
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use rustls::version::{TLS12, TLS13};
 
-use crate::support::front::{CHAT, Front, House, JSON, PASSED, PATHS, unstored};
+use crate::support::front::{CHAT, Front, House, JSON, PASSED, PATHS, Plans, unstored};
 use crate::support::gateway::secret;
 use crate::support::h2::{Frame, H2, HasBody};
 use crate::support::tls::TlsClient;
@@ -155,4 +155,20 @@ fn ambiguous_paths_and_large_heads_are_refused() {
     let many: Vec<_> = many.iter().map(|(name, value)| (name.as_str(), *value)).collect();
     assert_eq!(client.ask("GET /v1/plain", &many, b"").status, 431);
     assert_eq!(upstream.count(), 0);
+}
+
+#[test]
+fn an_http2_client_that_says_nothing_is_cut_in_the_time_of_a_head() {
+    let upstream = unstored();
+    let plans = Plans { more: "limits: {head: {timeout: 300ms}}", ..Plans::default() };
+    let house = House::planned(&[upstream.url()], plans);
+    let config = house.authority.client(&[&TLS13], &["h2"]);
+    let client = TlsClient::connect(house.tls_address(), config).expect("a handshake");
+    house.gateway.eventually("the silent one is counted and cut", |gateway| {
+        gateway.metric("safecache_heads_refused_total") == 1.0
+            && gateway.metric("safecache_connections") == 0.0
+    });
+    drop(client);
+    let mut talking = house.h2();
+    assert_eq!(talking.chat(PASSED).status, 200, "who talks is served");
 }

@@ -25,7 +25,7 @@ fn hold(promise: &str, bound: Duration, mut trial: impl FnMut(usize) -> Duration
     took.sort_unstable();
     let at = |percent: usize| took[(took.len() - 1) * percent / 100];
     println!(
-        "{promise}: {trials} trials, p50 {:?}, p90 {:?}, p99 {:?}, max {:?}; bound {bound:?}",
+        "\nmeasured {promise}: {trials} trials, p50 {:?}, p90 {:?}, p99 {:?}, max {:?}; bound {bound:?}",
         at(50),
         at(90),
         at(99),
