@@ -2,9 +2,9 @@
 //!
 //! - `guard` accepts connections within bounds; `connection` is one of them, `patience` its account of slow reading.
 //! - `gateway` implements pingora's phases, each one call into the files below; `ctx` is a request's own state,
-//!   `derived` what all requests of a snapshot share.
+//!   `derived` what all requests of a snapshot share, `shared` what outlives it.
 //! - `framing`, `client_address`, `query`, `admit`, `auth_failures`, `body`: from a head to an admitted request.
-//! - `answer` looks up and leads; `fetch` calls the upstream and writes the recording; `send` follows it.
+//! - `answer` looks up and leads; `fetch` calls the upstream and writes the recording; `send` follows it, `tail` how it ends.
 //! - `forward` is everything that is not cached, on pingora's own path; `headers` rewrites heads for both.
 //! - `respond` builds the heads of answers over `fields`; `reject` tells a client no; `finish` records the end.
 
@@ -29,4 +29,6 @@ mod query;
 mod reject;
 mod respond;
 mod send;
+pub mod shared;
+mod tail;
 pub mod upstreams;

@@ -16,9 +16,9 @@ use crate::proxy::auth_failures::Standing;
 use crate::proxy::client_address;
 use crate::proxy::ctx::{Ctx, Place, Room};
 use crate::proxy::framing;
-use crate::proxy::gateway::Shared;
 use crate::proxy::headers::X_REQUEST_ID;
 use crate::proxy::query::only_value;
+use crate::proxy::shared::Shared;
 
 /// Longest request id that is taken over from a client.
 const LONGEST_REQUEST_ID: usize = 128;

@@ -27,9 +27,9 @@ use crate::proxy::client_address::ClientAddress;
 use crate::proxy::ctx::Ctx;
 use crate::proxy::derived::LiveRoute;
 use crate::proxy::fetch::{Fetch, OutboundHead, Storing};
-use crate::proxy::gateway::Shared;
 use crate::proxy::headers::{self, Outbound};
 use crate::proxy::send::{self, Sent, rejection_of};
+use crate::proxy::shared::Shared;
 
 /// Answers the request, or says why not.
 ///
@@ -227,7 +227,7 @@ impl Request<'_> {
             request_id,
             path: head.uri.path(),
             host: headers::host_of(head),
-            scheme: scheme_of(session),
+            scheme: headers::scheme_of(session),
         };
         headers::to_upstream(&mut fields, &outbound).map_err(|_| Rejection::Internal)?;
         fields.insert(CONTENT_LENGTH, HeaderValue::from(self.body.len()));
@@ -245,12 +245,6 @@ fn odd_target(head: &RequestHeader) -> Option<Box<[u8]>> {
     let told = head.uri.path_and_query().map(|target| target.as_str().as_bytes());
     let raw = head.raw_path();
     (raw.starts_with(b"/") && told != Some(raw)).then(|| raw.into())
-}
-
-/// How the client came.
-pub(super) fn scheme_of(session: &Session) -> &'static str {
-    let is_tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
-    if is_tls { "https" } else { "http" }
 }
 
 async fn send_hit(

@@ -17,12 +17,14 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use pingora::protocols::l4::stream::Stream as TcpConnection;
 use pingora::protocols::raw_connect::ProxyDigest;
-use pingora::protocols::tls::{SslDigest, TlsRef};
+use pingora::protocols::tls::{SslDigest, TlsRef, TlsStream};
 use pingora::protocols::{
     ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, IO, Peek, Shutdown, SocketDigest, Ssl,
     TimingDigest, UniqueID, UniqueIDType,
 };
+use pingora::proxy::Session;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
@@ -82,6 +84,15 @@ impl HeadState {
     fn timed_out(&self) {
         self.0.store(IN_HEAD, Ordering::Relaxed);
     }
+}
+
+/// The head state of the connection that a request came on; `None` on HTTP/2, where there is none.
+pub(super) fn head_state(session: &Session) -> Option<&HeadState> {
+    let connection = session.stream()?.as_ref().as_any();
+    let plain = connection.downcast_ref::<Connection<TcpConnection>>().map(Connection::head_state);
+    plain.or_else(|| {
+        connection.downcast_ref::<Connection<TlsStream<TcpConnection>>>().map(Connection::head_state)
+    })
 }
 
 /// A client's connection over `S`, a TCP stream or TLS upon one.

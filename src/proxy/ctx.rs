@@ -16,7 +16,7 @@ use crate::llm::usage::Usage;
 use crate::outcome::finished::Outcome;
 use crate::proxy::client_address::ClientAddress;
 use crate::proxy::derived::{Derived, LiveRoute};
-use crate::proxy::send::Tail;
+use crate::proxy::tail::Tail;
 use crate::runtime::snapshot::Loaded;
 
 /// What is known of a request so far.

@@ -3,8 +3,6 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use prometheus::IntCounter;
-
 use crate::proxy::auth_failures::AuthFailures;
 use crate::proxy::upstreams::{LiveUpstream, UpstreamError};
 use crate::routing::route::Route;
@@ -79,15 +77,4 @@ impl Derived {
     pub fn upstreams(&self) -> &[Arc<LiveUpstream>] {
         &self.upstreams
     }
-}
-
-/// Counters that every request may touch, resolved once.
-#[derive(Debug)]
-pub(super) struct Counters {
-    pub(super) hits: IntCounter,
-    pub(super) misses: IntCounter,
-    pub(super) bypasses: IntCounter,
-    pub(super) prompt_tokens: IntCounter,
-    pub(super) completion_tokens: IntCounter,
-    pub(super) cached_tokens: IntCounter,
 }

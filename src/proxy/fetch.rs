@@ -23,17 +23,11 @@ use crate::llm::answer::AnswerSummary;
 use crate::llm::request::Api;
 use crate::llm::sse::SseWatch;
 use crate::proxy::ctx::Report;
-use crate::proxy::gateway::Shared;
 use crate::proxy::headers::{Cookies, end_to_end, to_server};
-use crate::proxy::upstreams::{Choice, LiveServer, LiveUpstream, POOLED_IDLE};
+use crate::proxy::shared::Shared;
+use crate::proxy::upstreams::{Choice, LiveServer, LiveUpstream, MOST_ATTEMPTS, POOLED_IDLE, STALE_WITHIN};
 use crate::routing::route::Route;
 use crate::upstream::settings::Retry;
-
-/// A reused connection that ends so soon after the request was written had died before it: the request is sent again.
-const STALE_WITHIN: Duration = Duration::from_millis(250);
-
-/// Servers tried for one request, at most.
-const MOST_ATTEMPTS: usize = 3;
 
 /// An upstream that stops reading may already have answered; its answer is waited for so long.
 const EARLY_ANSWER: Duration = Duration::from_secs(1);

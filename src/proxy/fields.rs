@@ -48,38 +48,27 @@ impl Fields for HeaderMap {
     }
 }
 
-impl Fields for ResponseHeader {
-    fn insert(&mut self, name: HeaderName, value: HeaderValue) -> Result<()> {
-        self.insert_header(name, value)
-    }
+/// pingora's two heads have the same methods and no trait in common.
+macro_rules! fields_of {
+    ($($head:ty),+) => {$(
+        impl Fields for $head {
+            fn insert(&mut self, name: HeaderName, value: HeaderValue) -> Result<()> {
+                self.insert_header(name, value)
+            }
 
-    fn append(&mut self, name: HeaderName, value: HeaderValue) -> Result<()> {
-        self.append_header(name, value).map(drop)
-    }
+            fn append(&mut self, name: HeaderName, value: HeaderValue) -> Result<()> {
+                self.append_header(name, value).map(drop)
+            }
 
-    fn remove(&mut self, name: &HeaderName) {
-        self.remove_header(name);
-    }
+            fn remove(&mut self, name: &HeaderName) {
+                self.remove_header(name);
+            }
 
-    fn map(&self) -> &HeaderMap {
-        &self.headers
-    }
+            fn map(&self) -> &HeaderMap {
+                &self.headers
+            }
+        }
+    )+};
 }
 
-impl Fields for RequestHeader {
-    fn insert(&mut self, name: HeaderName, value: HeaderValue) -> Result<()> {
-        self.insert_header(name, value)
-    }
-
-    fn append(&mut self, name: HeaderName, value: HeaderValue) -> Result<()> {
-        self.append_header(name, value).map(drop)
-    }
-
-    fn remove(&mut self, name: &HeaderName) {
-        self.remove_header(name);
-    }
-
-    fn map(&self) -> &HeaderMap {
-        &self.headers
-    }
-}
+fields_of!(RequestHeader, ResponseHeader);

@@ -8,7 +8,7 @@ use pingora::proxy::Session;
 use crate::llm::usage::Usage;
 use crate::outcome::finished::{Finished, Outcome};
 use crate::proxy::ctx::Ctx;
-use crate::proxy::gateway::Shared;
+use crate::proxy::shared::Shared;
 use crate::telemetry::metrics::Times;
 
 /// Records the end of a request.

@@ -1,7 +1,6 @@
 //! Requests that are passed on as they come: pingora's own path, its phases filled in.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST};
@@ -15,20 +14,14 @@ use crate::cache::recording::Failure;
 use crate::llm::request::Api;
 use crate::outcome::finished::Outcome;
 use crate::outcome::rejection::Rejection;
-use crate::proxy::answer::scheme_of;
 use crate::proxy::ctx::{Ctx, Forwarding};
-use crate::proxy::gateway::Shared;
 use crate::proxy::headers::{self, Cookies, Outbound};
 use crate::proxy::respond;
 use crate::proxy::send::{error_event, is_event_stream_type, rejection_of};
+use crate::proxy::shared::Shared;
+use crate::proxy::upstreams::{MOST_ATTEMPTS, STALE_WITHIN};
 use crate::routing::route::Upgrade;
 use crate::upstream::settings::Retry;
-
-/// A reused connection that ends so soon after the request was written had died before it.
-const STALE_WITHIN: Duration = Duration::from_millis(250);
-
-/// Servers tried for one request, at most.
-const MOST_ATTEMPTS: usize = 3;
 
 /// Takes a place upstream, before pingora connects.
 ///
@@ -93,7 +86,7 @@ pub(super) fn request(
         request_id,
         path: session.req_header().uri.path(),
         host: headers::host_of(session.req_header()),
-        scheme: scheme_of(session),
+        scheme: headers::scheme_of(session),
     };
     headers::strip_credentials(head);
     headers::to_upstream(head, &outbound)?;

@@ -1,13 +1,12 @@
 //! pingora's phases, each one call into the files beside this one.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
-use pingora::connectors::TransportConnector;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Digest;
 use pingora::protocols::http::HttpTask;
@@ -15,116 +14,26 @@ use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
 
-use crate::cache::entries::Entries;
-use crate::clock::Clock;
 use crate::config::Limits;
-use crate::limits::limiter::Limiter;
-use crate::memory::Pool;
 use crate::outcome::finished::Outcome;
 use crate::outcome::rejection::Rejection;
 use crate::proxy::admit::{self, Next};
 use crate::proxy::answer::answer;
 use crate::proxy::body::PIECE_TIMEOUT;
+use crate::proxy::connection::head_state;
 use crate::proxy::ctx::Ctx;
-use crate::proxy::derived::{Counters, Derived};
 use crate::proxy::finish::finish;
 use crate::proxy::forward::{self, Ending};
-use crate::proxy::guard::head_state;
 use crate::proxy::reject::reject;
 use crate::proxy::respond;
 use crate::proxy::send::{Sent, stream_write_timeout};
-use crate::runtime::live::Live;
-use crate::runtime::snapshot::Loaded;
-use crate::telemetry::access_log::AccessLog;
-use crate::telemetry::metrics::{Lookup, Metrics};
+use crate::proxy::shared::Shared;
 
 /// An idle connection is kept this long, in seconds: longer than common load balancers keep theirs.
 const KEEP_ALIVE: u64 = 75;
 
 /// Longest wait for a client to take what is left of an answer that was cut short.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-
-/// Where the groups of second tries begin, far from those of upstreams.
-const FIRST_SECOND_TRY: u64 = 1 << 63;
-
-/// What all requests share.
-pub struct Shared {
-    pub(super) live: Arc<Live<Derived>>,
-    pub(super) clock: Clock,
-    pub(super) limiter: Limiter,
-    pub(super) entries: Entries,
-    pub(super) metrics: Arc<Metrics>,
-    pub(super) counters: Counters,
-    pub(super) transport: TransportConnector,
-    pub(super) buffers: Pool,
-    pub(super) access: AccessLog,
-    pub(super) draining: AtomicBool,
-    /// The next group of the connection pool that nobody has used; ordinary connections are in group 0.
-    pub(super) second_tries: AtomicU64,
-}
-
-/// What [`Shared`] is made of.
-pub struct Parts {
-    /// The policy.
-    pub live: Arc<Live<Derived>>,
-    /// The clock.
-    pub clock: Clock,
-    /// The buckets.
-    pub limiter: Limiter,
-    /// The cache.
-    pub entries: Entries,
-    /// The metrics.
-    pub metrics: Arc<Metrics>,
-    /// Memory held for bodies and answers.
-    pub buffers: Pool,
-    /// Where finished requests are told.
-    pub access: AccessLog,
-    /// Connections to upstreams.
-    pub transport: TransportConnector,
-}
-
-impl Shared {
-    /// Joins the parts.
-    pub fn new(parts: Parts) -> Arc<Self> {
-        let metrics = &parts.metrics;
-        let counters = Counters {
-            hits: metrics.cache_lookups(Lookup::Hit),
-            misses: metrics.cache_lookups(Lookup::Miss),
-            bypasses: metrics.cache_lookups(Lookup::Bypass),
-            prompt_tokens: metrics.tokens("prompt"),
-            completion_tokens: metrics.tokens("completion"),
-            cached_tokens: metrics.tokens("cached"),
-        };
-        Arc::new(Self {
-            live: parts.live,
-            clock: parts.clock,
-            limiter: parts.limiter,
-            entries: parts.entries,
-            metrics: parts.metrics,
-            counters,
-            transport: parts.transport,
-            buffers: parts.buffers,
-            access: parts.access,
-            draining: AtomicBool::new(false),
-            second_tries: AtomicU64::new(FIRST_SECOND_TRY),
-        })
-    }
-
-    /// The policy of this moment.
-    pub fn policy(&self) -> Arc<Loaded<Derived>> {
-        self.live.load()
-    }
-
-    /// The clock that requests go by.
-    pub fn clock(&self) -> &Clock {
-        &self.clock
-    }
-
-    /// From now on every answer closes its connection.
-    pub fn drain(&self) {
-        self.draining.store(true, Ordering::Relaxed);
-    }
-}
 
 /// The gateway as pingora sees it.
 #[derive(Clone)]

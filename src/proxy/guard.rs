@@ -11,9 +11,8 @@ use std::time::Duration;
 use pingora::apps::ServerApp;
 use pingora::listeners::tls::Acceptor;
 use pingora::protocols::l4::stream::Stream as TcpConnection;
-use pingora::protocols::tls::TlsStream;
 use pingora::protocols::{ALPN, GetSocketDigest, SocketDigest, Ssl, Stream};
-use pingora::proxy::{HttpProxy, Session};
+use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
 use prometheus::IntGauge;
 use std::os::fd::AsRawFd;
@@ -149,15 +148,6 @@ impl Terms {
         let bytes_per_second = limits.min_send_rate.as_u64();
         Self { head_timeout: limits.head_timeout, send_rate: SendRate { bytes_per_second, span: SEND_SPAN } }
     }
-}
-
-/// The head state of the connection that a request came on; `None` on HTTP/2, where there is none.
-pub(super) fn head_state(session: &Session) -> Option<&HeadState> {
-    let connection = session.stream()?.as_ref().as_any();
-    let plain = connection.downcast_ref::<Connection<TcpConnection>>().map(Connection::head_state);
-    plain.or_else(|| {
-        connection.downcast_ref::<Connection<TlsStream<TcpConnection>>>().map(Connection::head_state)
-    })
 }
 
 /// One of the connections in the table; counted until dropped.

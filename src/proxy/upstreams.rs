@@ -25,6 +25,12 @@ use crate::upstream::settings::{Concurrency, Scheme, ServerUrl, TlsSettings, Ups
 /// An idle pooled connection is kept this long: less than servers usually keep theirs.
 pub(super) const POOLED_IDLE: Duration = Duration::from_secs(4);
 
+/// A reused connection that ends so soon after the request was written had died before it: the request is sent again.
+pub(super) const STALE_WITHIN: Duration = Duration::from_millis(250);
+
+/// Servers tried for one request, at most.
+pub(super) const MOST_ATTEMPTS: usize = 3;
+
 /// Every live upstream pools its connections by itself: one that was opened under another trust, or with another
 /// certificate, is never used for it.
 static GROUPS: AtomicU64 = AtomicU64::new(1);

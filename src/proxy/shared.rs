@@ -1,0 +1,110 @@
+//! What all requests share: the live policy, and the state that outlives every reload.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use pingora::connectors::TransportConnector;
+use prometheus::IntCounter;
+
+use crate::cache::entries::Entries;
+use crate::clock::Clock;
+use crate::limits::limiter::Limiter;
+use crate::memory::Pool;
+use crate::proxy::derived::Derived;
+use crate::runtime::live::Live;
+use crate::runtime::snapshot::Loaded;
+use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::metrics::{Lookup, Metrics};
+
+/// Where the groups of second tries begin, far from those of upstreams.
+const FIRST_SECOND_TRY: u64 = 1 << 63;
+
+/// What all requests share.
+pub struct Shared {
+    pub(super) live: Arc<Live<Derived>>,
+    pub(super) clock: Clock,
+    pub(super) limiter: Limiter,
+    pub(super) entries: Entries,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) counters: Counters,
+    pub(super) transport: TransportConnector,
+    pub(super) buffers: Pool,
+    pub(super) access: AccessLog,
+    pub(super) draining: AtomicBool,
+    /// The next group of the connection pool that nobody has used; those of upstreams begin far below.
+    pub(super) second_tries: AtomicU64,
+}
+
+/// What [`Shared`] is made of.
+pub struct Parts {
+    /// The policy.
+    pub live: Arc<Live<Derived>>,
+    /// The clock.
+    pub clock: Clock,
+    /// The buckets.
+    pub limiter: Limiter,
+    /// The cache.
+    pub entries: Entries,
+    /// The metrics.
+    pub metrics: Arc<Metrics>,
+    /// Memory held for bodies and answers.
+    pub buffers: Pool,
+    /// Where finished requests are told.
+    pub access: AccessLog,
+    /// Connections to upstreams.
+    pub transport: TransportConnector,
+}
+
+impl Shared {
+    /// Joins the parts.
+    pub fn new(parts: Parts) -> Arc<Self> {
+        let metrics = &parts.metrics;
+        let counters = Counters {
+            hits: metrics.cache_lookups(Lookup::Hit),
+            misses: metrics.cache_lookups(Lookup::Miss),
+            bypasses: metrics.cache_lookups(Lookup::Bypass),
+            prompt_tokens: metrics.tokens("prompt"),
+            completion_tokens: metrics.tokens("completion"),
+            cached_tokens: metrics.tokens("cached"),
+        };
+        Arc::new(Self {
+            live: parts.live,
+            clock: parts.clock,
+            limiter: parts.limiter,
+            entries: parts.entries,
+            metrics: parts.metrics,
+            counters,
+            transport: parts.transport,
+            buffers: parts.buffers,
+            access: parts.access,
+            draining: AtomicBool::new(false),
+            second_tries: AtomicU64::new(FIRST_SECOND_TRY),
+        })
+    }
+
+    /// The policy of this moment.
+    pub fn policy(&self) -> Arc<Loaded<Derived>> {
+        self.live.load()
+    }
+
+    /// The clock that requests go by.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// From now on every answer closes its connection.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Counters that every request may touch, resolved once.
+#[derive(Debug)]
+pub(super) struct Counters {
+    pub(super) hits: IntCounter,
+    pub(super) misses: IntCounter,
+    pub(super) bypasses: IntCounter,
+    pub(super) prompt_tokens: IntCounter,
+    pub(super) completion_tokens: IntCounter,
+    pub(super) cached_tokens: IntCounter,
+}
