@@ -280,12 +280,6 @@ impl Metrics {
         self.upstream_up.with_label_values(&[upstream, server])
     }
 
-    /// Forgets the gauge of a server that is configured no more.
-    pub fn forget_server(&self, upstream: &str, server: &str) {
-        // The only error is that there was none.
-        let _ = self.upstream_up.remove_label_values(&[upstream, server]);
-    }
-
     /// The gauge of keys in a state: `active`, `disabled` or `expired`.
     pub fn keys(&self, state: &str) -> IntGauge {
         self.keys.with_label_values(&[state])

@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::net::IpAddr;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
@@ -15,7 +14,8 @@ use safecache::auth::model_glob::ModelGlob;
 use safecache::auth::token::{PresentedFailure, digest, generate, looks_valid, presented};
 use safecache::clock::UnixTime;
 use safecache::ids::{AccountId, KeyId, PlanName};
-use safecache::limits::plan::{Per, Plan};
+
+use crate::support::plans::plans;
 
 /// A key whose checksum and SHA-256 were computed elsewhere (Python's `zlib` and `hashlib`).
 const KEY: &str = "sk-sc-0123456789_ABCDEFGHIJKLMNOPQRSTUVWXYZabcdef0JZIRK";
@@ -37,15 +37,6 @@ fn header_map(fields: &[(&str, &[u8])]) -> HeaderMap {
 
 fn bearer(token: &str) -> HeaderMap {
     header_map(&[("authorization", format!("Bearer {token}").as_bytes())])
-}
-
-fn plans() -> Vec<Arc<Plan>> {
-    let plan = |name, per_minute, burst| {
-        let per_minute = NonZeroU32::new(per_minute).unwrap();
-        let burst = NonZeroU32::new(burst).unwrap();
-        Arc::new(Plan::new(PlanName::new(name), per_minute, burst, Per::Key).unwrap())
-    };
-    vec![plan("free", 60, 100), plan("pro", 600, 1000)]
 }
 
 /// The entry of a key whose text is `secret of ID`.

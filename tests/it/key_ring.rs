@@ -17,14 +17,7 @@ use safecache::clock::UnixTime;
 use safecache::ids::{AccountId, KeyId, PlanName};
 use safecache::limits::plan::{Per, Plan};
 
-fn plans() -> Vec<Arc<Plan>> {
-    let plan = |name, per_minute, burst| {
-        let per_minute = NonZeroU32::new(per_minute).unwrap();
-        let burst = NonZeroU32::new(burst).unwrap();
-        Arc::new(Plan::new(PlanName::new(name), per_minute, burst, Per::Key).unwrap())
-    };
-    vec![plan("free", 60, 100), plan("pro", 600, 1000)]
-}
+use crate::support::plans::plans;
 
 /// The entry of a plain key whose text is its id.
 fn entry(id: &str) -> KeyEntry {

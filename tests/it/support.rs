@@ -5,6 +5,7 @@ pub(crate) mod client;
 pub(crate) mod front;
 pub(crate) mod gateway;
 pub(crate) mod h2;
+pub(crate) mod plans;
 pub(crate) mod process;
 pub(crate) mod tls;
 pub(crate) mod upstream;
