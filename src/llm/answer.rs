@@ -50,24 +50,23 @@ impl AnswerSummary {
         let Ok(document) = tape.read(body) else {
             return Self { flaw: Some(Flaw::NotJson), usage: None };
         };
+        let root = document.root();
         let mut usage = UsageParts::default();
-        let mut flaw = None;
-        for (name, value) in document.root().members() {
-            let Some(name) = name.as_str() else { continue };
-            let found = match name.as_ref() {
-                "error" if !value.is_null() => Some(Flaw::Error),
-                "status" if value.as_str().is_some_and(|status| status != "completed") => Some(Flaw::Status),
-                "choices" if !all_finished(value) => Some(Flaw::Unfinished),
-                "usage" => {
-                    usage.take(value);
-                    None
-                }
-                _ => None,
-            };
-            flaw = flaw.or(found);
+        if let Some(counts) = root.member("usage") {
+            usage.take(counts);
         }
-        Self { flaw, usage: usage.total() }
+        Self { flaw: flaw_of(root), usage: usage.total() }
     }
+}
+
+/// What is wrong with a JSON answer of any API, or with the answer that an event carries; `None`: it is whole.
+pub fn flaw_of(answer: Value<'_>) -> Option<Flaw> {
+    answer.members().find_map(|(name, value)| match name.as_str()?.as_ref() {
+        "error" if !value.is_null() => Some(Flaw::Error),
+        "status" if value.as_str().is_some_and(|status| status != "completed") => Some(Flaw::Status),
+        "choices" if !all_finished(value) => Some(Flaw::Unfinished),
+        _ => None,
+    })
 }
 
 /// True if `choice` has ended.
