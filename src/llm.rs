@@ -1,4 +1,5 @@
-//! What the gateway reads of LLM traffic: a few request fields, the canonical form, answers, streams and usage.
+//! What the gateway reads of LLM traffic: a few request fields, the canonical form, answers, streams, the way
+//! from one to the other, and usage.
 
 pub mod answer;
 pub mod canonical;
@@ -6,4 +7,5 @@ pub mod json;
 pub mod number;
 pub mod request;
 pub mod sse;
+pub mod translate;
 pub mod usage;

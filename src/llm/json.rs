@@ -225,8 +225,8 @@ impl<'t> Value<'t> {
         out.push(b'"');
     }
 
-    /// What stands between a string's quotes.
-    fn inner(self) -> &'t str {
+    /// What stands between a string's quotes, its escapes as they are written; for anything else, void text.
+    pub fn inner(self) -> &'t str {
         let quoted = self.raw();
         quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default()
     }
