@@ -13,6 +13,8 @@ from parts import Part, count_cargo, count_tap, count_unittest, run_all
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target")
 PYTHON = sys.executable
+# The gateway's package, and those that stand apart from it.
+MANIFESTS = ["Cargo.toml", "fuzz/Cargo.toml", "loom/Cargo.toml"]
 
 
 def cargo(command, *arguments):
@@ -21,7 +23,7 @@ def cargo(command, *arguments):
 
 def check():
     return [
-        Part("format", [["cargo", "fmt", "--check"]]),
+        Part("format", [["cargo", "fmt", "--check", "--manifest-path", manifest] for manifest in MANIFESTS]),
         Part("lints", [cargo("clippy", "--all-targets")]),
         Part("documentation", [cargo("doc", "--no-deps")], environment={"RUSTDOCFLAGS": "-D warnings"}),
         Part("house rules", [cargo("test", "--test", "it", "tidy::")], count_cargo),
