@@ -26,6 +26,7 @@ pub mod guard;
 mod headers;
 pub mod patience;
 mod query;
+mod reading;
 mod reject;
 mod respond;
 mod send;

@@ -113,6 +113,11 @@ pub fn storable_head(
     Ok(form)
 }
 
+/// The form in which a good answer can be read for what it cost, stored or not; `None` if it cannot.
+pub fn readable_form(status: StatusCode, answer: &HeaderMap) -> Option<Form> {
+    form_of(answer).filter(|_| status == StatusCode::OK && is_identity(answer))
+}
+
 /// Ok if an answer that has come to its end, by its framing, is a whole one.
 pub fn storable_body(summary: &AnswerSummary) -> Result<(), NotStored> {
     summary.flaw.map_or(Ok(()), |flaw| Err(NotStored::Flawed(flaw)))

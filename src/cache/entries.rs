@@ -148,12 +148,12 @@ impl Expiry<Slot, Arc<Entry>> for Lifetimes {
     }
 }
 
-/// Takes a key's own bytes as its hash: they are a SHA-256 already, of which no client can choose many.
+/// Takes a key as its own hash: it is a SHA-256 already, or a keyed hash, of which no client can choose many.
 #[derive(Clone, Copy, Debug, Default)]
-struct SpreadKeys;
+pub(super) struct SpreadKeys;
 
 #[derive(Clone, Copy, Debug, Default)]
-struct FirstBytes(u64);
+pub(super) struct FirstBytes(u64);
 
 impl BuildHasher for SpreadKeys {
     type Hasher = FirstBytes;
@@ -172,6 +172,10 @@ impl Hasher for FirstBytes {
 
     fn write_u8(&mut self, byte: u8) {
         self.0 = self.0.rotate_left(1) ^ u64::from(byte);
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 ^= hash;
     }
 
     fn write_usize(&mut self, _length: usize) {}

@@ -14,6 +14,7 @@ use crate::cache::admit::lookable;
 use crate::cache::control::{CacheStatus, RequestControl};
 use crate::cache::entries::{Entry, Slot, Variant};
 use crate::cache::key::{EntryKey, KeyParts, Owner, ScannedBody};
+use crate::cache::memo::{Body, Known};
 use crate::cache::policy::{OnDisconnect, RoutePolicy, Scope};
 use crate::cache::recording::{WINDOW, attach, begin};
 use crate::llm::json::JsonFault;
@@ -26,8 +27,10 @@ use crate::proxy::body;
 use crate::proxy::client_address::ClientAddress;
 use crate::proxy::ctx::Ctx;
 use crate::proxy::derived::LiveRoute;
-use crate::proxy::fetch::{Fetch, OutboundHead, Storing};
+use crate::proxy::fetch::{Fetch, OutboundHead};
+use crate::proxy::finish::count_tokens;
 use crate::proxy::headers::{self, Outbound};
+use crate::proxy::reading::Storing;
 use crate::proxy::send::{self, Sent, rejection_of};
 use crate::proxy::shared::Shared;
 
@@ -52,6 +55,7 @@ pub(super) async fn answer(
     let plan = request.plan(session, ctx)?;
     ctx.room = Some(take_room(shared, &config)?);
     if let Some((entry, age)) = request.find(&plan, ctx) {
+        request.remember(plan, ctx);
         // The body was of use for its key alone: its memory is given back before the answer is sent.
         drop(request);
         return Ok(send_hit(shared, session, ctx, &entry, age).await);
@@ -87,6 +91,23 @@ struct Plan {
     /// Where its answer is looked for; `None`: nowhere.
     slot: Option<(Slot, Arc<RoutePolicy>)>,
     api: Api,
+    /// What was read in the body; `None` if it had been read before.
+    fresh: Option<ScannedBody>,
+}
+
+/// A body that was read, now or before.
+enum Scan {
+    Fresh(ScannedBody),
+    Known(Arc<Known>),
+}
+
+impl Scan {
+    fn body(&self) -> &ScannedBody {
+        match self {
+            Self::Fresh(scanned) => scanned,
+            Self::Known(known) => known.scanned(),
+        }
+    }
 }
 
 impl Request<'_> {
@@ -97,19 +118,16 @@ impl Request<'_> {
         let api = Api::of(path);
         let policy = self.live.route.cache.as_ref();
         let cached = policy.filter(|policy| head.method == Method::POST && policy.takes(path));
-        let ignore = cached.map_or(&[][..], |policy| &policy.ignore);
-        let scanned = match ScannedBody::read(&self.body, api, ignore) {
-            Err(JsonFault::Duplicate) => return Err(Rejection::DuplicateMember),
-            scanned => scanned.ok(),
-        };
-        let model = scanned.as_ref().and_then(|scanned| scanned.fields.model.as_deref());
+        let scan = self.scan(ctx, api, cached)?;
+        let scanned = scan.as_ref().map(Scan::body);
+        let model = scanned.and_then(|scanned| scanned.fields.model.as_deref());
         if let Some(key) = ctx.key.as_ref().filter(|key| key.is_bound_to_models())
             && !allows_model(key, model)
         {
             return Err(Rejection::ModelDenied);
         }
         let control = RequestControl::read(&head.headers);
-        let slot = cached.zip(scanned.as_ref()).and_then(|(policy, scanned)| {
+        let slot = cached.zip(scanned).and_then(|(policy, scanned)| {
             lookable(policy, &scanned.fields).ok()?;
             let variant =
                 Variant { stream: scanned.fields.stream, include_usage: scanned.fields.include_usage };
@@ -122,7 +140,42 @@ impl Request<'_> {
             (Some(_), false, true) => CacheStatus::RequestStored,
             (Some(_), false, false) => CacheStatus::Request,
         });
-        Ok(Plan { control, slot, api })
+        let fresh = match scan {
+            Some(Scan::Fresh(scanned)) => Some(scanned),
+            _ => None,
+        };
+        Ok(Plan { control, slot, api, fresh })
+    }
+
+    /// Reads the body, unless it was read before; `None` if it is no JSON that can be read.
+    fn scan(
+        &self,
+        ctx: &Ctx,
+        api: Api,
+        cached: Option<&Arc<RoutePolicy>>,
+    ) -> Result<Option<Scan>, Rejection> {
+        let known = cached.and_then(|policy| self.shared.bodies.find(&self.known_as(ctx, api, policy)?));
+        if let Some(known) = known {
+            return Ok(Some(Scan::Known(known)));
+        }
+        let ignore = cached.map_or(&[][..], |policy| &policy.ignore);
+        match ScannedBody::read(&self.body, api, ignore) {
+            Ok(scanned) => Ok(Some(Scan::Fresh(scanned))),
+            Err(JsonFault::Duplicate) => Err(Rejection::DuplicateMember),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Remembers the body of a hit: it has come at least twice. Bodies that come once would only push out others.
+    fn remember(&self, plan: Plan, ctx: &Ctx) {
+        let Some(((_, policy), fresh)) = plan.slot.zip(plan.fresh) else { return };
+        if let Some(body) = self.known_as(ctx, plan.api, &policy) {
+            self.shared.bodies.remember(&body, fresh);
+        }
+    }
+
+    fn known_as<'a>(&'a self, ctx: &'a Ctx, api: Api, policy: &'a Arc<RoutePolicy>) -> Option<Body<'a>> {
+        Some(Body { account: ctx.key.as_ref()?.account(), api, policy, bytes: &self.body })
     }
 
     fn key(
@@ -177,7 +230,6 @@ impl Request<'_> {
         let storing = plan.slot.filter(|_| plan.control.may_write).map(|(slot, policy)| Storing {
             slot,
             policy,
-            api: plan.api,
             max_entry: ctx.policy.snapshot.config.cache.max_entry.as_u64(),
         });
         let finishes =
@@ -190,6 +242,7 @@ impl Request<'_> {
             body: self.body,
             writer,
             storing,
+            api: plan.api,
             report: Arc::clone(&ctx.report),
         };
         let memory = self.memory;
@@ -200,9 +253,10 @@ impl Request<'_> {
         let (sent, unfinished) = send::lead(session, ctx, call, reader).await;
         if let Some(call) = unfinished.filter(|_| finishes && sent == Sent::ClientGone && recording.is_kept())
         {
-            let room = ctx.room.take();
+            let (room, report, shared) = (ctx.room.take(), Arc::clone(&ctx.report), Arc::clone(self.shared));
             tokio::spawn(async move {
                 call.await;
+                count_tokens(&shared, &report);
                 drop(room);
             });
         }

@@ -1,6 +1,6 @@
 //! A request's own state, from its head to its log line.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -93,6 +93,7 @@ pub(super) struct Report {
     sent: AtomicU64,
     first_byte: AtomicU64,
     usage: OnceLock<Usage>,
+    is_counted: AtomicBool,
 }
 
 impl Report {
@@ -117,6 +118,12 @@ impl Report {
 
     pub(super) fn first_byte_after(&self) -> Option<Duration> {
         Some(self.first_byte.load(Ordering::Relaxed)).filter(|nanos| *nanos > 0).map(Duration::from_nanos)
+    }
+
+    /// What the call cost, if it is known: told to the first who asks, who counts it. A call may outlive its request.
+    pub(super) fn usage_to_count(&self) -> Option<Usage> {
+        let usage = self.usage_told()?;
+        (!self.is_counted.swap(true, Ordering::Relaxed)).then_some(usage)
     }
 
     pub(super) fn usage_told(&self) -> Option<Usage> {

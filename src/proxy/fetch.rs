@@ -14,16 +14,13 @@ use pingora::protocols::http::v1::client::HttpSession;
 use pingora::upstreams::peer::Peer;
 use pingora::{Error, ErrorType};
 
-use crate::cache::admit::{Form, Framing, kept_headers, storable_body, storable_head};
-use crate::cache::entries::{Entry, Slot};
-use crate::cache::policy::RoutePolicy;
+use crate::cache::admit::{Framing, kept_headers, storable_head};
 use crate::cache::recording::writer::Writer;
-use crate::cache::recording::{AnswerHead, Destiny, Failure, complete};
-use crate::llm::answer::AnswerSummary;
+use crate::cache::recording::{AnswerHead, Destiny, Failure};
 use crate::llm::request::Api;
-use crate::llm::sse::SseWatch;
 use crate::proxy::ctx::Report;
 use crate::proxy::headers::{Cookies, end_to_end, to_server};
+use crate::proxy::reading::{Kept, Reading, Storing};
 use crate::proxy::shared::Shared;
 use crate::proxy::upstreams::{Choice, LiveServer, LiveUpstream, MOST_ATTEMPTS, POOLED_IDLE, STALE_WITHIN};
 use crate::routing::route::Route;
@@ -42,6 +39,7 @@ pub(super) struct Fetch {
     pub(super) writer: Writer,
     /// Where and how the answer is stored; `None`: not at all.
     pub(super) storing: Option<Storing>,
+    pub(super) api: Api,
     pub(super) report: Arc<Report>,
 }
 
@@ -71,15 +69,6 @@ impl OutboundHead {
     }
 }
 
-/// How an answer becomes an entry.
-#[derive(Clone, Debug)]
-pub(super) struct Storing {
-    pub(super) slot: Slot,
-    pub(super) policy: Arc<RoutePolicy>,
-    pub(super) api: Api,
-    pub(super) max_entry: u64,
-}
-
 /// Where a connection comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Origin {
@@ -96,10 +85,9 @@ enum Missed {
     Failed(Failure),
 }
 
-/// An answer whose head has come.
+/// An answer whose head has come: `session` has it.
 struct Exchange {
     session: HttpSession,
-    head: ResponseHeader,
     afterwards: Afterwards,
 }
 
@@ -194,13 +182,13 @@ impl Fetch {
         }
         let written = self.shared.clock.monotonic();
         match read_head(&mut session).await {
-            Ok(head) => {
+            Ok(()) => {
                 let waited = self.shared.clock.monotonic().saturating_since(written);
                 self.upstream.first_byte.observe(waited.as_secs_f64());
                 self.report.first_byte(waited);
                 session.read_timeout = Some(settings.idle_timeout);
                 let afterwards = if sent.is_ok() { Afterwards::Pool } else { Afterwards::Close };
-                Ok(Exchange { session, head, afterwards })
+                Ok(Exchange { session, afterwards })
             }
             Err(Failure::Reset) if may_send_again && self.is_within(written, STALE_WITHIN) => {
                 Err(Missed::Stale)
@@ -225,21 +213,20 @@ impl Fetch {
 
     /// Writes the answer into the recording, and stores it if it comes whole and clean.
     async fn record(mut self, choice: &Choice, exchange: Exchange) {
-        let Exchange { mut session, head, afterwards } = exchange;
-        let framing = framing_of(&head);
-        let length = length_of(&head);
-        let mut keeping = self.keeping(&head, framing, length);
-        let destiny = if keeping.is_some() { Destiny::Stored } else { Destiny::Forgotten };
-        if keeping.is_none() {
+        let Exchange { mut session, afterwards } = exchange;
+        let Some(head) = session.resp_header() else { return self.writer.fail(Failure::Invalid) };
+        let length = length_of(head);
+        let mut reading = Reading::of(head, self.stored_as(head, length), self.api);
+        if !reading.is_kept() {
             self.writer.window();
         }
         self.writer.head(AnswerHead {
             status: head.status,
             fields: end_to_end(&head.headers, Cookies::of(&self.route, self.head.uri.path())),
             length,
-            destiny,
+            destiny: reading.destiny(),
         });
-        let copied = self.copy(&mut session, &mut keeping).await;
+        let copied = self.copy(&mut session, &mut reading).await;
         if let Err(failure) = copied {
             if failure != Failure::Stopped {
                 self.upstream.failed(choice.server, self.shared.clock.monotonic());
@@ -249,8 +236,16 @@ impl Fetch {
         if afterwards == Afterwards::Pool {
             self.give_back(session, choice).await;
         }
-        if let Some(keeping) = keeping {
-            self.store(keeping, &head);
+        let recording = self.writer.recording();
+        if let Some(summary) = reading.summary(recording) {
+            if let Some(usage) = summary.usage {
+                self.report.usage(usage);
+            }
+            if let Some((slot, entry)) =
+                reading.into_entry(recording, &summary, self.shared.clock.monotonic())
+            {
+                self.shared.entries.insert(slot, entry);
+            }
         }
         self.writer.complete();
     }
@@ -263,25 +258,22 @@ impl Fetch {
         }
     }
 
-    /// What watches over an answer that may be stored; `None` if its head already forbids it.
-    fn keeping(&mut self, head: &ResponseHeader, framing: Framing, length: Option<u64>) -> Option<Keeping> {
+    /// How the answer is stored; `None` if its head already forbids it.
+    fn stored_as(&mut self, head: &ResponseHeader, length: Option<u64>) -> Option<Kept> {
         let storing = self.storing.take()?;
         if length.is_some_and(|length| length > storing.max_entry) {
             return None;
         }
-        let form =
-            storable_head(head.status, &head.headers, &self.head.fields, &storing.policy, framing).ok()?;
-        let watch = match form {
-            Form::Json => None,
-            Form::Sse => Some(SseWatch::new(storing.api)),
-        };
-        Some(Keeping { storing, watch })
+        let framing = framing_of(head);
+        storable_head(head.status, &head.headers, &self.head.fields, &storing.policy, framing).ok()?;
+        let fields = kept_headers(&storing.policy, &head.headers);
+        Some(Kept { storing, fields })
     }
 
     /// Copies the body, piece by piece; stops when nobody reads what will not be stored.
-    async fn copy(&self, session: &mut HttpSession, keeping: &mut Option<Keeping>) -> Result<(), Failure> {
+    async fn copy(&self, session: &mut HttpSession, reading: &mut Reading) -> Result<(), Failure> {
         loop {
-            if keeping.is_none() {
+            if reading.destiny() == Destiny::Forgotten {
                 self.writer.room().await;
                 if !self.writer.recording().is_read() {
                     return Err(Failure::Stopped);
@@ -289,56 +281,18 @@ impl Fetch {
             }
             let piece = session.read_body_bytes().await.map_err(|error| body_failure(&error))?;
             let Some(piece) = piece else { return Ok(()) };
-            if let Some(watch) = keeping.as_mut().and_then(|keeping| keeping.watch.as_mut()) {
-                watch.feed(&piece);
-            }
+            reading.note(&piece);
             let counted = self.writer.push(piece);
-            let fits = |keeping: &Keeping| self.writer.recording().written() <= keeping.storing.max_entry;
-            if !counted || !keeping.as_ref().is_none_or(fits) {
-                *keeping = None;
+            if reading.is_kept() && !(counted && reading.keeps(self.writer.recording().written())) {
+                reading.let_go();
                 self.writer.window();
             }
         }
     }
-
-    fn store(&self, keeping: Keeping, head: &ResponseHeader) {
-        let Some(body) = self.writer.recording().body() else { return };
-        let summary = match &keeping.watch {
-            None => AnswerSummary::of_json(&body),
-            Some(watch) => watch.summary(),
-        };
-        if let Some(usage) = summary.usage {
-            self.report.usage(usage);
-        }
-        if storable_body(&summary).is_err() {
-            return;
-        }
-        let Storing { slot, policy, .. } = keeping.storing;
-        let kept = AnswerHead {
-            status: head.status,
-            fields: kept_headers(&policy, &head.headers),
-            length: keeping.watch.is_none().then_some(body.len() as u64),
-            destiny: Destiny::Forgotten,
-        };
-        let entry = Entry {
-            recording: complete(kept, body),
-            stored: self.shared.clock.monotonic(),
-            ttl: policy.ttl,
-            usage: summary.usage,
-        };
-        self.shared.entries.insert(slot, entry);
-    }
-}
-
-/// An answer on its way to become an entry.
-struct Keeping {
-    storing: Storing,
-    /// Over streams only.
-    watch: Option<SseWatch>,
 }
 
 /// Reads heads until one is final; 1xx answers concern nobody behind a gateway that has sent the whole request.
-async fn read_head(session: &mut HttpSession) -> Result<ResponseHeader, Failure> {
+async fn read_head(session: &mut HttpSession) -> Result<(), Failure> {
     loop {
         session.read_response().await.map_err(|error| match error.etype() {
             ErrorType::ReadTimedout => Failure::FirstByteTimeout,
@@ -350,7 +304,7 @@ async fn read_head(session: &mut HttpSession) -> Result<ResponseHeader, Failure>
             return Err(Failure::Invalid);
         }
         if !head.status.is_informational() {
-            return Ok(head.clone());
+            return Ok(());
         }
     }
 }

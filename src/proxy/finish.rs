@@ -5,9 +5,8 @@ use std::time::Duration;
 use http::Method;
 use pingora::proxy::Session;
 
-use crate::llm::usage::Usage;
 use crate::outcome::finished::{Finished, Outcome};
-use crate::proxy::ctx::Ctx;
+use crate::proxy::ctx::{Ctx, Report};
 use crate::proxy::shared::Shared;
 use crate::telemetry::metrics::Times;
 
@@ -23,10 +22,7 @@ pub(super) fn finish(shared: &Shared, session: &Session, ctx: &mut Ctx) {
     let times = Times { duration, overhead: overhead(ctx, duration) };
     let metrics = ctx.route.as_ref().map_or(&ctx.policy.derived.unrouted, |live| &live.metrics);
     metrics.finished(outcome, status, times);
-    let tokens = ctx.report.usage_told();
-    if let Some(usage) = tokens {
-        count(shared, usage);
-    }
+    count_tokens(shared, &ctx.report);
     shared.access.record(|| Finished {
         at: ctx.started.unix,
         request_id: ctx.request_id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default().into(),
@@ -39,7 +35,7 @@ pub(super) fn finish(shared: &Shared, session: &Session, ctx: &mut Ctx) {
         upstream_first_byte: ctx.report.first_byte_after(),
         bytes_received: session.body_bytes_read() as u64,
         bytes_sent: session.body_bytes_sent() as u64,
-        tokens,
+        tokens: ctx.report.usage_told(),
     });
     ctx.room = None;
 }
@@ -51,7 +47,9 @@ fn overhead(ctx: &Ctx, duration: Duration) -> Duration {
     until.saturating_sub(ctx.body_wait)
 }
 
-fn count(shared: &Shared, usage: Usage) {
+/// Counts what a call cost, unless that has been done.
+pub(super) fn count_tokens(shared: &Shared, report: &Report) {
+    let Some(usage) = report.usage_to_count() else { return };
     shared.counters.prompt_tokens.inc_by(usage.prompt);
     shared.counters.completion_tokens.inc_by(usage.completion);
     shared.counters.cached_tokens.inc_by(usage.cached);

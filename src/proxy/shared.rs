@@ -7,6 +7,7 @@ use pingora::connectors::TransportConnector;
 use prometheus::IntCounter;
 
 use crate::cache::entries::Entries;
+use crate::cache::memo::BodyMemo;
 use crate::clock::Clock;
 use crate::limits::limiter::Limiter;
 use crate::memory::Pool;
@@ -25,6 +26,7 @@ pub struct Shared {
     pub(super) clock: Clock,
     pub(super) limiter: Limiter,
     pub(super) entries: Entries,
+    pub(super) bodies: BodyMemo,
     pub(super) metrics: Arc<Metrics>,
     pub(super) counters: Counters,
     pub(super) transport: TransportConnector,
@@ -72,6 +74,7 @@ impl Shared {
             clock: parts.clock,
             limiter: parts.limiter,
             entries: parts.entries,
+            bodies: BodyMemo::default(),
             metrics: parts.metrics,
             counters,
             transport: parts.transport,

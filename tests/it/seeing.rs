@@ -256,6 +256,52 @@ fn each_request_has_one_line_that_says_how_it_ended() {
     assert_eq!(lines["odd"]["method"], "other");
 }
 
+/// What an answer cost is told whether or not it is stored, as long as it can be read on its way.
+#[test]
+fn tokens_are_told_of_answers_that_are_not_stored() {
+    let upstream = Upstream::start(|request, exchange| {
+        let body = String::from_utf8_lossy(&request.body).into_owned();
+        let long = "x".repeat(if body.contains("huge") { 1_100_000 } else { 3000 });
+        if body.contains("\"stream\"") {
+            exchange.begin("text/event-stream");
+            exchange.chunk(&format!(": {long}\n\n"));
+            exchange.chunk(STREAM);
+            exchange.chunk("");
+        } else if body.contains("pieces") {
+            exchange.begin("application/json");
+            exchange.chunk(&format!("{{\"text\":\"{long}\","));
+            exchange.chunk(ANSWER.trim_start_matches('{'));
+            exchange.chunk("");
+        } else {
+            exchange.json(&format!("{{\"text\":\"{long}\",{}", ANSWER.trim_start_matches('{')));
+        }
+    });
+    let gateway = Gateway::start(&format!(
+        "cache: {{max_entry: 2KiB}}\nupstreams: {{llm: {{servers: [\"{}\"]}}}}\n\
+         routes: [{{path: /v1/*, upstream: llm, cache: {{ttl: 1h}}}}]\nkeys:\n{}",
+        upstream.url(),
+        key("one", "")
+    ));
+    let mut client = gateway.connect();
+    let mut counted = 0.0;
+    for (body, tokens) in [
+        (r#"{"a":"too long for an entry"}"#, 3.0),
+        (r#"{"a":"too long for an entry, in pieces"}"#, 3.0),
+        (r#"{"stream":true}"#, 3.0),
+        (r#"{"a":"bypassed","store":true}"#, 3.0),
+        (r#"{"a":"bypassed","store":true,"stream":true}"#, 3.0),
+        (r#"{"a":"huge, bypassed","store":true}"#, 0.0),
+        (r#"{"a":"huge, bypassed","store":true,"stream":true}"#, 3.0),
+    ] {
+        assert_eq!(client.post(CHAT, &secret("one"), body).status, 200);
+        counted += tokens;
+        let prompt = gateway.metric("safecache_tokens_total{direction=\"prompt\"}");
+        assert_eq!(prompt, counted, "{body}");
+    }
+    let told = gateway.stop().lines().filter(|line| line.contains(r#""tokens":{"prompt":3"#)).count();
+    assert_eq!(told, 6);
+}
+
 /// A connection that is never used for a request has no line and no count of its own.
 #[test]
 fn a_connection_without_a_request_is_no_request() {

@@ -1,0 +1,124 @@
+//! An answer read while it passes: what it cost, and whether it becomes an entry.
+
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue, StatusCode};
+use pingora::http::ResponseHeader;
+
+use crate::cache::admit::{Form, readable_form, storable_body};
+use crate::cache::entries::{Entry, Slot};
+use crate::cache::policy::RoutePolicy;
+use crate::cache::recording::{AnswerHead, Destiny, Recording, complete};
+use crate::clock::Monotonic;
+use crate::llm::answer::AnswerSummary;
+use crate::llm::request::Api;
+use crate::llm::sse::SseWatch;
+
+/// A JSON answer that is not stored is held to its end for what it cost, up to this many bytes.
+const LARGEST_BILL: u64 = 1024 * 1024;
+
+/// Where and how an answer is stored.
+#[derive(Clone, Debug)]
+pub(super) struct Storing {
+    pub(super) slot: Slot,
+    pub(super) policy: Arc<RoutePolicy>,
+    pub(super) max_entry: u64,
+}
+
+/// The same, once its head has come, with the fields that are kept of it.
+pub(super) struct Kept {
+    pub(super) storing: Storing,
+    pub(super) fields: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// What is read of an answer.
+pub(super) struct Reading {
+    kept: Option<Kept>,
+    text: Text,
+    /// Bytes up to which all of the body is kept; 0: none of it.
+    bound: u64,
+}
+
+/// How the answer's text is read.
+enum Text {
+    /// As a whole, once it is there.
+    Json,
+    /// As it comes.
+    Sse(SseWatch),
+    /// Not at all.
+    Unread,
+}
+
+impl Reading {
+    /// Of an answer to a request of `api`, that is stored as `kept` says.
+    pub(super) fn of(head: &ResponseHeader, kept: Option<Kept>, api: Api) -> Self {
+        let text = match readable_form(head.status, &head.headers) {
+            Some(Form::Json) => Text::Json,
+            Some(Form::Sse) => Text::Sse(SseWatch::new(api)),
+            None => Text::Unread,
+        };
+        let entry = kept.as_ref().map_or(0, |kept| kept.storing.max_entry);
+        let bill = if matches!(text, Text::Json) { LARGEST_BILL } else { 0 };
+        let bound = entry.max(bill);
+        Self { kept, text, bound }
+    }
+
+    /// True while all of the body is kept.
+    pub(super) fn is_kept(&self) -> bool {
+        self.bound > 0
+    }
+
+    /// True if a body of `size` bytes so far is kept. One that is too long for an entry will be none.
+    pub(super) fn keeps(&mut self, size: u64) -> bool {
+        self.kept.take_if(|kept| size > kept.storing.max_entry);
+        size <= self.bound
+    }
+
+    /// What becomes of the answer.
+    pub(super) fn destiny(&self) -> Destiny {
+        if self.kept.is_some() { Destiny::Stored } else { Destiny::Forgotten }
+    }
+
+    /// The body is kept no more.
+    pub(super) fn let_go(&mut self) {
+        self.kept = None;
+        self.bound = 0;
+    }
+
+    /// Takes the next piece into account.
+    pub(super) fn note(&mut self, piece: &[u8]) {
+        if let Text::Sse(watch) = &mut self.text {
+            watch.feed(piece);
+        }
+    }
+
+    /// What the whole answer says of itself; `None` if it was not read.
+    pub(super) fn summary(&self, recording: &Recording) -> Option<AnswerSummary> {
+        match &self.text {
+            Text::Json if self.is_kept() => Some(AnswerSummary::of_json(&recording.body()?)),
+            Text::Sse(watch) => Some(watch.summary()),
+            _ => None,
+        }
+    }
+
+    /// The entry that a whole and clean answer becomes, `now`.
+    pub(super) fn into_entry(
+        self,
+        recording: &Recording,
+        summary: &AnswerSummary,
+        now: Monotonic,
+    ) -> Option<(Slot, Entry)> {
+        let Kept { storing, fields } = self.kept?;
+        storable_body(summary).ok()?;
+        let body = recording.body()?;
+        let length = matches!(self.text, Text::Json).then_some(body.len() as u64);
+        let head = AnswerHead { status: StatusCode::OK, fields, length, destiny: Destiny::Forgotten };
+        let entry = Entry {
+            recording: complete(head, body),
+            stored: now,
+            ttl: storing.policy.ttl,
+            usage: summary.usage,
+        };
+        Some((storing.slot, entry))
+    }
+}
