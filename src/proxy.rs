@@ -5,6 +5,7 @@
 //!   `derived` what all requests of a snapshot share, `shared` what outlives it.
 //! - `framing`, `client_address`, `query`, `admit`, `auth_failures`, `body`: from a head to an admitted request.
 //! - `answer` looks up and leads; `fetch` calls the upstream and writes the recording; `send` follows it, `tail` how it ends.
+//! - `exchange` is one request and its answer on a connection to a server, `link` that connection.
 //! - `forward` is everything that is not cached, on pingora's own path; `headers` rewrites heads for both.
 //! - `respond` builds the heads of answers over `fields`; `reject` tells a client no; `finish` records the end.
 
@@ -16,6 +17,7 @@ mod client_address;
 pub mod connection;
 pub mod ctx;
 pub mod derived;
+mod exchange;
 mod fetch;
 mod fields;
 mod finish;
@@ -24,6 +26,7 @@ mod framing;
 pub mod gateway;
 pub mod guard;
 mod headers;
+mod link;
 pub mod patience;
 mod query;
 mod reject;

@@ -9,10 +9,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, StatusCode, Uri};
+use pingora::ErrorType;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::v1::client::HttpSession;
 use pingora::upstreams::peer::Peer;
-use pingora::{Error, ErrorType};
 
 use crate::cache::admit::{Form, Framing, kept_headers, storable_body, storable_head};
 use crate::cache::entries::{Entry, Slot};
@@ -23,14 +23,13 @@ use crate::llm::answer::AnswerSummary;
 use crate::llm::request::Api;
 use crate::llm::sse::SseWatch;
 use crate::proxy::ctx::Report;
+use crate::proxy::exchange::{Event, Exchange};
 use crate::proxy::headers::{Cookies, end_to_end, to_server};
+use crate::proxy::link::Link;
 use crate::proxy::shared::Shared;
 use crate::proxy::upstreams::{Choice, LiveServer, LiveUpstream, MOST_ATTEMPTS, POOLED_IDLE, STALE_WITHIN};
 use crate::routing::route::Route;
 use crate::upstream::settings::Retry;
-
-/// An upstream that stops reading may already have answered; its answer is waited for so long.
-const EARLY_ANSWER: Duration = Duration::from_secs(1);
 
 /// A call that is about to be made.
 pub(super) struct Fetch {
@@ -96,22 +95,6 @@ enum Missed {
     Failed(Failure),
 }
 
-/// An answer whose head has come.
-struct Exchange {
-    session: HttpSession,
-    head: ResponseHeader,
-    afterwards: Afterwards,
-}
-
-/// What becomes of a connection once its answer has been read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Afterwards {
-    /// It may carry another request.
-    Pool,
-    /// The server is still owed a part of the request: what came next on it would be taken for that.
-    Close,
-}
-
 impl Fetch {
     /// Makes the call and writes its answer, to the end or to its failure.
     pub(super) async fn run(self) {
@@ -130,7 +113,7 @@ impl Fetch {
         for _ in 0..MOST_ATTEMPTS {
             let now = self.shared.clock.monotonic();
             let Some(choice) = self.upstream.choose(&mut tried, now) else { break };
-            let (session, origin) = match self.connect(&choice, wanted).await {
+            let (exchange, origin) = match self.connect(&choice, wanted).await {
                 Ok(connected) => connected,
                 Err(why) => {
                     self.upstream.failed(choice.server, self.shared.clock.monotonic());
@@ -139,7 +122,7 @@ impl Fetch {
                     continue;
                 }
             };
-            match self.exchange(session, &choice, origin).await {
+            match self.exchange(exchange, &choice, origin).await {
                 Ok(exchange) => {
                     self.upstream.succeeded(choice.server);
                     return Ok((choice, exchange));
@@ -155,14 +138,16 @@ impl Fetch {
     }
 
     /// A connection to the server chosen: a pooled one, if there is one and it is wanted, or a new one.
-    async fn connect(&self, choice: &Choice, wanted: Origin) -> Result<(HttpSession, Origin), Failure> {
+    async fn connect(&self, choice: &Choice, wanted: Origin) -> Result<(Exchange, Origin), Failure> {
         let peer = choice.peer.as_ref();
+        let exchange =
+            |stream| Exchange::new(HttpSession::new_with_options(stream, peer), &self.upstream.settings);
         let pooled = match wanted {
             Origin::Pooled => self.shared.transport.reused_stream(peer).await,
             Origin::Fresh => None,
         };
         if let Some(stream) = pooled {
-            return Ok((HttpSession::new_with_options(stream, peer), Origin::Pooled));
+            return Ok((exchange(stream), Origin::Pooled));
         }
         // Boxed: it is large and seldom needed, and would make every request's future as large.
         let stream =
@@ -170,62 +155,61 @@ impl Fetch {
                 ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => Failure::ConnectTimeout,
                 _ => Failure::Connect,
             })?;
-        Ok((HttpSession::new_with_options(stream, peer), Origin::Fresh))
+        Ok((exchange(Box::new(Link::new(stream))), Origin::Fresh))
     }
 
-    /// Sends the request and reads the answer's head.
+    /// Sends the request and reads the answer's head, which may come first.
     async fn exchange(
         &self,
-        mut session: HttpSession,
+        mut exchange: Exchange,
         choice: &Choice,
         origin: Origin,
     ) -> Result<Exchange, Missed> {
-        let settings = &self.upstream.settings;
-        session.write_timeout = Some(settings.idle_timeout);
-        session.read_timeout = Some(settings.first_byte_timeout);
-        let may_send_again = origin == Origin::Pooled && settings.retry == Retry::Safe;
-        let sent = self.send(&mut session, choice).await;
-        if let Err(error) = &sent {
-            let has_ended = *error.etype() != ErrorType::WriteTimedout;
-            if may_send_again && has_ended {
-                return Err(Missed::Stale);
+        let server = self.upstream.server(choice.server).ok_or(Missed::Failed(Failure::Connect))?;
+        let head = self.head.for_server(&self.route, server);
+        let head = head.map_err(|_| Missed::Failed(Failure::Invalid))?;
+        exchange.begin(head).await.map_err(Missed::Failed)?;
+        let begun = self.shared.clock.monotonic();
+        self.report.sent(begun);
+        let mut written = None;
+        exchange.send(self.body.clone()).await;
+        exchange.end().await;
+        loop {
+            match exchange.event().await {
+                Ok(Event::Sent) => written = Some(self.shared.clock.monotonic()),
+                Ok(Event::Head) => break,
+                // 1xx answers concern nobody behind a gateway that has the whole request.
+                Ok(Event::Interim) => {}
+                Ok(Event::Switched | Event::Piece(_) | Event::End) => {
+                    return Err(Missed::Failed(Failure::Invalid));
+                }
+                Err(failure) => {
+                    let may_send_again =
+                        origin == Origin::Pooled && self.upstream.settings.retry == Retry::Safe;
+                    let had_ended = failure == Failure::Reset
+                        && exchange.is_unanswered()
+                        && written.is_none_or(|written| self.is_within(written, STALE_WITHIN));
+                    return Err(if may_send_again && had_ended {
+                        Missed::Stale
+                    } else {
+                        Missed::Failed(failure)
+                    });
+                }
             }
-            session.read_timeout = Some(EARLY_ANSWER);
         }
-        let written = self.shared.clock.monotonic();
-        match read_head(&mut session).await {
-            Ok(head) => {
-                let waited = self.shared.clock.monotonic().saturating_since(written);
-                self.upstream.first_byte.observe(waited.as_secs_f64());
-                self.report.first_byte(waited);
-                session.read_timeout = Some(settings.idle_timeout);
-                let afterwards = if sent.is_ok() { Afterwards::Pool } else { Afterwards::Close };
-                Ok(Exchange { session, head, afterwards })
-            }
-            Err(Failure::Reset) if may_send_again && self.is_within(written, STALE_WITHIN) => {
-                Err(Missed::Stale)
-            }
-            Err(failure) => Err(Missed::Failed(failure)),
-        }
+        let waited = self.shared.clock.monotonic().saturating_since(written.unwrap_or(begun));
+        self.upstream.first_byte.observe(waited.as_secs_f64());
+        self.report.first_byte(waited);
+        Ok(exchange)
     }
 
     fn is_within(&self, since: crate::clock::Monotonic, span: Duration) -> bool {
         self.shared.clock.monotonic().saturating_since(since) <= span
     }
 
-    async fn send(&self, session: &mut HttpSession, choice: &Choice) -> pingora::Result<()> {
-        let no_server = || Error::explain(ErrorType::InternalError, "a server that is not there was chosen");
-        let server = self.upstream.server(choice.server).ok_or_else(no_server)?;
-        session.write_request_header(Box::new(self.head.for_server(&self.route, server)?)).await?;
-        self.report.sent(self.shared.clock.monotonic());
-        session.write_body(&self.body).await?;
-        session.finish_body().await?;
-        Ok(())
-    }
-
     /// Writes the answer into the recording, and stores it if it comes whole and clean.
-    async fn record(mut self, choice: &Choice, exchange: Exchange) {
-        let Exchange { mut session, head, afterwards } = exchange;
+    async fn record(mut self, choice: &Choice, mut exchange: Exchange) {
+        let Some(head) = exchange.head().cloned() else { return self.writer.fail(Failure::Invalid) };
         let framing = framing_of(&head);
         let length = length_of(&head);
         let mut keeping = self.keeping(&head, framing, length);
@@ -239,26 +223,23 @@ impl Fetch {
             length,
             destiny,
         });
-        let copied = self.copy(&mut session, &mut keeping).await;
+        let copied = self.copy(&mut exchange, &mut keeping).await;
         if let Err(failure) = copied {
             if failure != Failure::Stopped {
                 self.upstream.failed(choice.server, self.shared.clock.monotonic());
             }
             return self.writer.fail(failure);
         }
-        if afterwards == Afterwards::Pool {
-            self.give_back(session, choice).await;
-        }
+        self.give_back(exchange, choice).await;
         if let Some(keeping) = keeping {
             self.store(keeping, &head);
         }
         self.writer.complete();
     }
 
-    /// Puts a connection back into the pool, if the server keeps it open.
-    async fn give_back(&self, mut session: HttpSession, choice: &Choice) {
-        session.respect_keepalive();
-        if let Some(stream) = session.reuse().await {
+    /// Puts a connection back into the pool, if it may carry another request.
+    async fn give_back(&self, exchange: Exchange, choice: &Choice) {
+        if let Some(stream) = exchange.reuse().await {
             self.shared.transport.release_stream(stream, choice.peer.reuse_hash(), Some(POOLED_IDLE));
         }
     }
@@ -279,7 +260,7 @@ impl Fetch {
     }
 
     /// Copies the body, piece by piece; stops when nobody reads what will not be stored.
-    async fn copy(&self, session: &mut HttpSession, keeping: &mut Option<Keeping>) -> Result<(), Failure> {
+    async fn copy(&self, exchange: &mut Exchange, keeping: &mut Option<Keeping>) -> Result<(), Failure> {
         loop {
             if keeping.is_none() {
                 self.writer.room().await;
@@ -287,8 +268,11 @@ impl Fetch {
                     return Err(Failure::Stopped);
                 }
             }
-            let piece = session.read_body_bytes().await.map_err(|error| body_failure(&error))?;
-            let Some(piece) = piece else { return Ok(()) };
+            let piece = match exchange.event().await? {
+                Event::Piece(piece) => piece,
+                Event::End => return Ok(()),
+                _ => continue,
+            };
             if let Some(watch) = keeping.as_mut().and_then(|keeping| keeping.watch.as_mut()) {
                 watch.feed(&piece);
             }
@@ -335,32 +319,6 @@ struct Keeping {
     storing: Storing,
     /// Over streams only.
     watch: Option<SseWatch>,
-}
-
-/// Reads heads until one is final; 1xx answers concern nobody behind a gateway that has sent the whole request.
-async fn read_head(session: &mut HttpSession) -> Result<ResponseHeader, Failure> {
-    loop {
-        session.read_response().await.map_err(|error| match error.etype() {
-            ErrorType::ReadTimedout => Failure::FirstByteTimeout,
-            ErrorType::InvalidHTTPHeader => Failure::Invalid,
-            _ => Failure::Reset,
-        })?;
-        let Some(head) = session.resp_header() else { return Err(Failure::Invalid) };
-        if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            return Err(Failure::Invalid);
-        }
-        if !head.status.is_informational() {
-            return Ok(head.clone());
-        }
-    }
-}
-
-fn body_failure(error: &Error) -> Failure {
-    match error.etype() {
-        ErrorType::ReadTimedout => Failure::IdleTimeout,
-        ErrorType::Custom("InvalidChunk") => Failure::Invalid,
-        _ => Failure::Reset,
-    }
 }
 
 fn has_no_body(head: &ResponseHeader) -> bool {

@@ -19,6 +19,7 @@ mod demo_process;
 mod early_answers;
 mod forward_answers;
 mod forward_bodies;
+mod forward_early;
 mod forward_failures;
 mod forward_heads;
 mod forward_retries;
