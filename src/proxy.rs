@@ -5,12 +5,15 @@
 //!   `derived` what all requests of a snapshot share, `shared` what outlives it.
 //! - `framing`, `client_address`, `query`, `admit`, `auth_failures`, `body`: from a head to an admitted request.
 //! - `answer` looks up and leads; `fetch` calls the upstream and writes the recording; `send` follows it, `tail` how it ends.
-//! - `exchange` is one request and its answer on a connection to a server, `link` that connection.
+//! - `attempts` says which server is asked and when once more; `exchange` is one request and its answer on a connection
+//!   to a server, `link` that connection; `upload` is a body on its way, `tunnel` what a WebSocket becomes.
+//! - `relay` passes on requests to become a WebSocket.
 //! - `forward` is everything that is not cached, on pingora's own path; `headers` rewrites heads for both.
 //! - `respond` builds the heads of answers over `fields`; `reject` tells a client no; `finish` records the end.
 
 mod admit;
 mod answer;
+mod attempts;
 pub mod auth_failures;
 mod body;
 mod client_address;
@@ -30,8 +33,11 @@ mod link;
 pub mod patience;
 mod query;
 mod reject;
+mod relay;
 mod respond;
 mod send;
 pub mod shared;
 mod tail;
+mod tunnel;
+mod upload;
 pub mod upstreams;

@@ -209,7 +209,7 @@ impl Request<'_> {
         match sent {
             Sent::Unbegun(failure) => Err(rejection_of(failure)),
             sent => {
-                ctx.outcome = Some(outcome_of(sent, Outcome::Forwarded));
+                ctx.outcome = Some(sent.outcome(Outcome::Forwarded));
                 Ok(sent)
             }
         }
@@ -260,14 +260,6 @@ async fn send_hit(
         shared.metrics.tokens_saved.inc_by(usage.prompt.saturating_add(usage.completion));
     }
     let sent = send::follow(session, ctx, reader, Some(age)).await;
-    ctx.outcome = Some(outcome_of(sent, Outcome::ExactHit));
+    ctx.outcome = Some(sent.outcome(Outcome::ExactHit));
     sent
-}
-
-fn outcome_of(sent: Sent, whole: Outcome) -> Outcome {
-    match sent {
-        Sent::Whole => whole,
-        Sent::Unbegun(_) | Sent::CutShort(_) | Sent::ToldInStream(_) => Outcome::UpstreamError,
-        Sent::ClientGone => Outcome::ClientClosed,
-    }
 }

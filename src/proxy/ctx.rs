@@ -17,6 +17,7 @@ use crate::outcome::finished::Outcome;
 use crate::proxy::client_address::ClientAddress;
 use crate::proxy::derived::{Derived, LiveRoute};
 use crate::proxy::tail::Tail;
+use crate::proxy::tunnel::Carried;
 use crate::runtime::snapshot::Loaded;
 
 /// What is known of a request so far.
@@ -39,6 +40,8 @@ pub struct Ctx {
     pub(super) body_wait: Duration,
     /// When the answer's first byte was ready.
     pub(super) answered: Option<Monotonic>,
+    /// What went through the tunnel that the request became.
+    pub(super) carried: Option<Carried>,
 }
 
 /// A request's places: among `max_requests`, and among its upstream's.
@@ -143,6 +146,7 @@ impl Ctx {
             forwarding: None,
             body_wait: Duration::ZERO,
             answered: None,
+            carried: None,
         }
     }
 }

@@ -11,6 +11,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::StatusCode;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Stream;
@@ -106,8 +107,8 @@ impl Exchange {
         }
     }
 
-    /// Hands over a piece of the request's body. To be called when what was handed over before is [sent](Event::Sent).
-    /// That the connection has ended shows in the answer.
+    /// Hands over a piece of the request's body. To be called while there is [room](Exchange::has_room). That the
+    /// connection has ended shows in the answer.
     pub(super) async fn send(&mut self, piece: Bytes) {
         self.rest = piece;
         self.write_next().await;
@@ -119,6 +120,11 @@ impl Exchange {
         if self.rest.is_empty() {
             self.write_next().await;
         }
+    }
+
+    /// True if another piece may be handed over now.
+    pub(super) fn has_room(&self) -> bool {
+        self.rest.is_empty() && Link::of(&self.session).is_none_or(Link::has_room)
     }
 
     /// Writes what a link takes at once. So nothing here waits, and nothing is lost when the caller's wait is given up.
@@ -236,6 +242,15 @@ impl Exchange {
         }
         self.session.respect_keepalive();
         self.session.reuse().await
+    }
+
+    /// The connection of a server that has switched, and what it has said in the new protocol already. `None` if it
+    /// switched before it had the whole request.
+    pub(super) fn switch(mut self) -> Option<(Bytes, Stream)> {
+        let said = self.session.read_body_bytes().now_or_never();
+        let said = said.and_then(Result::ok).flatten().unwrap_or_default();
+        let link = self.session.into_inner().into_any().downcast::<Link>().ok()?;
+        Some((said, link.into_inner()?))
     }
 }
 

@@ -4,15 +4,11 @@
 //! bodies without length, timeouts, and the retries that cannot run a model twice (contract §4).
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, StatusCode, Uri};
-use pingora::ErrorType;
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::protocols::http::v1::client::HttpSession;
-use pingora::upstreams::peer::Peer;
 
 use crate::cache::admit::{Form, Framing, kept_headers, storable_body, storable_head};
 use crate::cache::entries::{Entry, Slot};
@@ -22,14 +18,13 @@ use crate::cache::recording::{AnswerHead, Destiny, Failure, complete};
 use crate::llm::answer::AnswerSummary;
 use crate::llm::request::Api;
 use crate::llm::sse::SseWatch;
+use crate::proxy::attempts::{Attempt, Attempts, Repeat};
 use crate::proxy::ctx::Report;
 use crate::proxy::exchange::{Event, Exchange};
 use crate::proxy::headers::{Cookies, end_to_end, to_server};
-use crate::proxy::link::Link;
 use crate::proxy::shared::Shared;
-use crate::proxy::upstreams::{Choice, LiveServer, LiveUpstream, MOST_ATTEMPTS, POOLED_IDLE, STALE_WITHIN};
+use crate::proxy::upstreams::{LiveServer, LiveUpstream};
 use crate::routing::route::Route;
-use crate::upstream::settings::Retry;
 
 /// A call that is about to be made.
 pub(super) struct Fetch {
@@ -79,137 +74,52 @@ pub(super) struct Storing {
     pub(super) max_entry: u64,
 }
 
-/// Where a connection comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Origin {
-    /// It carried another request before.
-    Pooled,
-    /// It was made for this one.
-    Fresh,
-}
-
-/// Why an attempt came to nothing.
-enum Missed {
-    /// The connection was dead before the request could be read: it may be sent again.
-    Stale,
-    Failed(Failure),
-}
-
 impl Fetch {
     /// Makes the call and writes its answer, to the end or to its failure.
     pub(super) async fn run(self) {
         let answered = self.answered().await;
         match answered {
-            Ok((choice, exchange)) => self.record(&choice, exchange).await,
+            Ok(attempt) => self.record(attempt).await,
             Err(failure) => self.writer.fail(failure),
         }
     }
 
     /// Tries servers until one has sent the head of an answer.
-    async fn answered(&self) -> Result<(Choice, Exchange), Failure> {
-        let mut tried = Vec::new();
-        let mut failure = Failure::Connect;
-        let mut wanted = Origin::Pooled;
-        for _ in 0..MOST_ATTEMPTS {
-            let now = self.shared.clock.monotonic();
-            let Some(choice) = self.upstream.choose(&mut tried, now) else { break };
-            let (exchange, origin) = match self.connect(&choice, wanted).await {
-                Ok(connected) => connected,
-                Err(why) => {
-                    self.upstream.failed(choice.server, self.shared.clock.monotonic());
-                    tried.push(choice.server);
-                    failure = why;
-                    continue;
-                }
-            };
-            match self.exchange(exchange, &choice, origin).await {
-                Ok(exchange) => {
-                    self.upstream.succeeded(choice.server);
-                    return Ok((choice, exchange));
-                }
-                Err(Missed::Stale) => wanted = Origin::Fresh,
-                Err(Missed::Failed(why)) => {
-                    self.upstream.failed(choice.server, self.shared.clock.monotonic());
-                    return Err(why);
-                }
-            }
-        }
-        Err(failure)
-    }
-
-    /// A connection to the server chosen: a pooled one, if there is one and it is wanted, or a new one.
-    async fn connect(&self, choice: &Choice, wanted: Origin) -> Result<(Exchange, Origin), Failure> {
-        let peer = choice.peer.as_ref();
-        let exchange =
-            |stream| Exchange::new(HttpSession::new_with_options(stream, peer), &self.upstream.settings);
-        let pooled = match wanted {
-            Origin::Pooled => self.shared.transport.reused_stream(peer).await,
-            Origin::Fresh => None,
-        };
-        if let Some(stream) = pooled {
-            return Ok((exchange(stream), Origin::Pooled));
-        }
-        // Boxed: it is large and seldom needed, and would make every request's future as large.
-        let stream =
-            Box::pin(self.shared.transport.new_stream(peer)).await.map_err(|error| match error.etype() {
-                ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => Failure::ConnectTimeout,
-                _ => Failure::Connect,
-            })?;
-        Ok((exchange(Box::new(Link::new(stream))), Origin::Fresh))
-    }
-
-    /// Sends the request and reads the answer's head, which may come first.
-    async fn exchange(
-        &self,
-        mut exchange: Exchange,
-        choice: &Choice,
-        origin: Origin,
-    ) -> Result<Exchange, Missed> {
-        let server = self.upstream.server(choice.server).ok_or(Missed::Failed(Failure::Connect))?;
-        let head = self.head.for_server(&self.route, server);
-        let head = head.map_err(|_| Missed::Failed(Failure::Invalid))?;
-        exchange.begin(head).await.map_err(Missed::Failed)?;
-        let begun = self.shared.clock.monotonic();
-        self.report.sent(begun);
-        let mut written = None;
-        exchange.send(self.body.clone()).await;
-        exchange.end().await;
+    async fn answered(&self) -> Result<Attempt, Failure> {
+        let mut attempts = Attempts::new(&self.shared, &self.upstream, &self.report);
         loop {
-            match exchange.event().await {
-                Ok(Event::Sent) => written = Some(self.shared.clock.monotonic()),
-                Ok(Event::Head) => break,
-                // 1xx answers concern nobody behind a gateway that has the whole request.
-                Ok(Event::Interim) => {}
-                Ok(Event::Switched | Event::Piece(_) | Event::End) => {
-                    return Err(Missed::Failed(Failure::Invalid));
-                }
-                Err(failure) => {
-                    let may_send_again =
-                        origin == Origin::Pooled && self.upstream.settings.retry == Retry::Safe;
-                    let had_ended = failure == Failure::Reset
-                        && exchange.is_unanswered()
-                        && written.is_none_or(|written| self.is_within(written, STALE_WITHIN));
-                    return Err(if may_send_again && had_ended {
-                        Missed::Stale
-                    } else {
-                        Missed::Failed(failure)
-                    });
-                }
+            let mut attempt = attempts.connect().await?;
+            match self.ask(&attempts, &mut attempt).await {
+                Ok(()) => return Ok(attempt),
+                Err(failure) => attempts.failed(&attempt, failure, Repeat::Possible)?,
             }
         }
-        let waited = self.shared.clock.monotonic().saturating_since(written.unwrap_or(begun));
-        self.upstream.first_byte.observe(waited.as_secs_f64());
-        self.report.first_byte(waited);
-        Ok(exchange)
     }
 
-    fn is_within(&self, since: crate::clock::Monotonic, span: Duration) -> bool {
-        self.shared.clock.monotonic().saturating_since(since) <= span
+    /// Sends the request and waits for the answer's head, which may come first.
+    async fn ask(&self, attempts: &Attempts<'_>, attempt: &mut Attempt) -> Result<(), Failure> {
+        let server = attempts.server(attempt).ok_or(Failure::Connect)?;
+        let head = self.head.for_server(&self.route, server).map_err(|_| Failure::Invalid)?;
+        attempt.exchange.begin(head).await?;
+        attempts.begun(attempt);
+        attempt.exchange.send(self.body.clone()).await;
+        attempt.exchange.end().await;
+        loop {
+            match attempt.exchange.event().await? {
+                Event::Sent => attempts.sent(attempt),
+                // It concerns nobody behind a gateway that has the whole request.
+                Event::Interim => {}
+                Event::Head => break,
+                Event::Switched | Event::Piece(_) | Event::End => return Err(Failure::Invalid),
+            }
+        }
+        attempts.answered(attempt);
+        Ok(())
     }
 
     /// Writes the answer into the recording, and stores it if it comes whole and clean.
-    async fn record(mut self, choice: &Choice, mut exchange: Exchange) {
-        let Some(head) = exchange.head().cloned() else { return self.writer.fail(Failure::Invalid) };
+    async fn record(mut self, mut attempt: Attempt) {
+        let Some(head) = attempt.exchange.head().cloned() else { return self.writer.fail(Failure::Invalid) };
         let framing = framing_of(&head);
         let length = length_of(&head);
         let mut keeping = self.keeping(&head, framing, length);
@@ -223,25 +133,18 @@ impl Fetch {
             length,
             destiny,
         });
-        let copied = self.copy(&mut exchange, &mut keeping).await;
+        let copied = self.copy(&mut attempt.exchange, &mut keeping).await;
         if let Err(failure) = copied {
             if failure != Failure::Stopped {
-                self.upstream.failed(choice.server, self.shared.clock.monotonic());
+                attempt.broke_off(&self.shared, &self.upstream);
             }
             return self.writer.fail(failure);
         }
-        self.give_back(exchange, choice).await;
+        attempt.give_back(&self.shared).await;
         if let Some(keeping) = keeping {
             self.store(keeping, &head);
         }
         self.writer.complete();
-    }
-
-    /// Puts a connection back into the pool, if it may carry another request.
-    async fn give_back(&self, exchange: Exchange, choice: &Choice) {
-        if let Some(stream) = exchange.reuse().await {
-            self.shared.transport.release_stream(stream, choice.peer.reuse_hash(), Some(POOLED_IDLE));
-        }
     }
 
     /// What watches over an answer that may be stored; `None` if its head already forbids it.

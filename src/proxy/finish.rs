@@ -37,8 +37,8 @@ pub(super) fn finish(shared: &Shared, session: &Session, ctx: &mut Ctx) {
         status,
         duration,
         upstream_first_byte: ctx.report.first_byte_after(),
-        bytes_received: session.body_bytes_read() as u64,
-        bytes_sent: session.body_bytes_sent() as u64,
+        bytes_received: ctx.carried.map_or(session.body_bytes_read() as u64, |carried| carried.from_client),
+        bytes_sent: ctx.carried.map_or(session.body_bytes_sent() as u64, |carried| carried.from_server),
         tokens,
     });
     ctx.room = None;

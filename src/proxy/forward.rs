@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
-use pingora::upstreams::peer::{H1UpgradePolicy, HttpPeer, HttpUpstreamRequestPolicy};
+use pingora::upstreams::peer::{H1UpgradePolicy, HttpPeer};
 use pingora::{Error, ErrorSource, ErrorType, Result};
 
 use crate::cache::control::CacheStatus;
@@ -20,7 +20,6 @@ use crate::proxy::respond;
 use crate::proxy::send::{error_event, is_event_stream_type, rejection_of};
 use crate::proxy::shared::Shared;
 use crate::proxy::upstreams::{MOST_ATTEMPTS, STALE_WITHIN};
-use crate::routing::route::Upgrade;
 use crate::upstream::settings::Retry;
 
 /// Takes a place upstream, before pingora connects.
@@ -58,10 +57,7 @@ pub(super) fn peer(shared: &Shared, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
         // Another pooled connection may be as dead as the first: nothing is pooled yet in a group of its own.
         peer.group_key = shared.second_tries.fetch_add(1, Ordering::Relaxed);
     }
-    peer.options.http_upstream_request_policy.h1_upgrade = match live.route.upgrade {
-        Upgrade::Deny => H1UpgradePolicy::Deny,
-        Upgrade::WebSocket => HttpUpstreamRequestPolicy::default().h1_upgrade,
-    };
+    peer.options.http_upstream_request_policy.h1_upgrade = H1UpgradePolicy::Deny;
     Ok(peer)
 }
 

@@ -25,6 +25,7 @@ use crate::proxy::ctx::Ctx;
 use crate::proxy::finish::finish;
 use crate::proxy::forward::{self, Ending};
 use crate::proxy::reject::reject;
+use crate::proxy::relay::{is_handshake, relay};
 use crate::proxy::respond;
 use crate::proxy::send::{Sent, stream_write_timeout};
 use crate::proxy::shared::Shared;
@@ -64,6 +65,12 @@ impl ProxyHttp for Gateway {
         }
         let refused = match admit::admit(&self.0, session, ctx) {
             Ok(Next::Health) => return healthy(session, ctx).await,
+            Ok(Next::PassOn) if is_handshake(session, ctx) => {
+                match Box::pin(relay(&self.0, session, ctx)).await {
+                    Ok(sent) => return ended(sent),
+                    Err(rejection) => rejection,
+                }
+            }
             Ok(Next::PassOn) => match pass_on(session, ctx).await {
                 Ok(()) => return Ok(false),
                 Err(rejection) => rejection,

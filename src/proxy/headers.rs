@@ -142,6 +142,13 @@ fn field_value(text: String) -> Result<HeaderValue> {
     value.or_err(ErrorType::InternalError, "a list of addresses is no field value")
 }
 
+/// Removes the fields that are about the client's connection.
+pub(super) fn strip_hops(head: &mut RequestHeader) {
+    for name in nominated(&head.headers).iter().chain(&HOP_BY_HOP) {
+        head.remove_header(name);
+    }
+}
+
 /// Removes the client's credentials.
 pub(super) fn strip_credentials(head: &mut RequestHeader) {
     for name in &CREDENTIALS {

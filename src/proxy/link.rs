@@ -48,6 +48,11 @@ impl Link {
         session.stream().as_ref().as_any().downcast_ref()
     }
 
+    /// True if a piece of at most [`LARGEST_PIECE`] bytes can be written without waiting.
+    pub(super) fn has_room(&self) -> bool {
+        self.backlog.is_empty() && !self.is_broken
+    }
+
     /// True if the socket has taken all that was written.
     pub(super) fn is_drained(&self) -> bool {
         self.backlog.is_empty() && !self.is_unflushed
@@ -71,6 +76,11 @@ impl Link {
             self.backlog.extend_from_slice(buf.get(..room).unwrap_or_default());
         }
         self.backlog.len() - before
+    }
+
+    /// The connection alone; `None` if something of what was written has not been sent.
+    pub(super) fn into_inner(self) -> Option<Stream> {
+        (self.is_drained() && !self.is_broken).then_some(self.inner)
     }
 
     /// Sends what waits, as far as the socket takes it.

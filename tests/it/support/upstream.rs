@@ -75,6 +75,16 @@ impl Exchange {
         let _ = self.stream.shutdown(Shutdown::Both);
     }
 
+    /// Says that it has said all.
+    pub(crate) fn finish(&mut self) {
+        let _ = self.stream.shutdown(Shutdown::Write);
+    }
+
+    /// The connection, for another thread.
+    pub(crate) fn second_handle(&self) -> TcpStream {
+        self.stream.try_clone().expect("a second handle")
+    }
+
     /// Resets the connection.
     pub(crate) fn reset(&mut self) {
         self.keeps = false;
@@ -91,7 +101,7 @@ impl Exchange {
 
     /// Reads `length` bytes of a body; fewer if the gateway ends it before.
     pub(crate) fn body(&mut self, length: usize) -> Vec<u8> {
-        let mut body = Vec::with_capacity(length);
+        let mut body = Vec::new();
         let _ = Read::by_ref(&mut self.stream).take(length as u64).read_to_end(&mut body);
         body
     }

@@ -1,0 +1,349 @@
+//! Requests to become a WebSocket, passed on as they come; what pingora's own path may end right after the 101.
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderValue, Method, StatusCode, Version};
+use pingora::Result as PingoraResult;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::proxy::Session;
+
+use crate::cache::control::CacheStatus;
+use crate::cache::recording::Failure;
+use crate::llm::request::Api;
+use crate::outcome::finished::Outcome;
+use crate::outcome::rejection::Rejection;
+use crate::proxy::attempts::{Attempt, Attempts};
+use crate::proxy::body;
+use crate::proxy::connection::take_over;
+use crate::proxy::ctx::Ctx;
+use crate::proxy::derived::LiveRoute;
+use crate::proxy::exchange::{Event, Exchange};
+use crate::proxy::headers::{self, Cookies, Outbound};
+use crate::proxy::respond;
+use crate::proxy::send::{Sent, is_event_stream_type, rejection_of, tell_in_stream};
+use crate::proxy::shared::Shared;
+use crate::proxy::tail::Tail;
+use crate::proxy::tunnel::{Early, join};
+use crate::proxy::upload::{Fault, Upload};
+use crate::routing::route::{self, Route};
+
+/// Passes the request on and its answer back.
+///
+/// # Errors
+/// The client is still to be told.
+pub(super) async fn relay(shared: &Shared, session: &mut Session, ctx: &mut Ctx) -> Result<Sent, Rejection> {
+    let Some(live) = ctx.route.clone() else { return Err(Rejection::Internal) };
+    if live.route.cache.is_some() {
+        ctx.cache_status = Some(CacheStatus::Bypass);
+    }
+    let place = live.upstream.place().await?;
+    if let Some(room) = &mut ctx.room {
+        room.upstream = place;
+    }
+    let asks = Asks::of(session, &live.route);
+    // Bytes that follow a request to change the protocol may be the first of the new one.
+    session.set_pipelining_enabled(asks == Asks::WebSocket);
+    let head = outbound_head(session, ctx, &live, asks).map_err(|_| Rejection::Internal)?;
+    let upload = Upload::of(session);
+    let sent = Relay { shared, live: &live, head, upload }.run(session, ctx).await?;
+    ctx.outcome = Some(sent.outcome(Outcome::Forwarded));
+    Ok(sent)
+}
+
+/// True if the request is one to become a WebSocket, on a route that lets it.
+pub(super) fn is_handshake(session: &mut Session, ctx: &Ctx) -> bool {
+    ctx.route.as_ref().is_some_and(|live| Asks::of(session, &live.route) == Asks::WebSocket)
+}
+
+/// What a request asks of the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asks {
+    /// Nothing, or nothing that its route lets through.
+    Nothing,
+    /// To become a WebSocket (RFC 6455 §4.1).
+    WebSocket,
+}
+
+impl Asks {
+    fn of(session: &mut Session, route: &Route) -> Self {
+        let is_handshake = route.upgrade == route::Upgrade::WebSocket
+            && session.is_upgrade_req()
+            && session.req_header().method == Method::GET
+            && session.get_header(UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"))
+            && session.is_body_empty();
+        if is_handshake { Self::WebSocket } else { Self::Nothing }
+    }
+}
+
+/// The head as it is sent on, but for what depends on the server.
+fn outbound_head(
+    session: &mut Session,
+    ctx: &Ctx,
+    live: &LiveRoute,
+    asks: Asks,
+) -> PingoraResult<RequestHeader> {
+    let internal = || pingora::Error::explain(pingora::ErrorType::InternalError, "a request not admitted");
+    let (Some(address), Some(request_id)) = (&ctx.address, &ctx.request_id) else { return Err(internal()) };
+    let has_body = !session.is_body_empty();
+    let came = session.req_header();
+    let outbound = Outbound {
+        route: &live.route,
+        upstream: &live.upstream.settings,
+        address,
+        request_id,
+        path: came.uri.path(),
+        host: headers::host_of(came),
+        scheme: headers::scheme_of(session),
+    };
+    let mut head = came.clone();
+    head.set_version(Version::HTTP_11);
+    headers::strip_hops(&mut head);
+    headers::strip_credentials(&mut head);
+    headers::to_upstream(&mut head, &outbound)?;
+    if has_body && !head.headers.contains_key(CONTENT_LENGTH) {
+        head.insert_header(TRANSFER_ENCODING, HeaderValue::from_static("chunked"))?;
+    }
+    if asks == Asks::WebSocket {
+        head.insert_header(CONNECTION, HeaderValue::from_static("Upgrade"))?;
+        head.insert_header(UPGRADE, HeaderValue::from_static("websocket"))?;
+    }
+    Ok(head)
+}
+
+/// A request that is being passed on.
+struct Relay<'a> {
+    shared: &'a Shared,
+    live: &'a LiveRoute,
+    head: RequestHeader,
+    upload: Upload,
+}
+
+/// Why an exchange ended early.
+enum Stop {
+    Server(Failure),
+    Client(Fault),
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Self::Server(failure)
+    }
+}
+
+impl From<Fault> for Stop {
+    fn from(fault: Fault) -> Self {
+        Self::Client(fault)
+    }
+}
+
+/// What the server does about a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answered {
+    /// It answers.
+    WithHead,
+    /// It changes the protocol.
+    BySwitching,
+}
+
+impl Relay<'_> {
+    async fn run(mut self, session: &mut Session, ctx: &mut Ctx) -> Result<Sent, Rejection> {
+        let (attempt, answered) = match self.answered(session, ctx).await {
+            Ok(answered) => answered,
+            Err(Stop::Server(failure)) => return Err(rejection_of(failure)),
+            Err(Stop::Client(fault)) => return fault.rejection().map_or(Ok(Sent::ClientGone), Err),
+        };
+        self.upload.let_go();
+        match answered {
+            Answered::WithHead => Ok(self.pass_back(session, ctx, attempt).await),
+            Answered::BySwitching => self.tunnel(session, ctx, attempt).await,
+        }
+    }
+
+    /// Tries servers until one has begun to answer.
+    async fn answered(&mut self, session: &mut Session, ctx: &mut Ctx) -> Result<(Attempt, Answered), Stop> {
+        let shared = self.shared;
+        let upstream = &self.live.upstream;
+        let report = std::sync::Arc::clone(&ctx.report);
+        let mut attempts = Attempts::new(shared, upstream, &report);
+        loop {
+            let mut attempt = self.upload.until(session, attempts.connect()).await??;
+            match self.ask(session, &attempts, &mut attempt).await {
+                Ok(answered) => {
+                    attempts.answered(&attempt);
+                    return Ok((attempt, answered));
+                }
+                Err(Stop::Server(failure)) => {
+                    attempts.failed(&attempt, failure, self.upload.rewind())?;
+                }
+                Err(gone) => return Err(gone),
+            }
+        }
+    }
+
+    /// Sends the request on until the answer's head comes.
+    async fn ask(
+        &mut self,
+        session: &mut Session,
+        attempts: &Attempts<'_>,
+        attempt: &mut Attempt,
+    ) -> Result<Answered, Stop> {
+        let server = attempts.server(attempt).ok_or(Failure::Connect)?;
+        let mut head = self.head.clone();
+        let rewritten = head.insert_header(HOST, server.host.clone());
+        rewritten
+            .and_then(|()| headers::to_server(&mut head, &self.live.route, &server.url))
+            .map_err(|_| Failure::Invalid)?;
+        attempt.exchange.begin(head).await?;
+        attempts.begun(attempt);
+        // What has come with the head leaves with it.
+        while !self.upload.is_over() && attempt.exchange.has_room() {
+            let Some(piece) = self.upload.next(session).now_or_never() else { break };
+            self.hand_over(&mut attempt.exchange, piece?).await;
+        }
+        loop {
+            match self.event(session, &mut attempt.exchange).await? {
+                Event::Sent => attempts.sent(attempt),
+                Event::Interim => pass_interim(session, &attempt.exchange).await?,
+                Event::Head => return Ok(Answered::WithHead),
+                Event::Switched => return Ok(Answered::BySwitching),
+                Event::Piece(_) | Event::End => return Err(Failure::Invalid.into()),
+            }
+        }
+    }
+
+    async fn hand_over(&mut self, exchange: &mut Exchange, piece: Option<Bytes>) {
+        if let Some(piece) = piece {
+            exchange.send(piece).await;
+        }
+        if self.upload.ends() {
+            exchange.end().await;
+        }
+    }
+
+    /// What happens next on the server's side; meanwhile the request's body is sent on.
+    async fn event(&mut self, session: &mut Session, exchange: &mut Exchange) -> Result<Event, Stop> {
+        loop {
+            let may_read = self.upload.is_over() || exchange.has_room();
+            let piece = tokio::select! {
+                biased;
+                event = exchange.event() => return Ok(event?),
+                piece = self.upload.next(session), if may_read => piece?,
+            };
+            self.hand_over(exchange, piece).await;
+        }
+    }
+
+    /// Sends the answer, whose head has come, to the client.
+    async fn pass_back(&mut self, session: &mut Session, ctx: &mut Ctx, mut attempt: Attempt) -> Sent {
+        session.set_pipelining_enabled(false);
+        let Some(head) = self.answer_head(session, ctx, &attempt.exchange) else {
+            return Sent::CutShort(Failure::Invalid);
+        };
+        let kind = head.headers.get(CONTENT_TYPE);
+        let is_stream = kind.is_some_and(|kind| is_event_stream_type(kind.as_bytes()));
+        if session.write_response_header(Box::new(head), false).await.is_err() {
+            return Sent::ClientGone;
+        }
+        let mut tail = Tail::default();
+        let stopped = loop {
+            match self.event(session, &mut attempt.exchange).await {
+                Ok(Event::Piece(piece)) => {
+                    tail.note(&piece);
+                    if session.write_response_body(Some(piece), false).await.is_err() {
+                        return Sent::ClientGone;
+                    }
+                }
+                Ok(Event::End) => break None,
+                Ok(_) => {}
+                Err(Stop::Client(_)) => return Sent::ClientGone,
+                Err(Stop::Server(failure)) => break Some(failure),
+            }
+        };
+        match stopped {
+            None => self.finish(session, ctx, attempt).await,
+            Some(failure) => {
+                attempt.broke_off(self.shared, &self.live.upstream);
+                let api = Api::of(session.req_header().uri.path());
+                if is_stream {
+                    tell_in_stream(session, &tail, api, failure).await
+                } else {
+                    Sent::CutShort(failure)
+                }
+            }
+        }
+    }
+
+    /// The answer has come to its end.
+    async fn finish(&self, session: &mut Session, ctx: &Ctx, attempt: Attempt) -> Sent {
+        attempt.give_back(self.shared).await;
+        if session.write_response_body(None, true).await.is_err() {
+            return Sent::ClientGone;
+        }
+        if !self.upload.is_over() {
+            // A client that is still sending may read its answer only then.
+            body::drain(session, &ctx.policy.snapshot.config.limits).await;
+        }
+        Sent::Whole
+    }
+
+    /// Joins the client and the server, which speak another protocol from here on.
+    async fn tunnel(
+        &self,
+        session: &mut Session,
+        ctx: &mut Ctx,
+        attempt: Attempt,
+    ) -> Result<Sent, Rejection> {
+        let head = self.answer_head(session, ctx, &attempt.exchange).ok_or(Rejection::Internal)?;
+        let (server_said, mut server) = attempt.exchange.switch().ok_or(Rejection::UpstreamFailed)?;
+        if session.write_response_header(Box::new(head), false).await.is_err() {
+            return Ok(Sent::ClientGone);
+        }
+        let client_said = session.downstream_session.read_request_body().now_or_never();
+        let client_said = client_said.and_then(Result::ok).flatten().unwrap_or_default();
+        let Some(mut client) = take_over(session) else { return Ok(Sent::CutShort(Failure::Stopped)) };
+        let early = Early { client: client_said, server: server_said };
+        let longest_silence = self.live.upstream.settings.idle_timeout;
+        ctx.carried = Some(join(&mut client, &mut server, early, longest_silence).await);
+        Ok(Sent::Whole)
+    }
+
+    /// The answer's head as the client gets it; `None` cannot come up.
+    fn answer_head(&self, session: &Session, ctx: &mut Ctx, exchange: &Exchange) -> Option<ResponseHeader> {
+        let mut head = exchange.head()?.clone();
+        let path = session.req_header().uri.path();
+        headers::from_upstream(&mut head, Cookies::of(&self.live.route, path)).ok()?;
+        frame(&mut head, session.req_header()).ok()?;
+        ctx.answered = Some(ctx.clock.monotonic());
+        respond::decorate(&mut head, session, ctx).ok()?;
+        Some(head)
+    }
+}
+
+/// Passes on an answer that comes before the answer, to a client that may know such (RFC 9110 §15.2).
+async fn pass_interim(session: &mut Session, exchange: &Exchange) -> Result<(), Fault> {
+    let Some(head) = exchange.head().filter(|_| session.req_header().version == Version::HTTP_11) else {
+        return Ok(());
+    };
+    let head = Box::new(head.clone());
+    session.write_response_header(head, false).await.map_err(|_| Fault::Gone)
+}
+
+/// Gives an answer without length the framing of the client's protocol.
+fn frame(head: &mut ResponseHeader, request: &RequestHeader) -> PingoraResult<()> {
+    head.set_version(Version::HTTP_11);
+    let is_bare = matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+        || head.status.is_informational()
+        || request.method == Method::HEAD;
+    if is_bare || head.headers.contains_key(CONTENT_LENGTH) {
+        return Ok(());
+    }
+    if request.version != Version::HTTP_11 {
+        head.remove_header(&TRANSFER_ENCODING);
+        return Ok(());
+    }
+    if head.headers.contains_key(TRANSFER_ENCODING) {
+        return Ok(());
+    }
+    head.insert_header(TRANSFER_ENCODING, HeaderValue::from_static("chunked"))
+}
