@@ -7,8 +7,7 @@
 //! - `answer` looks up and leads; `fetch` calls the upstream and writes the recording; `send` follows it, `tail` how it ends.
 //! - `attempts` says which server is asked and when once more; `exchange` is one request and its answer on a connection
 //!   to a server, `link` that connection; `upload` is a body on its way, `tunnel` what a WebSocket becomes.
-//! - `relay` passes on requests to become a WebSocket.
-//! - `forward` is everything that is not cached, on pingora's own path; `headers` rewrites heads for both.
+//! - `forward` passes on everything that is not cached; `headers` rewrites heads for both.
 //! - `respond` builds the heads of answers over `fields`; `reject` tells a client no; `finish` records the end.
 
 mod admit;
@@ -33,7 +32,6 @@ mod link;
 pub mod patience;
 mod query;
 mod reject;
-mod relay;
 mod respond;
 mod send;
 pub mod shared;

@@ -1,6 +1,6 @@
 //! One upstream call, written into a recording.
 //!
-//! Does for answers that are recorded what pingora's own path does for all others: hop-by-hop fields, 1xx answers,
+//! Does for answers that are recorded what `forward` does for all others: hop-by-hop fields, 1xx answers,
 //! bodies without length, timeouts, and the retries that cannot run a model twice (contract §4).
 
 use std::sync::Arc;

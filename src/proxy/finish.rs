@@ -16,7 +16,6 @@ pub(super) fn finish(shared: &Shared, session: &Session, ctx: &mut Ctx) {
     let status = session.response_written().map_or(0, |head| head.status.as_u16());
     let outcome = ctx.outcome.unwrap_or(match status {
         0 => Outcome::ClientClosed,
-        _ if ctx.forwarding.is_some() => Outcome::Forwarded,
         _ => Outcome::InternalError,
     });
     let duration = shared.clock.monotonic().saturating_since(ctx.started.monotonic);

@@ -203,7 +203,7 @@ pub(super) fn end_to_end(headers: &HeaderMap, cookies: Cookies) -> Vec<(HeaderNa
         .collect()
 }
 
-/// The same for an answer on pingora's own path, which has its framing in place.
+/// The same for an answer that is passed on as it comes, its framing and the spelling of its names included.
 ///
 /// # Errors
 /// None that can come up.

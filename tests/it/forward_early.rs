@@ -7,15 +7,12 @@ use data_encoding::HEXLOWER;
 use safecache::auth::token::digest;
 
 use crate::support::client::DEADLINE;
-use crate::support::front::{CACHED, House};
+use crate::support::front::{House, PATHS};
 use crate::support::tls::{Authority, TlsFront};
 use crate::support::upstream::{Exchange, Request, Upstream};
 
 /// More than all socket buffers on the way take.
 const SIZE: usize = 24 * 1024 * 1024;
-
-/// The paths on which a server's early answer is heard.
-const EARLY: [&str; 1] = [CACHED];
 
 /// A server that answers as `how` says when it has a head, reads none of the body, and tells how much of it came
 /// before its connection ended.
@@ -38,7 +35,7 @@ fn an_early_answer_is_passed_on_and_its_connection_closed() {
     let (upstream, told) =
         deaf(|exchange| exchange.answer("413 Payload Too Large", "text/plain", "too much"));
     let house = House::before(&[upstream.url()]);
-    for path in EARLY {
+    for path in PATHS {
         for mut client in house.fronts() {
             let answer = client.ask(&format!("POST {path}"), &[], &vec![b'x'; SIZE]);
             let case = format!("{} {path}", client.name());
@@ -57,7 +54,7 @@ fn an_early_answer_is_passed_on_when_its_server_has_closed() {
         exchange.close();
     });
     let house = House::before(&[upstream.url()]);
-    for path in EARLY {
+    for path in PATHS {
         for mut client in house.fronts() {
             let answer = client.ask(&format!("POST {path}"), &[], &vec![b'x'; SIZE]);
             assert_eq!((answer.status, answer.text().as_str()), (401, "no"), "{} {path}", client.name());
@@ -100,10 +97,13 @@ fn whole_requests_arrive(begin: fn(&mut Exchange)) {
     };
     let houses = [House::before(&[upstream.url()]), House::build(&[front.url()], plans, authority)];
     let body: Vec<u8> = (0..SIZE).map(|at| (at % 251) as u8).collect();
+    let length = SIZE.to_string();
     for house in &houses {
-        for path in EARLY {
+        for path in PATHS {
             for mut client in house.fronts() {
-                let answer = client.ask(&format!("POST {path}"), &[], &body);
+                let length = [("content-length", length.as_str())];
+                let fields = if client.name() == "HTTP/2" { &length[..] } else { &[] };
+                let answer = client.ask(&format!("POST {path}"), fields, &body);
                 assert_eq!(answer.text(), HEXLOWER.encode(&digest(&body)), "{} {path}", client.name());
             }
         }

@@ -114,6 +114,36 @@ fn a_fresh_connection_is_never_tried_again() {
     }
 }
 
+/// What a server has begun to answer it has begun to work on.
+#[test]
+fn a_reused_connection_that_ends_within_a_head_is_not_replaced() {
+    for path in PATHS {
+        let uses: std::sync::Mutex<Vec<usize>> = std::sync::Mutex::default();
+        let upstream = Upstream::start(move |request, exchange| {
+            let mut uses = uses.lock().expect("no script panicked");
+            if uses.contains(&request.connection) {
+                exchange.send("HTTP/1.1 200");
+                exchange.close();
+            } else {
+                uses.push(request.connection);
+                exchange.answer("200 OK", "text/plain", "{}");
+            }
+        });
+        let house = House::before(&[upstream.url()]);
+        let mut client = house.h1();
+        // A connection comes into the pool a moment after its answer.
+        house.gateway.eventually("a pooled connection is used", |_| {
+            let connections = upstream.connections();
+            let answer = client.chat(path);
+            let tries = upstream.take();
+            assert_eq!(tries.len(), 1, "{path}");
+            let is_reused = tries[0].connection < connections;
+            assert_eq!(answer.status, if is_reused { 502 } else { 200 }, "{path}");
+            is_reused
+        });
+    }
+}
+
 #[test]
 fn retry_never_leaves_a_dead_connection_to_the_client() {
     for path in PATHS {

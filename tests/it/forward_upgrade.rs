@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::mpsc::channel;
 
 use crate::support::client::{Client, DEADLINE};
-use crate::support::front::{House, PASSED, Plans};
+use crate::support::front::{CACHED, House, PASSED, Plans};
 use crate::support::gateway::secret;
 use crate::support::tls::{Authority, TlsClient, TlsFront};
 use crate::support::upstream::{Exchange, Upstream, gate};
@@ -333,6 +333,21 @@ fn what_follows_a_refused_upgrade_is_no_request() {
         assert_eq!(client.answer().status, 426);
         assert!(client.is_closed());
         assert_eq!(upstream.count(), 1);
+    }
+}
+
+#[test]
+fn a_switch_that_nobody_asked_for_is_a_bad_gateway() {
+    let upstream = Upstream::start(|_, exchange| {
+        exchange.send(SWITCHED);
+        exchange.wait_for_close();
+        exchange.close();
+    });
+    let house = House::planned(&[upstream.url()], WEBSOCKET);
+    for path in [PASSED, CACHED] {
+        for mut client in house.fronts() {
+            assert_eq!(client.chat(path).status, 502, "{} {path}", client.name());
+        }
     }
 }
 

@@ -24,6 +24,7 @@ mod forward_failures;
 mod forward_heads;
 mod forward_retries;
 mod forward_streams;
+mod forward_timeouts;
 mod forward_upgrade;
 mod framing;
 mod http2;

@@ -106,6 +106,14 @@ impl Exchange {
         body
     }
 
+    /// True if the gateway closes the connection within `wait`.
+    pub(crate) fn closes_within(&mut self, wait: std::time::Duration) -> bool {
+        self.stream.set_read_timeout(Some(wait)).expect("a timeout");
+        let read = self.stream.read(&mut [0]);
+        self.stream.set_read_timeout(None).expect("no timeout");
+        matches!(read, Ok(0)) || read.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset)
+    }
+
     /// Waits until the gateway closes the connection.
     pub(crate) fn wait_for_close(&mut self) {
         let mut rest = Vec::new();
@@ -191,6 +199,11 @@ impl Upstream {
     /// How many requests there have been.
     pub(crate) fn count(&self) -> usize {
         self.seen.lock().expect("no script panicked").len()
+    }
+
+    /// Waits until there have been so many.
+    pub(crate) fn wait_for(&self, count: usize) {
+        crate::support::client::eventually("the requests arrive", || self.count() >= count);
     }
 
     /// How many connections there have been.
