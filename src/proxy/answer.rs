@@ -28,7 +28,7 @@ use crate::proxy::ctx::Ctx;
 use crate::proxy::derived::LiveRoute;
 use crate::proxy::fetch::{Fetch, OutboundHead, Storing};
 use crate::proxy::headers::{self, Outbound};
-use crate::proxy::send::{self, Sent, rejection_of};
+use crate::proxy::send::{self, ClientWatch, Sent, rejection_of};
 use crate::proxy::shared::Shared;
 
 /// Answers the request, or says why not.
@@ -164,7 +164,11 @@ impl Request<'_> {
     /// Calls the upstream and sends what it answers.
     async fn forward(self, session: &mut Session, ctx: &mut Ctx, plan: Plan) -> Result<Sent, Rejection> {
         let upstream = &self.live.upstream;
-        let place = upstream.place().await?;
+        let Some(place) = ClientWatch::new().until_gone(session, upstream.place()).await else {
+            ctx.outcome = Some(Outcome::ClientClosed);
+            return Ok(Sent::ClientGone);
+        };
+        let place = place?;
         if let Some(room) = &mut ctx.room {
             room.upstream = place;
         }

@@ -42,10 +42,6 @@ pub(super) async fn forward(
     if live.route.cache.is_some() {
         ctx.cache_status = Some(CacheStatus::Bypass);
     }
-    let place = live.upstream.place().await?;
-    if let Some(room) = &mut ctx.room {
-        room.upstream = place;
-    }
     let asks = Asks::of(session, &live.route);
     // Bytes that follow a request to change the protocol may be the first of the new one.
     session.set_pipelining_enabled(asks == Asks::WebSocket);
@@ -112,6 +108,13 @@ enum Answered {
 
 impl Forward<'_> {
     async fn run(mut self, session: &mut Session, ctx: &mut Ctx) -> Result<Sent, Rejection> {
+        let place = match self.upload.until(session, self.live.upstream.place()).await {
+            Ok(place) => place?,
+            Err(fault) => return fault.rejection().map_or(Ok(Sent::ClientGone), Err),
+        };
+        if let Some(room) = &mut ctx.room {
+            room.upstream = place;
+        }
         let (attempt, answered) = match self.answered(session, ctx).await {
             Ok(answered) => answered,
             Err(Stop::Server(failure)) => return Err(rejection_of(failure)),

@@ -223,13 +223,13 @@ pub(super) fn rejection_of(failure: Failure) -> Rejection {
 }
 
 /// The eye on a client that waits: it may leave.
-struct ClientWatch {
+pub(super) struct ClientWatch {
     is_watching: bool,
     tail: Tail,
 }
 
 impl ClientWatch {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { is_watching: true, tail: Tail::default() }
     }
 
@@ -239,7 +239,11 @@ impl ClientWatch {
 
     /// Waits for `event`; `None` if the client leaves first. A client that pipelines looks like one that leaves: its
     /// answer is finished, and the connection is not used again.
-    async fn until_gone<T>(&mut self, session: &mut Session, event: impl Future<Output = T>) -> Option<T> {
+    pub(super) async fn until_gone<T>(
+        &mut self,
+        session: &mut Session,
+        event: impl Future<Output = T>,
+    ) -> Option<T> {
         let mut event = pin!(event);
         loop {
             tokio::select! {

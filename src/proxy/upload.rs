@@ -136,6 +136,11 @@ impl Upload {
                 return fault;
             }
         }
+        if session.is_http2() {
+            // A reset stands beside the body, not behind it.
+            let _ = session.downstream_session.read_body_or_idle(true).await;
+            return Fault::Gone;
+        }
         pending().await
     }
 

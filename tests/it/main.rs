@@ -22,6 +22,7 @@ mod forward_bodies;
 mod forward_early;
 mod forward_failures;
 mod forward_heads;
+mod forward_queue;
 mod forward_retries;
 mod forward_streams;
 mod forward_timeouts;
