@@ -20,6 +20,7 @@ use crate::proxy::ctx::Ctx;
 use crate::proxy::derived::LiveRoute;
 use crate::proxy::exchange::{Event, Exchange};
 use crate::proxy::headers::{self, Cookies, Outbound};
+use crate::proxy::patience::Patience;
 use crate::proxy::respond;
 use crate::proxy::send::{Sent, is_event_stream_type, rejection_of, tell_in_stream};
 use crate::proxy::shared::Shared;
@@ -45,7 +46,8 @@ pub(super) async fn forward(
     let asks = Asks::of(session, &live.route);
     // Bytes that follow a request to change the protocol may be the first of the new one.
     session.set_pipelining_enabled(asks == Asks::WebSocket);
-    let upload = Upload::of(session);
+    let rate = body::upload_rate(&ctx.policy.snapshot.config.limits);
+    let upload = Upload::of(session, Patience::new(rate, ctx.clock.clone()));
     let sent = Forward { shared, live: &live, asks, upload }.run(session, ctx).await?;
     ctx.outcome = Some(sent.outcome(Outcome::Forwarded));
     Ok(sent)
@@ -218,7 +220,10 @@ impl Forward<'_> {
             let may_read = self.upload.is_over() || exchange.has_room();
             let piece = tokio::select! {
                 biased;
-                event = exchange.event() => return Ok(event?),
+                event = exchange.event() => {
+                    self.upload.pause();
+                    return Ok(event?);
+                }
                 piece = self.upload.next(session), if may_read => piece?,
             };
             self.hand_over(exchange, piece).await;

@@ -1,7 +1,9 @@
 //! A request's body on its way from the client: read as the server takes it, and no further than a little ahead.
 
 use std::collections::VecDeque;
-use std::future::{Future, pending};
+use std::future::{Future, pending, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
 
 use bytes::Bytes;
 use pingora::proxy::Session;
@@ -9,6 +11,7 @@ use pingora::{Error, ErrorType};
 
 use crate::outcome::rejection::Rejection;
 use crate::proxy::attempts::Repeat;
+use crate::proxy::patience::Patience;
 
 /// Up to this size a body is kept until its answer begins: it may have to be sent once more. So much is also read
 /// ahead of a server that is not there yet.
@@ -25,6 +28,7 @@ pub(super) struct Upload {
     given: usize,
     client: Client,
     is_over: bool,
+    patience: Patience,
 }
 
 /// What the client still does.
@@ -61,10 +65,11 @@ impl Fault {
 }
 
 impl Upload {
-    /// The body of the request that `session` has read the head of.
-    pub(super) fn of(session: &mut Session) -> Self {
+    /// The body of the request that `session` has read the head of. Only the time in which it is waited for counts
+    /// in `patience`.
+    pub(super) fn of(session: &mut Session, patience: Patience) -> Self {
         let client = if session.is_body_done() { Client::Waits } else { Client::Sends };
-        Self { pieces: VecDeque::new(), size: 0, is_kept: true, given: 0, client, is_over: false }
+        Self { pieces: VecDeque::new(), size: 0, is_kept: true, given: 0, client, is_over: false, patience }
     }
 
     /// True once it [has ended](Upload::ends).
@@ -102,6 +107,11 @@ impl Upload {
         }
     }
 
+    /// The client is not waited for any more, for now.
+    pub(super) fn pause(&mut self) {
+        self.patience.pause();
+    }
+
     /// Hands out what was read before.
     fn take(&mut self) -> Option<Bytes> {
         if self.is_kept {
@@ -123,11 +133,13 @@ impl Upload {
         session: &mut Session,
         event: impl Future<Output = T>,
     ) -> Result<T, Fault> {
-        tokio::select! {
+        let value = tokio::select! {
             biased;
-            value = event => Ok(value),
-            fault = self.read_ahead(session) => Err(fault),
-        }
+            value = event => value,
+            fault = self.read_ahead(session) => return Err(fault),
+        };
+        self.pause();
+        Ok(value)
     }
 
     async fn read_ahead(&mut self, session: &mut Session) -> Fault {
@@ -165,10 +177,9 @@ impl Upload {
 
     /// Reads a piece more; of a client that has sent all, waits until it leaves.
     async fn read(&mut self, session: &mut Session) -> Result<(), Fault> {
-        let downstream = &mut session.downstream_session;
         match self.client {
             Client::Sends => {
-                let piece = downstream.read_request_body().await.map_err(|error| fault_of(&error))?;
+                let piece = self.read_piece(session).await?;
                 if piece.is_none() || session.is_body_done() {
                     self.client = Client::Waits;
                 }
@@ -182,7 +193,7 @@ impl Upload {
                 }
                 Ok(())
             }
-            Client::Waits => match downstream.read_body_or_idle(true).await {
+            Client::Waits => match session.downstream_session.read_body_or_idle(true).await {
                 Err(error) if *error.etype() == ErrorType::ConnectError => {
                     // Its answer is finished, and the connection is not used again.
                     self.client = Client::Pipelines;
@@ -194,6 +205,26 @@ impl Upload {
             Client::Pipelines => pending().await,
         }
     }
+
+    async fn read_piece(&mut self, session: &mut Session) -> Result<Option<Bytes>, Fault> {
+        let mut reading = pin!(session.downstream_session.read_request_body());
+        poll_fn(|cx| {
+            let read = reading.as_mut().poll(cx);
+            let moved = match &read {
+                Poll::Ready(read) => Poll::Ready(Ok(size_of(read))),
+                Poll::Pending => Poll::Pending,
+            };
+            match self.patience.note(cx, &moved) {
+                Ok(()) => read.map_err(|error| fault_of(&error)),
+                Err(_) => Poll::Ready(Err(Fault::Slow)),
+            }
+        })
+        .await
+    }
+}
+
+fn size_of(read: &pingora::Result<Option<Bytes>>) -> usize {
+    read.as_ref().map_or(0, |piece| piece.as_ref().map_or(0, Bytes::len))
 }
 
 fn fault_of(error: &Error) -> Fault {
