@@ -5,17 +5,21 @@
 //!   `derived` what all requests of a snapshot share, `shared` what outlives it.
 //! - `framing`, `client_address`, `query`, `admit`, `auth_failures`, `body`: from a head to an admitted request.
 //! - `answer` looks up and leads; `fetch` calls the upstream and writes the recording; `send` follows it, `tail` how it ends.
-//! - `forward` is everything that is not cached, on pingora's own path; `headers` rewrites heads for both.
+//! - `attempts` says which server is asked and when once more; `exchange` is one request and its answer on a connection
+//!   to a server, `link` that connection; `upload` is a body on its way, `tunnel` what a WebSocket becomes.
+//! - `forward` passes on everything that is not cached; `headers` rewrites heads for both.
 //! - `respond` builds the heads of answers over `fields`; `reject` tells a client no; `finish` records the end.
 
 mod admit;
 mod answer;
+mod attempts;
 pub mod auth_failures;
 mod body;
 mod client_address;
 pub mod connection;
 pub mod ctx;
 pub mod derived;
+mod exchange;
 mod fetch;
 mod fields;
 mod finish;
@@ -24,6 +28,7 @@ mod framing;
 pub mod gateway;
 pub mod guard;
 mod headers;
+mod link;
 pub mod patience;
 mod query;
 mod reading;
@@ -32,4 +37,6 @@ mod respond;
 mod send;
 pub mod shared;
 mod tail;
+mod tunnel;
+mod upload;
 pub mod upstreams;

@@ -296,7 +296,6 @@ fn server_conf(workers: usize) -> Arc<ServerConf> {
     Arc::new(ServerConf {
         threads: workers,
         upstream_keepalive_pool_size: POOLED_CONNECTIONS,
-        max_retries: 4,
         ..ServerConf::default()
     })
 }

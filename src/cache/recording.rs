@@ -209,11 +209,6 @@ impl Recording {
         !self.state().windowed
     }
 
-    /// True once it has ended early.
-    pub fn has_failed(&self) -> bool {
-        matches!(self.state().end, Some(End::Failed(_)))
-    }
-
     /// True while somebody reads.
     pub fn is_read(&self) -> bool {
         !self.state().readers.is_empty()

@@ -31,7 +31,7 @@ use crate::proxy::fetch::{Fetch, OutboundHead};
 use crate::proxy::finish::count_tokens;
 use crate::proxy::headers::{self, Outbound};
 use crate::proxy::reading::Storing;
-use crate::proxy::send::{self, Sent, rejection_of};
+use crate::proxy::send::{self, ClientWatch, Sent, rejection_of};
 use crate::proxy::shared::Shared;
 
 /// Answers the request, or says why not.
@@ -217,7 +217,11 @@ impl Request<'_> {
     /// Calls the upstream and sends what it answers.
     async fn forward(self, session: &mut Session, ctx: &mut Ctx, plan: Plan) -> Result<Sent, Rejection> {
         let upstream = &self.live.upstream;
-        let place = upstream.place().await?;
+        let Some(place) = ClientWatch::new().until_gone(session, upstream.place()).await else {
+            ctx.outcome = Some(Outcome::ClientClosed);
+            return Ok(Sent::ClientGone);
+        };
+        let place = place?;
         if let Some(room) = &mut ctx.room {
             room.upstream = place;
         }
@@ -263,7 +267,7 @@ impl Request<'_> {
         match sent {
             Sent::Unbegun(failure) => Err(rejection_of(failure)),
             sent => {
-                ctx.outcome = Some(outcome_of(sent, Outcome::Forwarded));
+                ctx.outcome = Some(sent.outcome(Outcome::Forwarded));
                 Ok(sent)
             }
         }
@@ -314,14 +318,6 @@ async fn send_hit(
         shared.metrics.tokens_saved.inc_by(usage.prompt.saturating_add(usage.completion));
     }
     let sent = send::follow(session, ctx, reader, Some(age)).await;
-    ctx.outcome = Some(outcome_of(sent, Outcome::ExactHit));
+    ctx.outcome = Some(sent.outcome(Outcome::ExactHit));
     sent
-}
-
-fn outcome_of(sent: Sent, whole: Outcome) -> Outcome {
-    match sent {
-        Sent::Whole => whole,
-        Sent::Unbegun(_) | Sent::CutShort(_) | Sent::ToldInStream(_) => Outcome::UpstreamError,
-        Sent::ClientGone => Outcome::ClientClosed,
-    }
 }

@@ -10,12 +10,19 @@ use pingora::{Error, ErrorType};
 use crate::config::Limits;
 use crate::memory::Permit;
 use crate::outcome::rejection::Rejection;
+use crate::proxy::patience::Rate;
 
 /// Longest wait for the next piece of a body.
 pub(super) const PIECE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How a body's permit grows: with what has come, not with what was announced.
 const GROWTH: u64 = 64 * 1024;
+
+/// What is asked of a client that sends a body: `limits.min_send_rate`, at least a byte.
+pub(super) fn upload_rate(limits: &Limits) -> Rate {
+    let bytes = limits.min_send_rate.as_u64().saturating_mul(PIECE_TIMEOUT.as_secs()).max(1);
+    Rate { bytes, span: PIECE_TIMEOUT }
+}
 
 /// Reads the whole body, counting it in `permit`.
 ///
@@ -60,15 +67,14 @@ enum Filled {
 }
 
 impl Gathered {
-    /// Reads until enough has come for the rate of `min_send_rate`, which bodies are held to as well.
+    /// Reads until enough has come for the [rate](upload_rate) that bodies are held to.
     async fn fill(
         &mut self,
         session: &mut Session,
         limits: &Limits,
         permit: &mut Permit,
     ) -> Result<Filled, Rejection> {
-        let enough = limits.min_send_rate.as_u64().saturating_mul(PIECE_TIMEOUT.as_secs()).max(1);
-        let target = self.len() + enough;
+        let target = self.len().saturating_add(upload_rate(limits).bytes);
         while let Some(piece) = next_piece(session).await? {
             let size = self.len() + piece.len() as u64;
             if size > limits.max_body.as_u64() {

@@ -11,15 +11,15 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora::protocols::l4::stream::Stream as TcpConnection;
 use pingora::protocols::raw_connect::ProxyDigest;
-use pingora::protocols::tls::{SslDigest, TlsRef, TlsStream};
+use pingora::protocols::tls::{SslDigest, TlsStream};
 use pingora::protocols::{
     ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, IO, Peek, Shutdown, SocketDigest, Ssl,
     TimingDigest, UniqueID, UniqueIDType,
@@ -29,6 +29,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 use crate::proxy::patience::Patience;
+use crate::proxy::tunnel::End;
 
 /// Writes of this size or more are not gathered, only what waited before them.
 const GATHER: usize = 16 * 1024;
@@ -95,8 +96,26 @@ pub(super) fn head_state(session: &Session) -> Option<&HeadState> {
     })
 }
 
+/// Takes over the connection that a request came on: for its session it has ended. `None` on HTTP/2.
+pub(super) fn take_over(session: &Session) -> Option<Box<dyn End>> {
+    let connection = session.stream()?.as_ref().as_any();
+    if let Some(plain) = connection.downcast_ref::<Connection<TcpConnection>>() {
+        return plain.take();
+    }
+    connection.downcast_ref::<Connection<TlsStream<TcpConnection>>>()?.take()
+}
+
 /// A client's connection over `S`, a TCP stream or TLS upon one.
 pub struct Connection<S> {
+    id: UniqueIDType,
+    head: HeadState,
+    /// `None` once it was taken over. A lock, as pingora lends out a connection only to be looked at; who reads and
+    /// writes has it alone and needs not take it.
+    line: Mutex<Option<Line<S>>>,
+}
+
+/// What is read and written.
+struct Line<S> {
     inner: S,
     head: HeadState,
     head_timeout: Duration,
@@ -113,28 +132,55 @@ pub struct Connection<S> {
 impl<S: IO> Connection<S> {
     /// A connection just opened.
     pub fn new(inner: S, head: HeadState, head_timeout: Duration, patience: Patience) -> Self {
-        let waiting = Vec::new();
-        Self {
+        let id = inner.id();
+        let line = Line {
             inner,
-            head,
+            head: head.clone(),
             head_timeout,
             deadline: None,
             patience,
-            waiting,
+            waiting: Vec::new(),
             sent: 0,
             is_unflushed: false,
             preface: 0,
-        }
+        };
+        Self { id, head, line: Mutex::new(Some(line)) }
     }
 
     /// The same over HTTP/2: its preface and the head of its first frame (RFC 9113 §3.4) come in the time of a head.
     /// After that pingora bounds the idle connection, and each stream's list of fields.
     #[must_use]
     pub fn over_http2(mut self) -> Self {
-        self.preface = HTTP2_PREFACE;
+        if let Some(line) = self.line() {
+            line.preface = HTTP2_PREFACE;
+        }
         self
     }
 
+    /// Where the connection is; shared with it.
+    pub fn head_state(&self) -> &HeadState {
+        &self.head
+    }
+
+    fn line(&mut self) -> Option<&mut Line<S>> {
+        self.line.get_mut().unwrap_or_else(PoisonError::into_inner).as_mut()
+    }
+
+    /// What `look` sees of the connection, unless it was taken over.
+    fn seen<T>(&self, look: impl FnOnce(&S) -> Option<T>) -> Option<T> {
+        look(&self.line.lock().unwrap_or_else(PoisonError::into_inner).as_ref()?.inner)
+    }
+
+    fn take(&self) -> Option<Box<dyn End>>
+    where
+        S: 'static,
+    {
+        let line = self.line.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        Some(Box::new(line))
+    }
+}
+
+impl<S: IO> Line<S> {
     fn note_read(&mut self, bytes: usize) {
         if bytes == 0 {
             return;
@@ -146,11 +192,6 @@ impl<S: IO> Connection<S> {
                 self.head.head_read();
             }
         }
-    }
-
-    /// Where the connection is; shared with it.
-    pub fn head_state(&self) -> &HeadState {
-        &self.head
     }
 
     /// Writes out what was gathered.
@@ -190,7 +231,7 @@ fn write<S: IO>(
     }
 }
 
-impl<S: IO> AsyncRead for Connection<S> {
+impl<S: IO> AsyncRead for Line<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buf.filled().len();
@@ -217,7 +258,7 @@ impl<S: IO> AsyncRead for Connection<S> {
     }
 }
 
-impl<S: IO> AsyncWrite for Connection<S> {
+impl<S: IO> AsyncWrite for Line<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         this.is_unflushed = true;
@@ -244,50 +285,78 @@ impl<S: IO> AsyncWrite for Connection<S> {
     }
 }
 
+/// One that was taken over has ended for who is left with it.
+impl<S: IO> AsyncRead for Connection<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut().line() {
+            Some(line) => Pin::new(line).poll_read(cx, buf),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+impl<S: IO> AsyncWrite for Connection<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut().line() {
+            Some(line) => Pin::new(line).poll_write(cx, buf),
+            None => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().line().map_or(Poll::Ready(Ok(())), |line| line.poll_send(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut().line() {
+            Some(line) => Pin::new(line).poll_shutdown(cx),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+}
+
 #[async_trait]
 impl<S: IO> Shutdown for Connection<S> {
     async fn shutdown(&mut self) {
-        // What was gathered is an answer that the client is still owed; a dead client is no news here.
-        let _ = std::future::poll_fn(|cx| self.poll_drain(cx)).await;
-        self.inner.shutdown().await;
+        if let Some(line) = self.line() {
+            // What was gathered is an answer that the client is still owed; a dead client is no news here.
+            let _ = std::future::poll_fn(|cx| line.poll_drain(cx)).await;
+            line.inner.shutdown().await;
+        }
     }
 }
 
 impl<S: IO> UniqueID for Connection<S> {
     fn id(&self) -> UniqueIDType {
-        self.inner.id()
+        self.id
     }
 }
 
 impl<S: IO> Ssl for Connection<S> {
-    fn get_ssl(&self) -> Option<&TlsRef> {
-        self.inner.get_ssl()
-    }
-
     fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
-        self.inner.get_ssl_digest()
+        self.seen(|inner| inner.get_ssl_digest())
     }
 
     fn selected_alpn_proto(&self) -> Option<ALPN> {
-        self.inner.selected_alpn_proto()
+        self.seen(|inner| inner.selected_alpn_proto())
     }
 }
 
 impl<S: IO> GetTimingDigest for Connection<S> {
     fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        self.inner.get_timing_digest()
+        self.seen(|inner| Some(inner.get_timing_digest())).unwrap_or_default()
     }
 }
 
 impl<S: IO> GetProxyDigest for Connection<S> {
     fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        self.inner.get_proxy_digest()
+        self.seen(|inner| inner.get_proxy_digest())
     }
 }
 
 impl<S: IO> GetSocketDigest for Connection<S> {
     fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        self.inner.get_socket_digest()
+        self.seen(|inner| inner.get_socket_digest())
     }
 }
 
@@ -295,6 +364,6 @@ impl<S: IO> Peek for Connection<S> {}
 
 impl<S: IO> fmt::Debug for Connection<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection").field("inner", &self.inner).finish_non_exhaustive()
+        f.debug_struct("Connection").field("id", &self.id).finish_non_exhaustive()
     }
 }

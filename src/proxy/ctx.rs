@@ -16,7 +16,7 @@ use crate::llm::usage::Usage;
 use crate::outcome::finished::Outcome;
 use crate::proxy::client_address::ClientAddress;
 use crate::proxy::derived::{Derived, LiveRoute};
-use crate::proxy::tail::Tail;
+use crate::proxy::tunnel::Carried;
 use crate::runtime::snapshot::Loaded;
 
 /// What is known of a request so far.
@@ -34,11 +34,12 @@ pub struct Ctx {
     pub(super) outcome: Option<Outcome>,
     pub(super) cache_status: Option<CacheStatus>,
     pub(super) report: Arc<Report>,
-    pub(super) forwarding: Option<Forwarding>,
     /// Time spent reading the request body.
     pub(super) body_wait: Duration,
     /// When the answer's first byte was ready.
     pub(super) answered: Option<Monotonic>,
+    /// What went through the tunnel that the request became.
+    pub(super) carried: Option<Carried>,
 }
 
 /// A request's places: among `max_requests`, and among its upstream's.
@@ -70,21 +71,6 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.0.dec();
     }
-}
-
-/// A request on pingora's own path.
-#[derive(Default)]
-pub(super) struct Forwarding {
-    pub(super) tried: Vec<usize>,
-    pub(super) server: Option<usize>,
-    pub(super) reused: bool,
-    pub(super) sent: Option<Monotonic>,
-    /// The request was sent on a pooled connection that had died, and is sent again.
-    pub(super) is_second_try: bool,
-    /// The answer is a stream of events, so a failure can be told within it.
-    pub(super) is_event_stream: bool,
-    /// How the bytes of the answer so far end.
-    pub(super) tail: Tail,
 }
 
 /// What an upstream call tells of itself; shared with the task that makes it.
@@ -147,9 +133,9 @@ impl Ctx {
             outcome: None,
             cache_status: None,
             report: Arc::default(),
-            forwarding: None,
             body_wait: Duration::ZERO,
             answered: None,
+            carried: None,
         }
     }
 }

@@ -15,7 +15,6 @@ pub(super) fn finish(shared: &Shared, session: &Session, ctx: &mut Ctx) {
     let status = session.response_written().map_or(0, |head| head.status.as_u16());
     let outcome = ctx.outcome.unwrap_or(match status {
         0 => Outcome::ClientClosed,
-        _ if ctx.forwarding.is_some() => Outcome::Forwarded,
         _ => Outcome::InternalError,
     });
     let duration = shared.clock.monotonic().saturating_since(ctx.started.monotonic);
@@ -33,8 +32,8 @@ pub(super) fn finish(shared: &Shared, session: &Session, ctx: &mut Ctx) {
         status,
         duration,
         upstream_first_byte: ctx.report.first_byte_after(),
-        bytes_received: session.body_bytes_read() as u64,
-        bytes_sent: session.body_bytes_sent() as u64,
+        bytes_received: ctx.carried.map_or(session.body_bytes_read() as u64, |carried| carried.from_client),
+        bytes_sent: ctx.carried.map_or(session.body_bytes_sent() as u64, |carried| carried.from_server),
         tokens: ctx.report.usage_told(),
     });
     ctx.room = None;

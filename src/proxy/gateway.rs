@@ -7,8 +7,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
-use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::protocols::Digest;
 use pingora::protocols::http::HttpTask;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
@@ -16,14 +14,13 @@ use pingora::{Error, ErrorType, Result};
 
 use crate::config::Limits;
 use crate::outcome::finished::Outcome;
-use crate::outcome::rejection::Rejection;
 use crate::proxy::admit::{self, Next};
 use crate::proxy::answer::answer;
 use crate::proxy::body::PIECE_TIMEOUT;
 use crate::proxy::connection::head_state;
 use crate::proxy::ctx::Ctx;
 use crate::proxy::finish::finish;
-use crate::proxy::forward::{self, Ending};
+use crate::proxy::forward::forward;
 use crate::proxy::reject::reject;
 use crate::proxy::respond;
 use crate::proxy::send::{Sent, stream_write_timeout};
@@ -64,8 +61,8 @@ impl ProxyHttp for Gateway {
         }
         let refused = match admit::admit(&self.0, session, ctx) {
             Ok(Next::Health) => return healthy(session, ctx).await,
-            Ok(Next::PassOn) => match pass_on(session, ctx).await {
-                Ok(()) => return Ok(false),
+            Ok(Next::PassOn) => match Box::pin(forward(&self.0, session, ctx)).await {
+                Ok(sent) => return ended(sent),
                 Err(rejection) => rejection,
             },
             Ok(Next::ReadBody) => match answer(&self.0, session, ctx).await {
@@ -77,107 +74,19 @@ impl ProxyHttp for Gateway {
         reject(session, ctx, refused).await.map(|()| true)
     }
 
-    async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
-        forward::peer(&self.0, ctx)
+    /// Every request is answered before pingora would ask for this.
+    async fn upstream_peer(&self, _session: &mut Session, _ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+        Err(Error::explain(ErrorType::InternalError, "the gateway calls upstreams itself"))
     }
 
-    async fn connected_to_upstream(
-        &self,
-        _session: &mut Session,
-        reused: bool,
-        _peer: &HttpPeer,
-        _fd: std::os::unix::io::RawFd,
-        _digest: Option<&Digest>,
-        ctx: &mut Ctx,
-    ) -> Result<()> {
-        if let Some(forwarding) = &mut ctx.forwarding {
-            forwarding.reused = reused;
+    async fn fail_to_proxy(&self, session: &mut Session, _error: &Error, ctx: &mut Ctx) -> FailToProxy {
+        let outcome = *ctx.outcome.get_or_insert(Outcome::ClientClosed);
+        if outcome == Outcome::UpstreamError {
+            send_gathered(session).await;
         }
-        Ok(())
-    }
-
-    async fn upstream_request_filter(
-        &self,
-        session: &mut Session,
-        head: &mut RequestHeader,
-        ctx: &mut Ctx,
-    ) -> Result<()> {
-        forward::request(&self.0, session, head, ctx)
-    }
-
-    async fn request_body_filter(
-        &self,
-        _session: &mut Session,
-        body: &mut Option<Bytes>,
-        end_of_stream: bool,
-        _ctx: &mut Ctx,
-    ) -> Result<()> {
-        forward::request_body(body, end_of_stream);
-        Ok(())
-    }
-
-    async fn response_filter(
-        &self,
-        session: &mut Session,
-        head: &mut ResponseHeader,
-        ctx: &mut Ctx,
-    ) -> Result<()> {
-        forward::response(&self.0, session, head, ctx)
-    }
-
-    fn response_body_filter(
-        &self,
-        _session: &mut Session,
-        body: &mut Option<Bytes>,
-        _end_of_stream: bool,
-        ctx: &mut Ctx,
-    ) -> Result<Option<Duration>> {
-        forward::body(body.as_ref(), ctx);
-        Ok(None)
-    }
-
-    fn fail_to_connect(
-        &self,
-        _session: &mut Session,
-        _peer: &HttpPeer,
-        ctx: &mut Ctx,
-        error: Box<Error>,
-    ) -> Box<Error> {
-        forward::not_connected(&self.0, ctx, error)
-    }
-
-    fn error_while_proxy(
-        &self,
-        _peer: &HttpPeer,
-        session: &mut Session,
-        error: Box<Error>,
-        ctx: &mut Ctx,
-        _client_reused: bool,
-    ) -> Box<Error> {
-        forward::broke_off(&self.0, session, ctx, error)
-    }
-
-    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Ctx) -> FailToProxy {
-        let told = match forward::ending(session, ctx, error) {
-            Ending::Reset => {
-                if ctx.outcome == Some(Outcome::UpstreamError) {
-                    send_gathered(session).await;
-                }
-                Err(())
-            }
-            Ending::Tell(rejection) => {
-                // pingora ends the connection after a failed exchange: the client is told, and asks on another.
-                session.set_keepalive(None);
-                reject(session, ctx, rejection).await.map_err(|_| ())
-            }
-            Ending::EndStream(event) => {
-                let _ = session.write_response_body(Some(Bytes::from(event)), false).await;
-                session.write_response_body(None, true).await.map_err(|_| ())
-            }
-        };
         FailToProxy {
             error_code: session.response_written().map_or(0, |head| head.status.as_u16()),
-            can_reuse_downstream: told.is_ok() && session.get_keepalive().is_some(),
+            can_reuse_downstream: false,
         }
     }
 
@@ -204,13 +113,6 @@ fn set_up(shared: &Shared, session: &mut Session, limits: &Limits) {
     if session.is_http2() {
         session.set_write_timeout(stream_write_timeout(limits));
     }
-}
-
-async fn pass_on(session: &mut Session, ctx: &mut Ctx) -> Result<(), Rejection> {
-    forward::begin(ctx).await?;
-    // Lets pingora send a small body again on a fresh connection, if the pooled one was dead.
-    session.enable_retry_buffering();
-    Ok(())
 }
 
 async fn healthy(session: &mut Session, ctx: &mut Ctx) -> Result<bool> {

@@ -23,7 +23,7 @@ use crate::config::Limits;
 use crate::proxy::connection::{Connection, HeadState};
 use crate::proxy::derived::Derived;
 use crate::proxy::gateway::Gateway;
-use crate::proxy::patience::{Patience, SendRate};
+use crate::proxy::patience::{Patience, Rate};
 use crate::proxy::send::SEND_SPAN;
 use crate::runtime::live::Live;
 use crate::telemetry::metrics::Metrics;
@@ -140,13 +140,13 @@ impl Guard {
 #[derive(Clone, Copy)]
 struct Terms {
     head_timeout: Duration,
-    send_rate: SendRate,
+    send_rate: Rate,
 }
 
 impl Terms {
     fn of(limits: &Limits) -> Self {
-        let bytes_per_second = limits.min_send_rate.as_u64();
-        Self { head_timeout: limits.head_timeout, send_rate: SendRate { bytes_per_second, span: SEND_SPAN } }
+        let bytes = limits.min_send_rate.as_u64().saturating_mul(SEND_SPAN.as_secs());
+        Self { head_timeout: limits.head_timeout, send_rate: Rate { bytes, span: SEND_SPAN } }
     }
 }
 

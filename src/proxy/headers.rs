@@ -142,6 +142,13 @@ fn field_value(text: String) -> Result<HeaderValue> {
     value.or_err(ErrorType::InternalError, "a list of addresses is no field value")
 }
 
+/// Removes the fields that are about the client's connection.
+pub(super) fn strip_hops(head: &mut RequestHeader) {
+    for name in nominated(&head.headers).iter().chain(&HOP_BY_HOP) {
+        head.remove_header(name);
+    }
+}
+
 /// Removes the client's credentials.
 pub(super) fn strip_credentials(head: &mut RequestHeader) {
     for name in &CREDENTIALS {
@@ -196,7 +203,7 @@ pub(super) fn end_to_end(headers: &HeaderMap, cookies: Cookies) -> Vec<(HeaderNa
         .collect()
 }
 
-/// The same for an answer on pingora's own path, which has its framing in place.
+/// The same for an answer that is passed on as it comes, its framing and the spelling of its names included.
 ///
 /// # Errors
 /// None that can come up.

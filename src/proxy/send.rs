@@ -12,6 +12,7 @@ use crate::cache::recording::reader::Reader;
 use crate::cache::recording::{AnswerHead, Failure, Step};
 use crate::config::Limits;
 use crate::llm::request::Api;
+use crate::outcome::finished::Outcome;
 use crate::outcome::rejection::Rejection;
 use crate::proxy::ctx::Ctx;
 use crate::proxy::respond;
@@ -37,6 +38,17 @@ pub(super) enum Sent {
     ToldInStream(Failure),
     /// The client left, or was too slow.
     ClientGone,
+}
+
+impl Sent {
+    /// How a request ended whose answer would have been `whole`.
+    pub(super) fn outcome(self, whole: Outcome) -> Outcome {
+        match self {
+            Self::Whole => whole,
+            Self::Unbegun(_) | Self::CutShort(_) | Self::ToldInStream(_) => Outcome::UpstreamError,
+            Self::ClientGone => Outcome::ClientClosed,
+        }
+    }
 }
 
 /// Sends what `reader` reads. `age` is a hit's.
@@ -175,7 +187,7 @@ pub(super) fn is_event_stream_type(value: &[u8]) -> bool {
 }
 
 /// Ends a stream that broke off with the API's own error event.
-async fn tell_in_stream(session: &mut Session, tail: &Tail, api: Api, failure: Failure) -> Sent {
+pub(super) async fn tell_in_stream(session: &mut Session, tail: &Tail, api: Api, failure: Failure) -> Sent {
     let event = Bytes::from(format!("{}{}", tail.completion(), error_event(api, failure)));
     let told = async {
         session.write_response_body(Some(event), false).await?;
@@ -211,13 +223,13 @@ pub(super) fn rejection_of(failure: Failure) -> Rejection {
 }
 
 /// The eye on a client that waits: it may leave.
-struct ClientWatch {
+pub(super) struct ClientWatch {
     is_watching: bool,
     tail: Tail,
 }
 
 impl ClientWatch {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { is_watching: true, tail: Tail::default() }
     }
 
@@ -227,7 +239,11 @@ impl ClientWatch {
 
     /// Waits for `event`; `None` if the client leaves first. A client that pipelines looks like one that leaves: its
     /// answer is finished, and the connection is not used again.
-    async fn until_gone<T>(&mut self, session: &mut Session, event: impl Future<Output = T>) -> Option<T> {
+    pub(super) async fn until_gone<T>(
+        &mut self,
+        session: &mut Session,
+        event: impl Future<Output = T>,
+    ) -> Option<T> {
         let mut event = pin!(event);
         loop {
             tokio::select! {

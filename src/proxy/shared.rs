@@ -1,7 +1,7 @@
 //! What all requests share: the live policy, and the state that outlives every reload.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use pingora::connectors::TransportConnector;
 use prometheus::IntCounter;
@@ -17,9 +17,6 @@ use crate::runtime::snapshot::Loaded;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::{Lookup, Metrics};
 
-/// Where the groups of second tries begin, far from those of upstreams.
-const FIRST_SECOND_TRY: u64 = 1 << 63;
-
 /// What all requests share.
 pub struct Shared {
     pub(super) live: Arc<Live<Derived>>,
@@ -33,8 +30,6 @@ pub struct Shared {
     pub(super) buffers: Pool,
     pub(super) access: AccessLog,
     pub(super) draining: AtomicBool,
-    /// The next group of the connection pool that nobody has used; those of upstreams begin far below.
-    pub(super) second_tries: AtomicU64,
 }
 
 /// What [`Shared`] is made of.
@@ -81,7 +76,6 @@ impl Shared {
             buffers: parts.buffers,
             access: parts.access,
             draining: AtomicBool::new(false),
-            second_tries: AtomicU64::new(FIRST_SECOND_TRY),
         })
     }
 

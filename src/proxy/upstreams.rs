@@ -8,7 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use http::HeaderValue;
 use pingora::protocols::tls::CaType;
-use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
+use pingora::upstreams::peer::HttpPeer;
 use pingora::utils::tls::{CertKey, WrappedX509, parse_x509};
 use prometheus::{Histogram, IntGauge};
 use rustls::pki_types::pem::PemObject;
@@ -237,10 +237,6 @@ impl LiveServer {
         options.ca.clone_from(&tls.ca);
         options.connection_timeout = Some(settings.connect_timeout);
         options.total_connection_timeout = Some(settings.connect_timeout);
-        options.read_timeout = Some(settings.first_byte_timeout.max(settings.idle_timeout));
-        options.write_timeout = Some(settings.idle_timeout);
-        options.idle_timeout = Some(POOLED_IDLE);
-        options.http_upstream_request_policy = HttpUpstreamRequestPolicy::standard();
         let live = Self {
             url: server.clone(),
             host: HeaderValue::from_str(&server.authority).unwrap_or(HeaderValue::from_static("")),

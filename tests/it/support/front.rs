@@ -12,7 +12,7 @@ use crate::support::upstream::Upstream;
 
 /// The path whose answers go through `fetch` and a recording.
 pub(crate) const CACHED: &str = "/v1/chat/completions";
-/// A path that is passed on by pingora itself.
+/// A path that is passed on as it comes.
 pub(crate) const PASSED: &str = "/v1/plain";
 /// Both.
 pub(crate) const PATHS: [&str; 2] = [CACHED, PASSED];

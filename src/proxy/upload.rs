@@ -1,0 +1,236 @@
+//! A request's body on its way from the client: read as the server takes it, and no further than a little ahead.
+
+use std::collections::VecDeque;
+use std::future::{Future, pending, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+
+use bytes::Bytes;
+use pingora::proxy::Session;
+use pingora::{Error, ErrorType};
+
+use crate::outcome::rejection::Rejection;
+use crate::proxy::attempts::Repeat;
+use crate::proxy::patience::Patience;
+
+/// Up to this size a body is kept until its answer begins: it may have to be sent once more. So much is also read
+/// ahead of a server that is not there yet.
+const KEPT: usize = 64 * 1024;
+
+/// A body that is being sent on.
+pub(super) struct Upload {
+    /// What was read: all of it if `is_kept`, else what was not handed out.
+    pieces: VecDeque<Bytes>,
+    /// Bytes of them.
+    size: usize,
+    is_kept: bool,
+    /// How many pieces of what is kept have been handed out.
+    given: usize,
+    client: Client,
+    is_over: bool,
+    patience: Patience,
+}
+
+/// What the client still does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Client {
+    /// It sends the body.
+    Sends,
+    /// It waits, and may leave.
+    Waits,
+    /// It has sent what comes after the request, so that nobody sees whether it leaves.
+    Pipelines,
+}
+
+/// Why a client's request comes to nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// It left.
+    Gone,
+    /// Its body did not come in time.
+    Slow,
+    /// Its body is badly framed.
+    Broken,
+}
+
+impl Fault {
+    /// What is to be told, if there is anyone to be told.
+    pub(super) fn rejection(self) -> Option<Rejection> {
+        match self {
+            Self::Gone => None,
+            Self::Slow => Some(Rejection::BodyTimeout),
+            Self::Broken => Some(Rejection::BodyBroken),
+        }
+    }
+}
+
+impl Upload {
+    /// The body of the request that `session` has read the head of. Only the time in which it is waited for counts
+    /// in `patience`.
+    pub(super) fn of(session: &mut Session, patience: Patience) -> Self {
+        let client = if session.is_body_done() { Client::Waits } else { Client::Sends };
+        Self { pieces: VecDeque::new(), size: 0, is_kept: true, given: 0, client, is_over: false, patience }
+    }
+
+    /// True once it [has ended](Upload::ends).
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over
+    }
+
+    /// True, once, when all of it was handed out.
+    pub(super) fn ends(&mut self) -> bool {
+        let is_at_end = self.client != Client::Sends && self.left() == 0;
+        let ends = is_at_end && !self.is_over;
+        self.is_over |= is_at_end;
+        ends
+    }
+
+    /// How many pieces that were read are still to be handed out.
+    fn left(&self) -> usize {
+        self.pieces.len() - self.given
+    }
+
+    /// The next piece, never empty; `None` if there is none before the end. Once it is over, comes back only if the
+    /// client leaves. Nothing is lost if the wait is given up.
+    ///
+    /// # Errors
+    /// There will be no more.
+    pub(super) async fn next(&mut self, session: &mut Session) -> Result<Option<Bytes>, Fault> {
+        loop {
+            if let Some(piece) = self.take() {
+                return Ok(Some(piece));
+            }
+            if self.client != Client::Sends && !self.is_over {
+                return Ok(None);
+            }
+            self.read(session).await?;
+        }
+    }
+
+    /// The client is not waited for any more, for now.
+    pub(super) fn pause(&mut self) {
+        self.patience.pause();
+    }
+
+    /// Hands out what was read before.
+    fn take(&mut self) -> Option<Bytes> {
+        if self.is_kept {
+            let piece = self.pieces.get(self.given).cloned()?;
+            self.given += 1;
+            return Some(piece);
+        }
+        let piece = self.pieces.pop_front()?;
+        self.size -= piece.len();
+        Some(piece)
+    }
+
+    /// Waits for `event`, while the client may go on sending, or leave.
+    ///
+    /// # Errors
+    /// The client's came first.
+    pub(super) async fn until<T>(
+        &mut self,
+        session: &mut Session,
+        event: impl Future<Output = T>,
+    ) -> Result<T, Fault> {
+        let value = tokio::select! {
+            biased;
+            value = event => value,
+            fault = self.read_ahead(session) => return Err(fault),
+        };
+        self.pause();
+        Ok(value)
+    }
+
+    async fn read_ahead(&mut self, session: &mut Session) -> Fault {
+        while self.client != Client::Sends || self.size < KEPT {
+            if let Err(fault) = self.read(session).await {
+                return fault;
+            }
+        }
+        if session.is_http2() {
+            // A reset stands beside the body, not behind it.
+            let _ = session.downstream_session.read_body_or_idle(true).await;
+            return Fault::Gone;
+        }
+        pending().await
+    }
+
+    /// Begins again, if nothing of what was handed out is gone.
+    pub(super) fn rewind(&mut self) -> Repeat {
+        if !self.is_kept {
+            return Repeat::Impossible;
+        }
+        self.given = 0;
+        self.is_over = false;
+        Repeat::Possible
+    }
+
+    /// It will not be needed once more.
+    pub(super) fn let_go(&mut self) {
+        self.is_kept = false;
+        for piece in self.pieces.drain(..self.given) {
+            self.size -= piece.len();
+        }
+        self.given = 0;
+    }
+
+    /// Reads a piece more; of a client that has sent all, waits until it leaves.
+    async fn read(&mut self, session: &mut Session) -> Result<(), Fault> {
+        match self.client {
+            Client::Sends => {
+                let piece = self.read_piece(session).await?;
+                if piece.is_none() || session.is_body_done() {
+                    self.client = Client::Waits;
+                }
+                // HTTP/2 clients commonly end a body with an empty frame.
+                if let Some(piece) = piece.filter(|piece| !piece.is_empty()) {
+                    self.size += piece.len();
+                    self.pieces.push_back(piece);
+                    if self.size > KEPT {
+                        self.let_go();
+                    }
+                }
+                Ok(())
+            }
+            Client::Waits => match session.downstream_session.read_body_or_idle(true).await {
+                Err(error) if *error.etype() == ErrorType::ConnectError => {
+                    // Its answer is finished, and the connection is not used again.
+                    self.client = Client::Pipelines;
+                    session.set_keepalive(None);
+                    Ok(())
+                }
+                _ => Err(Fault::Gone),
+            },
+            Client::Pipelines => pending().await,
+        }
+    }
+
+    async fn read_piece(&mut self, session: &mut Session) -> Result<Option<Bytes>, Fault> {
+        let mut reading = pin!(session.downstream_session.read_request_body());
+        poll_fn(|cx| {
+            let read = reading.as_mut().poll(cx);
+            let moved = match &read {
+                Poll::Ready(read) => Poll::Ready(Ok(size_of(read))),
+                Poll::Pending => Poll::Pending,
+            };
+            match self.patience.note(cx, &moved) {
+                Ok(()) => read.map_err(|error| fault_of(&error)),
+                Err(_) => Poll::Ready(Err(Fault::Slow)),
+            }
+        })
+        .await
+    }
+}
+
+fn size_of(read: &pingora::Result<Option<Bytes>>) -> usize {
+    read.as_ref().map_or(0, |piece| piece.as_ref().map_or(0, Bytes::len))
+}
+
+fn fault_of(error: &Error) -> Fault {
+    match error.etype() {
+        ErrorType::ReadTimedout => Fault::Slow,
+        ErrorType::InvalidHTTPHeader | ErrorType::Custom("InvalidChunk") => Fault::Broken,
+        _ => Fault::Gone,
+    }
+}
