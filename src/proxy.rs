@@ -1,6 +1,7 @@
 //! The data port: pingora around the pure rules.
 //!
 //! - `guard` accepts connections within bounds; `connection` is one of them, `patience` its account of slow reading.
+//!   `handshakes` is what its TLS listeners say.
 //! - `gateway` implements pingora's phases, each one call into the files below; `ctx` is a request's own state,
 //!   `derived` what all requests of a snapshot share, `shared` what outlives it.
 //! - `framing`, `client_address`, `query`, `admit`, `auth_failures`, `body`: from a head to an admitted request.
@@ -23,6 +24,7 @@ mod forward;
 mod framing;
 pub mod gateway;
 pub mod guard;
+pub mod handshakes;
 mod headers;
 pub mod patience;
 mod query;

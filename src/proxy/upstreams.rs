@@ -11,8 +11,6 @@ use pingora::protocols::tls::CaType;
 use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
 use pingora::utils::tls::{CertKey, WrappedX509, parse_x509};
 use prometheus::{Histogram, IntGauge};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::clock::Monotonic;
@@ -72,29 +70,17 @@ pub(super) struct Choice {
     pub(super) peer: Arc<HttpPeer>,
 }
 
-/// Why an upstream cannot be made live.
-#[derive(Debug, thiserror::Error)]
-#[error("upstream `{upstream}`: {what}")]
-pub struct UpstreamError {
-    upstream: String,
-    what: String,
-}
-
 impl LiveUpstream {
     /// Makes `settings` live, or keeps `previous` if it has the same.
-    ///
-    /// # Errors
-    /// Its TLS files cannot be read.
     pub fn prepare(
         settings: &Arc<UpstreamSettings>,
         previous: Option<&Arc<Self>>,
         metrics: &Metrics,
-    ) -> Result<Arc<Self>, UpstreamError> {
+    ) -> Arc<Self> {
         if let Some(same) = previous.filter(|previous| *previous.settings == **settings) {
-            return Ok(Arc::clone(same));
+            return Arc::clone(same);
         }
-        let tls = PeerTls::load(&settings.tls)
-            .map_err(|what| UpstreamError { upstream: settings.name.to_string(), what })?;
+        let tls = PeerTls::of(&settings.tls);
         let group = GROUPS.fetch_add(1, Ordering::Relaxed);
         let known = previous.map_or(&[][..], |previous| &previous.servers);
         let servers = settings
@@ -119,13 +105,13 @@ impl LiveUpstream {
                 wait,
             }),
         };
-        Ok(Arc::new(Self {
+        Arc::new(Self {
             settings: Arc::clone(settings),
             first_byte: metrics.first_byte(settings.name.as_str()),
             pool: Pool::new(settings),
             servers,
             places,
-        }))
+        })
     }
 
     /// The next server and where it is; `None` when all have been tried or none can be located.
@@ -282,38 +268,22 @@ impl LiveServer {
     }
 }
 
-/// The TLS material of an upstream, read and checked.
+/// The TLS material of an upstream as pingora takes it.
 struct PeerTls {
     ca: Option<Arc<CaType>>,
     client: Option<Arc<CertKey>>,
 }
 
 impl PeerTls {
-    fn load(settings: &TlsSettings) -> Result<Self, String> {
-        let ca = settings.ca.as_ref().map(|path| {
-            let found = certificates(path)?;
-            let mut store = rustls::RootCertStore::empty();
-            for certificate in &found {
-                store.add(certificate.clone()).map_err(|error| format!("{}: {error}", path.display()))?;
-            }
-            let wrapped = found.into_iter().map(|der| WrappedX509::new(der.to_vec(), parse_x509));
-            Ok::<_, String>(wrapped.collect::<Arc<CaType>>())
+    fn of(settings: &TlsSettings) -> Self {
+        let ca = settings.ca.as_ref().map(|ca| {
+            // `pem` has parsed each of them: this does not fail.
+            ca.certificates.iter().map(|der| WrappedX509::new(der.to_vec(), parse_x509)).collect()
         });
-        let client = settings.client.as_ref().map(|(cert, key)| {
-            let chain = certificates(cert)?;
-            let key =
-                PrivateKeyDer::from_pem_file(key).map_err(|error| format!("{}: {error}", key.display()))?;
-            let chain = chain.into_iter().map(|der| der.to_vec()).collect();
-            Ok::<_, String>(Arc::new(CertKey::new(chain, key.secret_der().to_vec())))
+        let client = settings.client.as_ref().map(|client| {
+            let chain = client.pair.chain().iter().map(|der| der.to_vec()).collect();
+            Arc::new(CertKey::new(chain, client.pair.expose_key().to_vec()))
         });
-        Ok(Self { ca: ca.transpose()?, client: client.transpose()? })
+        Self { ca, client }
     }
-}
-
-fn certificates(path: &std::path::Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let problem = |what: String| format!("{}: {what}", path.display());
-    let found: Vec<_> = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect)
-        .map_err(|error| problem(error.to_string()))?;
-    if found.is_empty() { Err(problem("no certificate in it".into())) } else { Ok(found) }
 }

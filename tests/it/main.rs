@@ -13,6 +13,7 @@ mod bounds_readers;
 mod cache;
 mod cache_rules;
 mod canonical;
+mod certificates;
 mod config;
 mod demo_llm;
 mod demo_process;
