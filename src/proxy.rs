@@ -7,6 +7,7 @@
 //! - `framing`, `client_address`, `query`, `admit`, `auth_failures`, `body`: from a head to an admitted request.
 //! - `answer` looks up and leads; `fetch` calls the upstream and writes the recording; `send` follows it, `tail` how it ends.
 //! - `forward` is everything that is not cached, on pingora's own path; `headers` rewrites heads for both.
+//! - `upstreams` are where requests go, `places` how many at once.
 //! - `respond` builds the heads of answers over `fields`; `reject` tells a client no; `finish` records the end.
 
 mod admit;
@@ -27,6 +28,7 @@ pub mod guard;
 pub mod handshakes;
 mod headers;
 pub mod patience;
+mod places;
 mod query;
 mod reject;
 mod respond;

@@ -166,7 +166,7 @@ impl Request<'_> {
         let upstream = &self.live.upstream;
         let place = upstream.place().await?;
         if let Some(room) = &mut ctx.room {
-            room.upstream = place;
+            room.upstream = Some(place);
         }
         let mut recording = permit(self.shared, ctx);
         if !recording.try_grow(WINDOW) {

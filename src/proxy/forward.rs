@@ -31,7 +31,7 @@ pub(super) async fn begin(ctx: &mut Ctx) -> Result<(), Rejection> {
     let Some(live) = ctx.route.clone() else { return Err(Rejection::Internal) };
     let place = live.upstream.place().await?;
     if let Some(room) = &mut ctx.room {
-        room.upstream = place;
+        room.upstream = Some(place);
     }
     if live.route.cache.is_some() {
         ctx.cache_status = Some(CacheStatus::Bypass);

@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -11,14 +11,14 @@ use pingora::protocols::tls::CaType;
 use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
 use pingora::utils::tls::{CertKey, WrappedX509, parse_x509};
 use prometheus::{Histogram, IntGauge};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::clock::Monotonic;
 use crate::outcome::rejection::Rejection;
+use crate::proxy::places::{Place, Places};
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::health::Health;
 use crate::upstream::pool::Pool;
-use crate::upstream::settings::{Concurrency, Scheme, ServerUrl, TlsSettings, UpstreamSettings};
+use crate::upstream::settings::{Scheme, ServerUrl, TlsSettings, UpstreamSettings};
 
 /// An idle pooled connection is kept this long: less than servers usually keep theirs.
 pub(super) const POOLED_IDLE: Duration = Duration::from_secs(4);
@@ -33,14 +33,15 @@ pub(super) const MOST_ATTEMPTS: usize = 3;
 /// certificate, is never used for it.
 static GROUPS: AtomicU64 = AtomicU64::new(1);
 
-/// One upstream, live. Kept across reloads that do not touch it, with its health and its places.
+/// One upstream, live. Kept across reloads that do not touch it; one that is changed hands on what is known of its
+/// servers, and the places that are taken.
 #[derive(Debug)]
 pub struct LiveUpstream {
     pub(super) settings: Arc<UpstreamSettings>,
     pub(super) first_byte: Histogram,
     pool: Pool,
     servers: Box<[LiveServer]>,
-    places: Option<Places>,
+    places: Arc<Places>,
 }
 
 /// One of its servers.
@@ -53,14 +54,6 @@ pub(super) struct LiveServer {
     peers: ArcSwap<Vec<Arc<HttpPeer>>>,
     turn: AtomicUsize,
     up: IntGauge,
-}
-
-#[derive(Debug)]
-struct Places {
-    free: Arc<Semaphore>,
-    queued: AtomicU32,
-    queue: u32,
-    wait: Duration,
 }
 
 /// A server chosen for one attempt.
@@ -82,34 +75,24 @@ impl LiveUpstream {
         }
         let tls = PeerTls::of(&settings.tls);
         let group = GROUPS.fetch_add(1, Ordering::Relaxed);
-        let known = previous.map_or(&[][..], |previous| &previous.servers);
-        let servers = settings
-            .servers
-            .iter()
-            .map(|server| {
-                let mut live = LiveServer::new(settings, server, &tls, metrics);
-                live.template.group_key = group;
-                let is_same =
-                    |known: &&LiveServer| known.url.host == server.host && known.url.port == server.port;
-                let addresses = known.iter().find(is_same).map(LiveServer::addresses).unwrap_or_default();
-                live.locate(live.literal_address().map_or(addresses, |address| vec![address]));
-                live
-            })
-            .collect();
-        let places = match settings.concurrency {
-            Concurrency::Unbounded => None,
-            Concurrency::Bounded { max, queue, wait } => Some(Places {
-                free: Arc::new(Semaphore::new(max.get() as usize)),
-                queued: AtomicU32::new(0),
-                queue,
-                wait,
-            }),
+        let servers = settings.servers.iter().map(|server| {
+            let mut live = LiveServer::new(settings, server, &tls, metrics);
+            live.template.group_key = group;
+            live.take_over(previous.map_or(&[], |previous| &previous.servers));
+            live
+        });
+        let places = match previous {
+            None => Places::new(settings.concurrency),
+            Some(previous) => {
+                previous.places.rebound(settings.concurrency);
+                Arc::clone(&previous.places)
+            }
         };
         Arc::new(Self {
             settings: Arc::clone(settings),
             first_byte: metrics.first_byte(settings.name.as_str()),
-            pool: Pool::new(settings),
-            servers,
+            pool: Pool::new(settings, previous.map(|previous| (&*previous.settings, &previous.pool))),
+            servers: servers.collect(),
             places,
         })
     }
@@ -152,22 +135,12 @@ impl LiveUpstream {
         }
     }
 
-    /// A place among `max_concurrent`, waited for within the queue's bounds; `None` if there is no such bound.
+    /// A place among `max_concurrent`, waited for within the queue's bounds.
     ///
     /// # Errors
     /// [`Rejection::UpstreamBusy`].
-    pub(super) async fn place(&self) -> Result<Option<OwnedSemaphorePermit>, Rejection> {
-        let Some(places) = &self.places else { return Ok(None) };
-        if let Ok(place) = Arc::clone(&places.free).try_acquire_owned() {
-            return Ok(Some(place));
-        }
-        let queued = Queued::enter(places)?;
-        let place = tokio::time::timeout(places.wait, Arc::clone(&places.free).acquire_owned()).await;
-        drop(queued);
-        match place {
-            Ok(Ok(place)) => Ok(Some(place)),
-            _ => Err(Rejection::UpstreamBusy),
-        }
+    pub(super) async fn place(&self) -> Result<Place, Rejection> {
+        self.places.take(self.settings.concurrency).await.ok_or(Rejection::UpstreamBusy)
     }
 
     /// Asks the system's resolver where the servers are that nothing is known of yet. Blocks, for as long as the
@@ -196,23 +169,6 @@ impl LiveUpstream {
     }
 }
 
-/// A place in a queue, left when dropped.
-struct Queued<'a>(&'a Places);
-
-impl<'a> Queued<'a> {
-    fn enter(places: &'a Places) -> Result<Self, Rejection> {
-        let before = places.queued.fetch_add(1, Ordering::Relaxed);
-        let queued = Self(places);
-        if before < places.queue { Ok(queued) } else { Err(Rejection::UpstreamBusy) }
-    }
-}
-
-impl Drop for Queued<'_> {
-    fn drop(&mut self) {
-        self.0.queued.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 impl LiveServer {
     fn new(settings: &UpstreamSettings, server: &ServerUrl, tls: &PeerTls, metrics: &Metrics) -> Self {
         let name = settings.tls.server_name.as_ref().unwrap_or(&server.host);
@@ -227,16 +183,27 @@ impl LiveServer {
         options.write_timeout = Some(settings.idle_timeout);
         options.idle_timeout = Some(POOLED_IDLE);
         options.http_upstream_request_policy = HttpUpstreamRequestPolicy::standard();
-        let live = Self {
+        Self {
             url: server.clone(),
             host: HeaderValue::from_str(&server.authority).unwrap_or(HeaderValue::from_static("")),
             template,
             peers: ArcSwap::default(),
             turn: AtomicUsize::new(0),
             up: metrics.upstream_up(settings.name.as_str(), &server.label),
-        };
-        live.up.set(1);
-        live
+        }
+    }
+
+    /// Goes on where a server of `known` is that has the same name.
+    fn take_over(&mut self, known: &[Self]) {
+        let is_same = |known: &&Self| known.url.host == self.url.host && known.url.port == self.url.port;
+        let known = known.iter().find(is_same);
+        if let Some(known) = known {
+            self.turn = AtomicUsize::new(known.turn.load(Ordering::Relaxed));
+        }
+        match self.literal_address() {
+            Some(address) => self.locate(vec![address]),
+            None => self.locate(known.map(Self::addresses).unwrap_or_default()),
+        }
     }
 
     /// The address that the URL names itself; `None` if it names a host.

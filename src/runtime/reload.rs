@@ -18,6 +18,7 @@ use crate::config::tls_files;
 use crate::limits::limiter::Limiter;
 use crate::runtime::live::Live;
 use crate::runtime::look::read_still;
+use crate::runtime::retire::retire;
 use crate::runtime::snapshot::{Loaded, Snapshot};
 use crate::telemetry::metrics::Metrics;
 
@@ -318,6 +319,7 @@ impl<D> Reloader<D> {
         let old = self.live.swap(Loaded { snapshot: next, derived });
         // After the swap: whoever hears it and comes again is refused.
         let live = self.live.load();
+        retire(&old.snapshot.config, &live.snapshot.config, &self.metrics);
         let revoked = old.snapshot.ring.revoked_by(&live.snapshot.ring);
         revoked.for_each(|record| record.cancellation().cancel());
         Ok(change)

@@ -36,6 +36,13 @@ pub struct ServerUrl {
     pub weight: NonZeroU32,
 }
 
+impl ServerUrl {
+    /// True if both lead to the same place: what is known of one is true of the other.
+    pub fn is_same_server(&self, other: &Self) -> bool {
+        (&self.host, self.port, &self.base_path) == (&other.host, other.port, &other.base_path)
+    }
+}
+
 /// Whether a call may be made a second time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry {

@@ -44,3 +44,4 @@ mod stopping;
 mod support;
 mod tidy;
 mod timed;
+mod upstream_changes;
