@@ -15,6 +15,7 @@ use pingora::connectors::{ConnectorOptions, TransportConnector};
 use pingora::proxy::{HttpProxy, http_proxy};
 use pingora::server::configuration::ServerConf;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::admin::{self, Admin};
 use crate::cache::entries::{Entries, Entry, Removal};
@@ -173,6 +174,13 @@ impl Running {
     /// Everything that is wrong; nothing has changed then.
     pub fn reload(&self, shrinking: Shrinking) -> Result<Change, Refusal> {
         self.reloader.reload(shrinking)
+    }
+
+    /// The same, begun on a thread of its own; its result is logged and counted. Whoever ends the gateway does not wait
+    /// for it.
+    pub fn begin_reload(&self) -> JoinHandle<()> {
+        let reloader = Arc::clone(&self.reloader);
+        self.control.handle().spawn_blocking(move || drop(reloader.reload(Shrinking::Guarded)))
     }
 
     /// Ends in order (contract §7): not ready, served on for `shutdown.delay`, listeners closed, answers in flight run
