@@ -6,7 +6,7 @@
 //!   defaults, all problems. `server_url` is the URL of an upstream server.
 //! - `key_list` reads the hot-reloaded list of keys (`json_lines`: a line of one); `problem` is how all of them say
 //!   what is wrong.
-//! - `restart` names what a reload cannot change.
+//! - `restart` names what a reload cannot change; `tls_files` reads certificates and keys anew.
 //!
 //! Relative paths, in the configuration and in `${file:PATH}`, begin at the folder of the configuration file.
 
@@ -28,6 +28,7 @@ use crate::config::node::{Kind, Place, Scene};
 use crate::config::problem::{Report, Sink};
 use crate::config::raw::RawConfig;
 use crate::limits::plan::Plan;
+use crate::pem::Identity;
 use crate::routing::table::RouteTable;
 use crate::secret::Secret;
 use crate::units::ByteSize;
@@ -44,6 +45,7 @@ pub mod raw;
 pub mod restart;
 pub mod scalar;
 pub mod server_url;
+pub mod tls_files;
 pub mod yaml;
 
 /// A checked configuration.
@@ -84,17 +86,8 @@ pub struct Config {
 pub struct Listener {
     /// Where; port 0 lets the system choose.
     pub address: SocketAddr,
-    /// PEM files of certificate and key, for TLS.
-    pub tls: Option<ListenerTls>,
-}
-
-/// PEM files of a listener's certificate and key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListenerTls {
-    /// The chain, leaf first.
-    pub cert: PathBuf,
-    /// The private key.
-    pub key: PathBuf,
+    /// Certificate and key, for TLS.
+    pub tls: Option<Identity>,
 }
 
 /// The admin listener.
@@ -153,8 +146,8 @@ pub struct Shutdown {
     pub timeout: Duration,
 }
 
-/// Reads the configuration file at `path`. The files that it names are read as far as they must be right before
-/// anything starts (certificates, `${file:PATH}`); the key list is not.
+/// Reads the configuration file at `path`, and the files that it names (certificates, keys, `${file:PATH}`), but for
+/// the key list.
 ///
 /// # Errors
 /// Every problem, each with its place.

@@ -1,6 +1,7 @@
 //! The data port: pingora around the pure rules.
 //!
 //! - `guard` accepts connections within bounds; `connection` is one of them, `patience` its account of slow reading.
+//!   `handshakes` is what its TLS listeners say.
 //! - `gateway` implements pingora's phases, each one call into the files below; `ctx` is a request's own state,
 //!   `derived` what all requests of a snapshot share, `shared` what outlives it.
 //! - `framing`, `client_address`, `query`, `admit`, `auth_failures`, `body`: from a head to an admitted request.
@@ -8,6 +9,7 @@
 //! - `attempts` says which server is asked and when once more; `exchange` is one request and its answer on a connection
 //!   to a server, `link` that connection; `upload` is a body on its way, `tunnel` what a WebSocket becomes.
 //! - `forward` passes on everything that is not cached; `headers` rewrites heads for both.
+//! - `upstreams` are where requests go, `places` how many at once.
 //! - `respond` builds the heads of answers over `fields`; `reject` tells a client no; `finish` records the end.
 
 mod admit;
@@ -27,9 +29,11 @@ mod forward;
 mod framing;
 pub mod gateway;
 pub mod guard;
+pub mod handshakes;
 mod headers;
 mod link;
 pub mod patience;
+mod places;
 mod query;
 mod reading;
 mod reject;

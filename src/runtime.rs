@@ -3,5 +3,6 @@
 pub mod live;
 mod look;
 pub mod reload;
+mod retire;
 pub mod snapshot;
 pub mod watch;

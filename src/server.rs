@@ -1,8 +1,8 @@
 //! Assembly: configuration to listeners and tasks, and their ordered end. The only place where everything meets.
 //!
 //! Two runtimes: the *data* runtime has the configured worker threads and serves clients alone; the *control* runtime
-//! has one thread for the admin listener, the eye on the key list and the resolver, so that none of them can hold up
-//! a request.
+//! has one thread for the admin listener, the resolver, and the eye on key list and certificates, so that none of them
+//! can hold up a request.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,11 +15,12 @@ use pingora::connectors::{ConnectorOptions, TransportConnector};
 use pingora::proxy::{HttpProxy, http_proxy};
 use pingora::server::configuration::ServerConf;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::admin::{self, Admin};
 use crate::cache::entries::{Entries, Entry, Removal};
 use crate::clock::Clock;
-use crate::config::{Config, ListenerTls};
+use crate::config::{Config, Listener};
 use crate::limits::limiter::Limiter;
 use crate::memory::{Permit, Pool};
 use crate::proxy::derived::{Derived, derive};
@@ -27,9 +28,9 @@ use crate::proxy::gateway::Gateway;
 use crate::proxy::guard::Guard;
 use crate::proxy::shared::{Parts, Shared};
 use crate::runtime::live::Live;
-use crate::runtime::reload::{self, Change, DeriveError, Refusal, Reloader, Shrinking, Source, Tools};
-use crate::runtime::watch::{Seen, follow};
-use crate::server::listeners::{Bound, bind};
+use crate::runtime::reload::{self, Change, Refusal, Reloader, Shrinking, Source, Tools};
+use crate::runtime::watch::{Seen, follow_certificates, follow_list};
+use crate::server::listeners::{Bound, Handshake, bind};
 use crate::server::threads::Threads;
 use crate::telemetry::access_log::{AccessLog, AccessWriter};
 use crate::telemetry::metrics::Metrics;
@@ -90,14 +91,15 @@ pub fn start(start: Start) -> anyhow::Result<Running> {
     install_crypto_provider();
     let config = &start.config;
     create_data_dir(&config.data_dir)?;
-    let data_listeners = config.listen.iter().map(bind).collect::<anyhow::Result<Vec<_>>>()?;
-    let admin_listener = bind(&config.admin.listen)?;
+    let addresses = config.listen.iter().map(|listener| listener.address);
+    let data_listeners = addresses.map(bind).collect::<anyhow::Result<Vec<_>>>()?;
+    let admin_listener = bind(config.admin.listen.address)?;
     let metrics = Metrics::new().context("the metrics could not be set up")?;
     let limiter = Limiter::new();
     let buffers = Pool::default();
     let entries = entries(config, &metrics, &buffers);
     let workers = worker_threads(config);
-    let seen = config.keys_file.as_deref().map(Seen::now);
+    let seen = Seen::now(config.keys_file.clone());
     let deriving = Arc::clone(&metrics);
     let (live, reloader) = reload::first(
         start.config,
@@ -106,9 +108,7 @@ pub fn start(start: Start) -> anyhow::Result<Running> {
             limiter: limiter.clone(),
             metrics: Arc::clone(&metrics),
             clock: start.clock.clone(),
-            derive: Box::new(move |next, previous| {
-                derive(next, previous, &deriving).map_err(|error| DeriveError(error.to_string()))
-            }),
+            derive: Box::new(move |next, previous| derive(next, previous, &deriving)),
         },
     )?;
     let (access, writer) = access_log(start.access, &metrics)?;
@@ -138,7 +138,7 @@ pub fn start(start: Start) -> anyhow::Result<Running> {
     };
     running.resolve_first(&live);
     running.open_admin(admin_listener, &entries, &buffers)?;
-    running.open_data(data_listeners, &live)?;
+    running.open_data(data_listeners)?;
     running.look_after(&live, seen);
     Ok(running)
 }
@@ -157,14 +157,15 @@ impl Running {
     /// The same as URLs.
     pub fn data_urls(&self) -> impl Iterator<Item = String> {
         let config = Arc::clone(&self.shared.policy().snapshot.config);
-        let tls = move |index: usize| config.listen.get(index).and_then(|listener| listener.tls.clone());
-        self.data_addresses.iter().enumerate().map(move |(index, at)| url(tls(index).as_ref(), *at))
+        let listener = move |index: usize| config.listen.get(index).cloned();
+        let listeners = self.data_addresses.iter().enumerate();
+        listeners.filter_map(move |(index, at)| Some(url(&listener(index)?, *at)))
     }
 
     /// The same as a URL.
     pub fn admin_url(&self) -> String {
         let policy = self.shared.policy();
-        url(policy.snapshot.config.admin.listen.tls.as_ref(), self.admin_address)
+        url(&policy.snapshot.config.admin.listen, self.admin_address)
     }
 
     /// Reads configuration and key list anew. Blocks on files.
@@ -173,6 +174,13 @@ impl Running {
     /// Everything that is wrong; nothing has changed then.
     pub fn reload(&self, shrinking: Shrinking) -> Result<Change, Refusal> {
         self.reloader.reload(shrinking)
+    }
+
+    /// The same, begun on a thread of its own; its result is logged and counted. Whoever ends the gateway does not wait
+    /// for it.
+    pub fn begin_reload(&self) -> JoinHandle<()> {
+        let reloader = Arc::clone(&self.reloader);
+        self.control.handle().spawn_blocking(move || drop(reloader.reload(Shrinking::Guarded)))
     }
 
     /// Ends in order (contract §7): not ready, served on for `shutdown.delay`, listeners closed, answers in flight run
@@ -227,8 +235,11 @@ impl Running {
             reloader: Arc::clone(&self.reloader),
         });
         let mut shutdown = self.shutdown.subscribe();
+        let live = Arc::clone(&self.shared);
+        let handshake = move || live.policy().derived.handshakes().admin();
+        let handshake = handshake().is_some().then(|| Box::new(handshake) as Handshake);
         let served = self.control.wait_for(async move {
-            bound.serve(admin::router(admin), async move {
+            bound.serve(admin::router(admin), handshake, async move {
                 // The admin listener outlives the drain; its runtime ends it.
                 let _ = shutdown.wait_for(|_| false).await;
             })
@@ -236,28 +247,24 @@ impl Running {
         served.context("the control runtime ended early")?
     }
 
-    fn open_data(&self, listeners: Vec<Bound>, live: &Arc<Live<Derived>>) -> anyhow::Result<()> {
-        for bound in listeners {
-            let guard = Guard::new(
-                Arc::clone(&self.proxy),
-                Arc::clone(live),
-                Arc::clone(&self.metrics),
-                self.shutdown.subscribe(),
-                self.shared.clock().clone(),
-            );
-            let (listener, tls) = {
+    fn open_data(&self, listeners: Vec<Bound>) -> anyhow::Result<()> {
+        for (index, bound) in listeners.into_iter().enumerate() {
+            let (proxy, shared) = (Arc::clone(&self.proxy), Arc::clone(&self.shared));
+            let guard = Guard::new(proxy, shared, self.shutdown.subscribe(), index);
+            let listener = {
                 let _entered = self.data.handle().enter();
-                bound.into_parts()?
+                bound.into_listener()?
             };
-            self.data.handle().spawn(guard.accept(listener, tls));
+            self.data.handle().spawn(guard.accept(listener));
         }
         self.ready.store(true, Ordering::Relaxed);
         Ok(())
     }
 
     /// Starts the tasks that nobody waits for.
-    fn look_after(&self, live: &Arc<Live<Derived>>, seen: Option<Seen>) {
-        self.control.handle().spawn(follow(Arc::clone(&self.reloader), seen));
+    fn look_after(&self, live: &Arc<Live<Derived>>, seen: Seen) {
+        self.control.handle().spawn(follow_list(Arc::clone(&self.reloader), seen));
+        self.control.handle().spawn(follow_certificates(Arc::clone(&self.reloader)));
         let live = Arc::clone(live);
         self.control.handle().spawn(async move {
             loop {
@@ -268,8 +275,8 @@ impl Running {
     }
 }
 
-fn url(tls: Option<&ListenerTls>, address: SocketAddr) -> String {
-    let scheme = if tls.is_some() { "https" } else { "http" };
+fn url(listener: &Listener, address: SocketAddr) -> String {
+    let scheme = if listener.tls.is_some() { "https" } else { "http" };
     format!("{scheme}://{address}")
 }
 

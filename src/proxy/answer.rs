@@ -223,7 +223,7 @@ impl Request<'_> {
         };
         let place = place?;
         if let Some(room) = &mut ctx.room {
-            room.upstream = place;
+            room.upstream = Some(place);
         }
         let mut recording = permit(self.shared, ctx);
         if !recording.try_grow(WINDOW) {

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use prometheus::IntGauge;
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::auth::key_record::KeyRecord;
 use crate::cache::control::CacheStatus;
@@ -16,6 +15,7 @@ use crate::llm::usage::Usage;
 use crate::outcome::finished::Outcome;
 use crate::proxy::client_address::ClientAddress;
 use crate::proxy::derived::{Derived, LiveRoute};
+use crate::proxy::places;
 use crate::proxy::tunnel::Carried;
 use crate::runtime::snapshot::Loaded;
 
@@ -44,7 +44,7 @@ pub struct Ctx {
 
 /// A request's places: among `max_requests`, and among its upstream's.
 pub(super) struct Room {
-    pub(super) upstream: Option<OwnedSemaphorePermit>,
+    pub(super) upstream: Option<places::Place>,
     _place: Place,
 }
 

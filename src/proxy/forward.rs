@@ -115,7 +115,7 @@ impl Forward<'_> {
             Err(fault) => return fault.rejection().map_or(Ok(Sent::ClientGone), Err),
         };
         if let Some(room) = &mut ctx.room {
-            room.upstream = place;
+            room.upstream = Some(place);
         }
         let (attempt, answered) = match self.answered(session, ctx).await {
             Ok(answered) => answered,

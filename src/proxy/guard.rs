@@ -18,15 +18,12 @@ use prometheus::IntGauge;
 use std::os::fd::AsRawFd;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::clock::Clock;
 use crate::config::Limits;
 use crate::proxy::connection::{Connection, HeadState};
-use crate::proxy::derived::Derived;
 use crate::proxy::gateway::Gateway;
 use crate::proxy::patience::{Patience, Rate};
 use crate::proxy::send::SEND_SPAN;
-use crate::runtime::live::Live;
-use crate::telemetry::metrics::Metrics;
+use crate::proxy::shared::Shared;
 
 /// Waited after an accept that failed, so that exhausted file handles do not make a busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -35,29 +32,24 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 #[derive(Clone)]
 pub struct Guard {
     proxy: Arc<HttpProxy<Gateway>>,
-    live: Arc<Live<Derived>>,
-    metrics: Arc<Metrics>,
+    shared: Arc<Shared>,
     shutdown: ShutdownWatch,
-    clock: Clock,
+    listener: usize,
 }
 
-/// TLS of a listener.
-pub type Tls = Arc<Acceptor>;
-
 impl Guard {
-    /// A guard before `proxy`.
+    /// A guard before `proxy`, at the listener with this place in the configuration.
     pub fn new(
         proxy: Arc<HttpProxy<Gateway>>,
-        live: Arc<Live<Derived>>,
-        metrics: Arc<Metrics>,
+        shared: Arc<Shared>,
         shutdown: ShutdownWatch,
-        clock: Clock,
+        listener: usize,
     ) -> Self {
-        Self { proxy, live, metrics, shutdown, clock }
+        Self { proxy, shared, shutdown, listener }
     }
 
     /// Accepts connections until the shutdown is told; then the listener closes. Connections accepted before go on.
-    pub async fn accept(self, listener: TcpListener, tls: Option<Tls>) {
+    pub async fn accept(self, listener: TcpListener) {
         let mut shutdown = self.shutdown.clone();
         loop {
             let accepted = tokio::select! {
@@ -65,7 +57,7 @@ impl Guard {
                 _ = shutdown.wait_for(|told| *told) => return,
             };
             match accepted {
-                Ok((stream, peer)) => self.open(stream, peer, tls.clone()),
+                Ok((stream, peer)) => self.open(stream, peer),
                 Err(error) => self.not_accepted(&error).await,
             }
         }
@@ -83,24 +75,27 @@ impl Guard {
     }
 
     /// Serves a connection in a task of its own, if the table has a place for it.
-    fn open(&self, stream: TcpStream, peer: SocketAddr, tls: Option<Tls>) {
-        let limits = &self.live.load().snapshot.config.limits;
-        let place = Place::take(&self.metrics.connections);
-        if self.metrics.connections.get() > i64::from(limits.max_connections.get()) {
-            self.metrics.connections_refused.inc();
+    fn open(&self, stream: TcpStream, peer: SocketAddr) {
+        let policy = self.shared.policy();
+        let metrics = &self.shared.metrics;
+        let limits = &policy.snapshot.config.limits;
+        let place = Place::take(&metrics.connections);
+        if metrics.connections.get() > i64::from(limits.max_connections.get()) {
+            metrics.connections_refused.inc();
             return;
         }
         let terms = Terms::of(limits);
+        let tls = policy.derived.handshakes().data(self.listener).map(Acceptor::from_server_config);
         let guard = self.clone();
         tokio::spawn(async move {
             match guard.prepare(stream, peer, tls, terms).await {
                 Some((stream, head)) => {
                     guard.proxy.process_new(stream, &guard.shutdown).await;
                     if head.is_unfinished() {
-                        guard.metrics.heads_refused.inc();
+                        guard.shared.metrics.heads_refused.inc();
                     }
                 }
-                None => guard.metrics.heads_refused.inc(),
+                None => guard.shared.metrics.heads_refused.inc(),
             }
             drop(place);
         });
@@ -111,7 +106,7 @@ impl Guard {
         &self,
         stream: TcpStream,
         peer: SocketAddr,
-        tls: Option<Tls>,
+        tls: Option<Acceptor>,
         terms: Terms,
     ) -> Option<(Stream, HeadState)> {
         // Only latency would suffer.
@@ -122,7 +117,7 @@ impl Guard {
         let mut tcp = TcpConnection::from(stream);
         tcp.set_socket_digest(digest);
         let head = HeadState::opened();
-        let patience = Patience::new(terms.send_rate, self.clock.clone());
+        let patience = Patience::new(terms.send_rate, self.shared.clock.clone());
         let Some(tls) = tls else {
             let connection = Connection::new(tcp, head.clone(), terms.head_timeout, patience);
             return Some((Box::new(connection), head));

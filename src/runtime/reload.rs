@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::auth::key::KeyEntry;
@@ -13,9 +14,11 @@ use crate::config::Config;
 use crate::config::key_list::{self, Known};
 use crate::config::problem::Report;
 use crate::config::restart::needs_restart;
+use crate::config::tls_files;
 use crate::limits::limiter::Limiter;
 use crate::runtime::live::Live;
 use crate::runtime::look::read_still;
+use crate::runtime::retire::retire;
 use crate::runtime::snapshot::{Loaded, Snapshot};
 use crate::telemetry::metrics::Metrics;
 
@@ -32,7 +35,7 @@ pub enum Source {
         /// The environment.
         env: BTreeMap<String, String>,
     },
-    /// It was made in memory and stays as it is; only its key list is read anew.
+    /// It was made in memory and stays as it is; only the files that it names are read anew.
     Fixed,
 }
 
@@ -45,13 +48,9 @@ pub enum Shrinking {
     Forced,
 }
 
-/// Makes an upper layer's side of a snapshot, from it and the previous one.
-pub type Derive<D> = Box<dyn Fn(&Snapshot, Option<&Loaded<D>>) -> Result<D, DeriveError> + Send + Sync>;
-
-/// Why an upper layer cannot use a snapshot.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct DeriveError(pub String);
+/// Makes an upper layer's side of a snapshot, from it and the previous one. It cannot fail: what could be wrong has
+/// been found before.
+pub type Derive<D> = Box<dyn Fn(&Snapshot, Option<&Loaded<D>>) -> D + Send + Sync>;
 
 /// What a reload changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,12 +63,19 @@ pub struct Change {
     pub added: usize,
     /// Keys that are there no more.
     pub removed: usize,
+    /// Listeners and upstreams with another certificate, key or authority.
+    pub certificates: usize,
 }
 
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { generation, keys, added, removed } = self;
-        write!(f, "generation {generation}: {keys} keys ({added} added, {removed} removed)")
+        let Self { generation, keys, added, removed, certificates } = self;
+        write!(f, "generation {generation}: {keys} keys ({added} added, {removed} removed)")?;
+        match certificates {
+            0 => Ok(()),
+            1 => f.write_str(", 1 certificate changed"),
+            more => write!(f, ", {more} certificates changed"),
+        }
     }
 }
 
@@ -93,13 +99,19 @@ pub enum Refusal {
     /// Keys that cannot be in one ring.
     #[error("{}", listed(.0))]
     Ring(Vec<RingProblem>),
-    /// An upper layer cannot use it.
-    #[error("{0}")]
-    Derive(#[from] DeriveError),
 }
 
 fn listed(problems: &[RingProblem]) -> String {
     problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+/// Whether files that were read stood still.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// They did: they were put in place, refused, or nothing new.
+    Looked,
+    /// They did not: they are to be looked at again.
+    Moving,
 }
 
 /// How the newest reload ended.
@@ -121,6 +133,8 @@ pub struct Reloader<D> {
     derive: Derive<D>,
     /// The last good list. Held by the reload that runs; nothing else waits for it.
     list: Mutex<Vec<KeyEntry>>,
+    /// The TLS files were refused when they were last looked at.
+    has_refused_tls: AtomicBool,
     /// Apart from it, so that whoever asks does not wait for a reload that runs.
     last: Mutex<Option<LastReload>>,
 }
@@ -147,7 +161,7 @@ pub fn first<D>(config: Config, tools: Tools<D>) -> Result<(Arc<Live<D>>, Reload
     let list = read_list(&config)?;
     let ring = KeyRing::build(all_keys(&config, &list), &config.plans).map_err(Refusal::Ring)?;
     let snapshot = Snapshot { generation: 1, config: Arc::new(config), ring };
-    let derived = (tools.derive)(&snapshot, None)?;
+    let derived = (tools.derive)(&snapshot, None);
     tools.metrics.key_ring_generation.set(1);
     tools.metrics.last_reload_successful.set(1);
     let live = Arc::new(Live::new(Loaded { snapshot, derived }));
@@ -159,14 +173,15 @@ pub fn first<D>(config: Config, tools: Tools<D>) -> Result<(Arc<Live<D>>, Reload
         clock: tools.clock,
         derive: tools.derive,
         list: Mutex::new(list),
+        has_refused_tls: AtomicBool::new(false),
         last: Mutex::new(None),
     };
     Ok((live, reloader))
 }
 
 impl<D> Reloader<D> {
-    /// Reads configuration and key list anew and puts them in place. Blocks on files, and until the list stands
-    /// still; not for a worker's thread.
+    /// Reads configuration, certificates and key list anew and puts them in place. Blocks on files, and until the list
+    /// stands still; not for a worker's thread.
     ///
     /// # Errors
     /// Everything that is wrong; nothing has changed then.
@@ -174,7 +189,10 @@ impl<D> Reloader<D> {
         self.recorded(|current| {
             let old = self.live.load();
             let config = match &self.source {
-                Source::Fixed => Arc::clone(&old.snapshot.config),
+                Source::Fixed => match tls_files::read_anew(&old.snapshot.config) {
+                    Ok(changed) => changed.map_or_else(|| Arc::clone(&old.snapshot.config), Arc::new),
+                    Err(report) => return Err(Refusal::Problems(report)),
+                },
                 Source::File { path, env } => Arc::new(config::load(path, env).map_err(Refusal::Problems)?),
             };
             let fields = needs_restart(&old.snapshot.config, &config);
@@ -186,16 +204,41 @@ impl<D> Reloader<D> {
         })
     }
 
-    /// Puts a key list in place that was read as `content`.
-    ///
-    /// # Errors
-    /// As [`Reloader::reload`].
-    pub fn take_list(&self, path: &Path, content: &[u8]) -> Result<Change, Refusal> {
-        self.recorded(|current| {
-            let config = Arc::clone(&self.live.load().snapshot.config);
-            let list = key_list::parse(path, content, Known::of(&config)).map_err(Refusal::Problems)?;
-            self.replace(current, config, list, Shrinking::Guarded)
-        })
+    /// Puts a key list in place that was read from `path` as `content`, if `stands_still` and no other reload has gone
+    /// to another list meanwhile.
+    pub fn take_list(&self, path: &Path, content: &[u8], stands_still: impl FnOnce() -> bool) -> Taken {
+        let mut current = locked(&self.list);
+        let config = Arc::clone(&self.live.load().snapshot.config);
+        if config.keys_file.as_deref() != Some(path) || !stands_still() {
+            return Taken::Moving;
+        }
+        let list = key_list::parse(path, content, Known::of(&config)).map_err(Refusal::Problems);
+        self.record(&list.and_then(|list| self.replace(&mut current, config, list, Shrinking::Guarded)));
+        Taken::Looked
+    }
+
+    /// Puts in place what the TLS files hold now, if that is another content and `stands_still` after it was read.
+    /// A content that is not new is no reload. Blocks on the files.
+    pub fn take_certificates(&self, stands_still: impl FnOnce() -> bool) -> Taken {
+        let mut list = locked(&self.list);
+        let old = self.live.load();
+        let read = tls_files::read_anew(&old.snapshot.config);
+        if !stands_still() {
+            return Taken::Moving;
+        }
+        let has_refused = self.has_refused_tls.swap(read.is_err(), Ordering::Relaxed);
+        let config = match read {
+            Ok(None) if !has_refused => return Taken::Looked,
+            Ok(None) => Arc::clone(&old.snapshot.config),
+            Ok(Some(config)) => Arc::new(config),
+            Err(report) => {
+                self.record(&Err(Refusal::Problems(report)));
+                return Taken::Looked;
+            }
+        };
+        let same = list.clone();
+        self.record(&self.replace(&mut list, config, same, Shrinking::Guarded));
+        Taken::Looked
     }
 
     /// Records that the key list could not be read.
@@ -216,26 +259,41 @@ impl<D> Reloader<D> {
         self.live.load().snapshot.config.keys_file.clone()
     }
 
+    /// The files of certificates and keys that are followed.
+    pub fn tls_paths(&self) -> Vec<PathBuf> {
+        tls_files::paths(&self.live.load().snapshot.config)
+    }
+
     /// How the newest reload ended; `None` before the first.
     pub fn last(&self) -> Option<LastReload> {
         locked(&self.last).clone()
     }
 
-    /// Runs one reload and tells how it ended: in the metrics, the log, and to whoever asks.
+    /// Runs one reload and tells how it ended.
     fn recorded(
         &self,
         reload: impl FnOnce(&mut Vec<KeyEntry>) -> Result<Change, Refusal>,
     ) -> Result<Change, Refusal> {
         let mut list = locked(&self.list);
         let result = reload(&mut list);
-        self.metrics.reloaded(result.as_ref().map(|_| ()).map_err(|_| ()));
-        match &result {
-            Ok(change) => tracing::info!("reloaded: {change}"),
-            Err(refusal) => tracing::error!("reload refused, the last good policy stays: {refusal}"),
-        }
-        let told = result.as_ref().map(Clone::clone).map_err(ToString::to_string);
-        *locked(&self.last) = Some(LastReload { at: self.clock.unix(), result: told });
+        self.record(&result);
         result
+    }
+
+    /// Tells how a reload ended: in the metrics, the log, and to whoever asks.
+    fn record(&self, result: &Result<Change, Refusal>) {
+        self.metrics.reloaded(result.as_ref().map(|_| ()).map_err(|_| ()));
+        let told = match result {
+            Ok(change) => {
+                tracing::info!("reloaded: {change}");
+                Ok(change.clone())
+            }
+            Err(refusal) => {
+                tracing::error!("reload refused, the last good policy stays: {refusal}");
+                Err(refusal.to_string())
+            }
+        };
+        *locked(&self.last) = Some(LastReload { at: self.clock.unix(), result: told });
     }
 
     fn replace(
@@ -252,7 +310,7 @@ impl<D> Reloader<D> {
         let ring =
             old.snapshot.ring.rebuild(all_keys(&config, &list), &config.plans).map_err(Refusal::Ring)?;
         let next = Snapshot { generation: old.snapshot.generation + 1, config, ring };
-        let derived = (self.derive)(&next, Some(&old))?;
+        let derived = (self.derive)(&next, Some(&old));
         let change = changed(&old.snapshot, &next);
         let holders = next.ring.changed_since(&old.snapshot.ring).map(|record| record.holder());
         self.limiter.rescale(holders, self.clock.monotonic());
@@ -261,6 +319,7 @@ impl<D> Reloader<D> {
         let old = self.live.swap(Loaded { snapshot: next, derived });
         // After the swap: whoever hears it and comes again is refused.
         let live = self.live.load();
+        retire(&old.snapshot.config, &live.snapshot.config, &self.metrics);
         let revoked = old.snapshot.ring.revoked_by(&live.snapshot.ring);
         revoked.for_each(|record| record.cancellation().cancel());
         Ok(change)
@@ -304,5 +363,6 @@ fn changed(old: &Snapshot, new: &Snapshot) -> Change {
         keys: new.ring.len(),
         added: missing(&new.ring, &old.ring),
         removed: missing(&old.ring, &new.ring),
+        certificates: tls_files::count_changed(&old.config, &new.config),
     }
 }

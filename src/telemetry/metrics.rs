@@ -280,6 +280,18 @@ impl Metrics {
         self.upstream_up.with_label_values(&[upstream, server])
     }
 
+    /// Removes the series of a server that is gone. Whoever holds its gauge sets it without effect.
+    pub fn forget_server(&self, upstream: &str, server: &str) {
+        // An error means that there was none.
+        let _ = self.upstream_up.remove_label_values(&[upstream, server]);
+    }
+
+    /// Removes the series of an upstream that is gone, but for its servers'.
+    pub fn forget_upstream(&self, upstream: &str) {
+        // An error means that there was none.
+        let _ = self.first_byte.remove_label_values(&[upstream]);
+    }
+
     /// The gauge of keys in a state: `active`, `disabled` or `expired`.
     pub fn keys(&self, state: &str) -> IntGauge {
         self.keys.with_label_values(&[state])

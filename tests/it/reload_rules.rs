@@ -1,20 +1,16 @@
 //! Each rule of the key list broken once: nothing changes, and operators can see why. Contract §2.1.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use safecache::auth::key_record::KeyRecord;
 use safecache::auth::token::digest;
-use safecache::clock::Clock;
-use safecache::config;
-use safecache::limits::limiter::Limiter;
-use safecache::runtime::reload::{Reloader, Shrinking, Source, Tools, first};
-use safecache::telemetry::metrics::Metrics;
+use safecache::runtime::reload::Shrinking;
 use tempfile::TempDir;
 
 use crate::support::admin::{TOKEN, ask};
-use crate::support::gateway::{Gateway, START, key, secret, sha256};
+use crate::support::gateway::{Gateway, bare_reloader, key, secret, sha256};
 
 /// A gateway on the list `file` of `content`, with an inline key and the operator's token.
 fn follow(file: &str, content: &str) -> (Gateway, PathBuf) {
@@ -185,21 +181,6 @@ fn the_operator_can_force_a_shrunk_list() {
     assert_eq!([status(&gateway, "k0"), status(&gateway, "k19")], [404, 401]);
 }
 
-/// A reloader over inline keys alone, without a server.
-fn reloader(folder: &Path, yaml: &str) -> Reloader<()> {
-    let path = folder.join("gateway.yaml");
-    std::fs::write(&path, yaml).expect("a configuration");
-    let config = config::load(&path, &<_>::default()).unwrap_or_else(|report| panic!("{report}"));
-    let tools = Tools {
-        source: Source::File { path, env: <_>::default() },
-        limiter: Limiter::new(),
-        metrics: Metrics::new().expect("metrics"),
-        clock: Clock::manual(START).0,
-        derive: Box::new(|_, _| Ok(())),
-    };
-    first(config, tools).unwrap_or_else(|refusal| panic!("{refusal}")).1
-}
-
 #[test]
 fn a_revoked_keys_requests_are_told_and_no_others() {
     let folder = TempDir::new().expect("a temporary folder");
@@ -208,7 +189,7 @@ fn a_revoked_keys_requests_are_told_and_no_others() {
         let keys = ids.iter().zip(members).filter(|(_, member)| *member != "gone");
         format!("keys:\n{}", keys.map(|(id, member)| key(id, member)).collect::<String>())
     };
-    let reloader = reloader(folder.path(), &with(["", "", ""]));
+    let reloader = bare_reloader(folder.path(), &with(["", "", ""]));
     let record = |id: &str| -> Arc<KeyRecord> {
         let policy = reloader.policy();
         Arc::clone(policy.snapshot.ring.find(&digest(secret(id).as_bytes())).expect("it is in the ring"))

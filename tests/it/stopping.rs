@@ -1,9 +1,12 @@
 //! Starting and stopping, contract §7, on processes of their own.
 
+use std::fs::File;
+use std::io::Write;
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::fs::{Mode, OFlags};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
@@ -204,6 +207,64 @@ fn a_hangup_reloads_and_does_not_end() {
     process.stderr().wait_for("nonsense");
     assert_eq!(client.get("/v1/models", &secret("two")).status, 200, "the last good one stays");
     assert!(process.is_running());
+    ended_well(&process.end(Signal::TERM));
+}
+
+/// Puts a pipe in the place of the configuration: a reload goes on for as long as the test wants.
+fn pipe_instead_of_config(folder: &Path) -> PathBuf {
+    let path = folder.join("gateway.yaml");
+    std::fs::remove_file(&path).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, &path, Mode::RUSR | Mode::WUSR).unwrap();
+    path
+}
+
+/// Waits until a reload reads from the pipe, and holds its other end.
+fn held_reload(pipe: &Path) -> File {
+    let mut writing = None;
+    eventually("a reload reads the configuration", || {
+        writing = rustix::fs::open(pipe, OFlags::WRONLY | OFlags::NONBLOCK, Mode::empty()).ok();
+        writing.is_some()
+    });
+    File::from(writing.unwrap())
+}
+
+#[test]
+fn a_reload_that_takes_long_holds_nothing_up() {
+    let upstream = Upstream::json("{}");
+    for signal in [Signal::TERM, Signal::INT] {
+        let folder = folder();
+        let mut process = Process::serve(folder.path(), &config(&upstream, ""));
+        let pipe = pipe_instead_of_config(folder.path());
+        process.signal(Signal::HUP);
+        let _held = held_reload(&pipe);
+        assert_eq!(process.ask_admin("/readyz").status, 200);
+        assert_eq!(process.connect().get("/v1/models", &secret("one")).status, 200);
+        let ended = process.end(signal);
+        println!("{signal:?} during a reload: {:?}", ended.took);
+        ended_well(&ended);
+        assert!(ended.took < IDLE * 10, "{:?}", ended.took);
+    }
+}
+
+#[test]
+fn hangups_during_a_reload_are_one_more_reload() {
+    let upstream = Upstream::json("{}");
+    let folder = folder();
+    let mut process = Process::serve(folder.path(), &config(&upstream, ""));
+    let text = std::fs::read_to_string(folder.path().join("gateway.yaml")).unwrap();
+    let pipe = pipe_instead_of_config(folder.path());
+    process.signal(Signal::HUP);
+    let mut first = held_reload(&pipe);
+    process.signal(Signal::HUP);
+    process.signal(Signal::HUP);
+    first.write_all((text.clone() + &key("two", "")).as_bytes()).unwrap();
+    drop(first);
+    process.stderr().wait_for("generation 2: 2 keys");
+    let mut second = held_reload(&pipe);
+    second.write_all((text + &key("two", "") + &key("three", "")).as_bytes()).unwrap();
+    drop(second);
+    process.stderr().wait_for("generation 3: 3 keys");
+    assert_eq!(process.connect().get("/v1/models", &secret("three")).status, 200);
     ended_well(&process.end(Signal::TERM));
 }
 

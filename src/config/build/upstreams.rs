@@ -14,6 +14,7 @@ use crate::config::raw::traffic::{RawHeaders, RawQueue, RawRetry, RawServer, Raw
 use crate::config::scalar::{Count, Slot, Text};
 use crate::config::server_url::parse_server_url;
 use crate::ids::UpstreamName;
+use crate::pem;
 use crate::upstream::settings::{Concurrency, Retry, Scheme, ServerUrl, TlsSettings, UpstreamSettings};
 
 /// A server's largest share.
@@ -216,11 +217,15 @@ impl Builder<'_> {
         }
         let ca = match raw.ca {
             Slot::Absent => None,
-            ca => self.certificates(ca, &place.key("ca")).map(|(path, _)| path),
+            ca => {
+                let place = place.key("ca");
+                self.read_file(ca, &place)
+                    .and_then(|(path, content)| self.unfaulted(pem::authorities(path, &content), &place))
+            }
         };
         let client = match (raw.cert, raw.key) {
             (Slot::Absent, Slot::Absent) => None,
-            (cert, key) => self.key_pair(cert, key, place),
+            (cert, key) => self.identity(cert, key, place),
         };
         let server_name = raw.server_name.given().and_then(|name| {
             let at = place.key("server_name");

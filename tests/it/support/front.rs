@@ -47,7 +47,16 @@ impl House {
 
     /// The same, with an authority that the test knows already; its certificate is in `ca.pem`.
     pub(crate) fn build(servers: &[String], plans: Plans<'_>, authority: Authority) -> Self {
-        let folder = TempDir::new().expect("a temporary folder");
+        Self::build_in(TempDir::new().expect("a temporary folder"), servers, plans, authority)
+    }
+
+    /// The same in a folder that the test has filled already.
+    pub(crate) fn build_in(
+        folder: TempDir,
+        servers: &[String],
+        plans: Plans<'_>,
+        authority: Authority,
+    ) -> Self {
         authority.identity(GATEWAY).write(folder.path());
         std::fs::write(folder.path().join("ca.pem"), authority.pem()).expect("written");
         let servers: Vec<_> = servers

@@ -8,14 +8,31 @@ use std::sync::{Arc, Mutex};
 
 use safecache::clock::{Clock, ManualClock, UnixTime};
 use safecache::config;
-use safecache::runtime::reload::Source;
+use safecache::limits::limiter::Limiter;
+use safecache::runtime::reload::{Reloader, Source, Tools, first};
 use safecache::server::{Running, Start, start};
+use safecache::telemetry::metrics::Metrics;
 use tempfile::TempDir;
 
 use crate::support::client::{Answer, Client};
 
 /// The wall clock at which a test's gateway begins: 2027-01-15T08:00:00Z.
 pub(crate) const START: UnixTime = UnixTime::from_secs(1_800_000_000);
+
+/// A reloader on `folder/gateway.yaml`, which is written as `yaml`, without a server.
+pub(crate) fn bare_reloader(folder: &Path, yaml: &str) -> Reloader<()> {
+    let path = folder.join("gateway.yaml");
+    std::fs::write(&path, yaml).expect("a configuration");
+    let config = config::load(&path, &BTreeMap::new()).unwrap_or_else(|report| panic!("{report}"));
+    let tools = Tools {
+        source: Source::File { path, env: BTreeMap::new() },
+        limiter: Limiter::new(),
+        metrics: Metrics::new().expect("metrics"),
+        clock: Clock::manual(START).0,
+        derive: Box::new(|_, _| ()),
+    };
+    first(config, tools).unwrap_or_else(|refusal| panic!("{refusal}")).1
+}
 
 /// A running gateway and what it writes.
 pub(crate) struct Gateway {
