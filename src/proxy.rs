@@ -5,7 +5,8 @@
 //! - `gateway` implements pingora's phases, each one call into the files below; `ctx` is a request's own state,
 //!   `derived` what all requests of a snapshot share, `shared` what outlives it.
 //! - `framing`, `client_address`, `query`, `admit`, `auth_failures`, `body`: from a head to an admitted request.
-//! - `answer` looks up and leads; `fetch` calls the upstream and writes the recording; `send` follows it, `tail` how it ends.
+//! - `answer` looks up and leads; `fetch` calls the upstream and writes the recording, `reading` reads it on its way;
+//!   `send` follows it, `tail` how it ends.
 //! - `attempts` says which server is asked and when once more; `exchange` is one request and its answer on a connection
 //!   to a server, `link` that connection; `upload` is a body on its way, `tunnel` what a WebSocket becomes.
 //! - `forward` passes on everything that is not cached; `headers` rewrites heads for both.

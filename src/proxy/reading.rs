@@ -44,7 +44,7 @@ enum Text {
     /// As a whole, once it is there.
     Json,
     /// As it comes.
-    Sse(SseWatch),
+    Sse(Box<SseWatch>),
     /// Not at all.
     Unread,
 }
@@ -54,7 +54,7 @@ impl Reading {
     pub(super) fn of(head: &ResponseHeader, kept: Option<Kept>, api: Api) -> Self {
         let text = match readable_form(head.status, &head.headers) {
             Some(Form::Json) => Text::Json,
-            Some(Form::Sse) => Text::Sse(SseWatch::new(api)),
+            Some(Form::Sse) => Text::Sse(Box::new(SseWatch::new(api))),
             None => Text::Unread,
         };
         let entry = kept.as_ref().map_or(0, |kept| kept.storing.max_entry);

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::net::Shutdown;
 use std::sync::Mutex;
 use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use crate::support::client::{Client, DEADLINE};
 use crate::support::front::{CACHED, House, PASSED, Plans};
@@ -52,6 +53,13 @@ fn ask_for_websocket(house: &House) -> Client {
     let mut client = house.gateway.connect();
     client.send(handshake());
     client
+}
+
+/// Enough, as a rule, for the gateway to have seen what was sent; right or wrong does not hang on it.
+fn pass_some_time(house: &House) {
+    for _ in 0..50 {
+        house.gateway.metrics();
+    }
 }
 
 /// A client that is through with the handshake.
@@ -147,6 +155,7 @@ fn a_client_may_speak_before_the_server_has_switched() {
     let mut client = ask_for_websocket(&house);
     house.gateway.eventually("the server has the request", |_| upstream.count() == 1);
     client.send("early");
+    pass_some_time(&house);
     opener.open();
     assert_eq!(client.head().status, 101);
     client.send("later");
@@ -309,30 +318,31 @@ fn an_upgrade_that_the_server_refuses_is_an_answer_like_any_other() {
     assert_eq!(client.get(PASSED, &secret("one")).status, 200, "the connection goes on");
 }
 
+/// What was sent in the hope of another protocol is never half of a request: either the connection ends with the
+/// answer, or what came after it is a request of its own.
 #[test]
-fn what_follows_a_refused_upgrade_is_no_request() {
+fn what_follows_a_refused_upgrade_is_not_taken_apart() {
     let (gate, opener) = gate();
     let upstream = taking_up(move |exchange| {
         gate.wait();
         exchange.answer("426 Upgrade Required", "text/plain", "no");
     });
     let house = House::planned(&[upstream.url()], WEBSOCKET);
+    let next = handshake().replace("keep-alive, Upgrade", "close").replace("Upgrade: WebSocket\r\n", "");
     for is_in_one in [true, false] {
-        let mut client = house.gateway.connect();
         upstream.take();
-        client.send(handshake());
-        let smuggled = handshake().replace("Upgrade: WebSocket\r\n", "");
-        if is_in_one {
-            client.send(smuggled);
-            house.gateway.eventually("the server has the request", |_| upstream.count() == 1);
-        } else {
-            house.gateway.eventually("the server has the request", |_| upstream.count() == 1);
-            client.send(smuggled);
+        let mut client = house.gateway.connect();
+        client.send(if is_in_one { handshake() + &next } else { handshake() });
+        upstream.wait_for(1);
+        if !is_in_one {
+            client.send(&next);
+            pass_some_time(&house);
         }
         opener.open();
         assert_eq!(client.answer().status, 426);
         assert!(client.is_closed());
-        assert_eq!(upstream.count(), 1);
+        let rest = String::from_utf8(client.pending(Duration::from_millis(1))).expect("text");
+        assert!(rest.is_empty() || !is_in_one && rest.starts_with("HTTP/1.1 200 "), "{rest}");
     }
 }
 
