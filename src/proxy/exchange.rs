@@ -98,17 +98,20 @@ impl Exchange {
     /// Hands over the request's head.
     ///
     /// # Errors
-    /// It cannot be written as one. That the connection has ended shows in the answer.
+    /// It cannot be written as one, or the server does not take one that is larger than what a link keeps. That the
+    /// connection has ended shows in the answer.
     pub(super) async fn begin(&mut self, head: RequestHeader) -> Result<(), Failure> {
         self.is_sending = true;
-        match self.session.write_request_header(Box::new(head)).await {
-            Err(error) if *error.etype() == ErrorType::InvalidHTTPHeader => Err(Failure::Invalid),
-            _ => Ok(()),
+        let writing = self.session.write_request_header(Box::new(head));
+        match pingora::time::timeout(self.idle_timeout, writing).await {
+            Ok(Err(error)) if *error.etype() == ErrorType::InvalidHTTPHeader => Err(Failure::Invalid),
+            Ok(_) => Ok(()),
+            Err(_) => Err(Failure::FirstByteTimeout),
         }
     }
 
-    /// Hands over a piece of the request's body. To be called while there is [room](Exchange::has_room). That the
-    /// connection has ended shows in the answer.
+    /// Hands over a piece of the request's body. To be called while there is [room](Exchange::has_room), or right after
+    /// the head. That the connection has ended shows in the answer.
     pub(super) async fn send(&mut self, piece: Bytes) {
         self.rest = piece;
         self.write_next().await;
@@ -131,6 +134,10 @@ impl Exchange {
     async fn write_next(&mut self) {
         self.is_sending = true;
         self.bound = None;
+        if !self.rest.is_empty() && !Link::of(&self.session).is_none_or(Link::has_room) {
+            // The head is still on its way.
+            return;
+        }
         let piece = self.rest.split_to(LARGEST_PIECE.min(self.rest.len()));
         if !piece.is_empty() {
             let _ = self.session.write_body(&piece).await;

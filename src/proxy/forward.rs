@@ -26,7 +26,7 @@ use crate::proxy::send::{Sent, is_event_stream_type, rejection_of, tell_in_strea
 use crate::proxy::shared::Shared;
 use crate::proxy::tail::Tail;
 use crate::proxy::tunnel::{Early, join};
-use crate::proxy::upload::{Fault, Upload};
+use crate::proxy::upload::{Fault, Upload, gone};
 use crate::proxy::upstreams::LiveServer;
 use crate::routing::route::{self, Route};
 
@@ -187,7 +187,7 @@ impl Forward<'_> {
         attempts: &Attempts<'_>,
         attempt: &mut Attempt,
     ) -> Result<Answered, Stop> {
-        attempt.exchange.begin(head).await?;
+        self.upload.until(session, attempt.exchange.begin(head)).await??;
         attempts.begun(attempt);
         // What has come with the head leaves with it.
         while !self.upload.is_over() && attempt.exchange.has_room() {
@@ -218,13 +218,15 @@ impl Forward<'_> {
     async fn event(&mut self, session: &mut Session, exchange: &mut Exchange) -> Result<Event, Stop> {
         loop {
             let may_read = self.upload.is_over() || exchange.has_room();
+            let from_client =
+                async { if may_read { self.upload.next(session).await } else { Err(gone(session).await) } };
             let piece = tokio::select! {
                 biased;
                 event = exchange.event() => {
                     self.upload.pause();
                     return Ok(event?);
                 }
-                piece = self.upload.next(session), if may_read => piece?,
+                piece = from_client => piece?,
             };
             self.hand_over(exchange, piece).await;
         }

@@ -148,12 +148,7 @@ impl Upload {
                 return fault;
             }
         }
-        if session.is_http2() {
-            // A reset stands beside the body, not behind it.
-            let _ = session.downstream_session.read_body_or_idle(true).await;
-            return Fault::Gone;
-        }
-        pending().await
+        gone(session).await
     }
 
     /// Begins again, if nothing of what was handed out is gone.
@@ -221,6 +216,16 @@ impl Upload {
         })
         .await
     }
+}
+
+/// Waits until the client leaves while nothing is read of its body. Over HTTP/1.1 nobody sees that.
+pub(super) async fn gone(session: &mut Session) -> Fault {
+    if session.is_http2() {
+        // A reset stands beside the body, not behind it.
+        let _ = session.downstream_session.read_body_or_idle(true).await;
+        return Fault::Gone;
+    }
+    pending().await
 }
 
 fn size_of(read: &pingora::Result<Option<Bytes>>) -> usize {

@@ -1,6 +1,8 @@
 //! The waits for a server, each with a bound of its own: until it has the request, until its first byte, and between
 //! two pieces of its answer.
 
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use crate::support::client::Answer;
@@ -177,6 +179,37 @@ fn a_slow_upload_does_not_use_up_the_wait_for_the_first_byte() {
         }
         assert!(h2.send(&mut stream, b""));
         assert_eq!(h2.head(&mut stream).expect("a head").status, 200);
+    }
+}
+
+/// How many bytes a connection takes whose server reads nothing.
+fn taken(deaf: SocketAddr) -> usize {
+    let mut stream = TcpStream::connect(deaf).expect("it listens");
+    stream.set_nonblocking(true).expect("without waiting");
+    let piece = vec![b'x'; 16 * 1024];
+    let mut taken = 0;
+    while let Ok(more) = stream.write(&piece) {
+        taken += more;
+    }
+    taken
+}
+
+/// A head may be larger than what the gateway keeps of a request; and a body is not to be waited with behind it.
+#[test]
+fn a_server_that_does_not_take_the_head_is_a_gateway_timeout() {
+    let deaf = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = deaf.local_addr().expect("its address");
+    for size in [taken(address) + 96 * 1024, 12 * 1024 * 1024] {
+        let large = "x".repeat(size);
+        let upstream = format!("{IDLE}, headers: {{set: {{X-Large: {large}}}}}");
+        let plans = Plans { upstream: &upstream, ..Plans::default() };
+        let house = House::planned(&[format!("http://{address}")], plans);
+        for path in PATHS {
+            for mut client in house.fronts() {
+                let case = format!("{} {path}, {size} bytes", client.name());
+                times_out(&client.ask(&format!("POST {path}"), &[], &[b'x'; 100_000]), &case);
+            }
+        }
     }
 }
 

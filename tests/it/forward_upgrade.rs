@@ -55,13 +55,6 @@ fn ask_for_websocket(house: &House) -> Client {
     client
 }
 
-/// Enough, as a rule, for the gateway to have seen what was sent; right or wrong does not hang on it.
-fn pass_some_time(house: &House) {
-    for _ in 0..50 {
-        house.gateway.metrics();
-    }
-}
-
 /// A client that is through with the handshake.
 fn upgraded(house: &House) -> Client {
     let mut client = ask_for_websocket(house);
@@ -155,7 +148,7 @@ fn a_client_may_speak_before_the_server_has_switched() {
     let mut client = ask_for_websocket(&house);
     house.gateway.eventually("the server has the request", |_| upstream.count() == 1);
     client.send("early");
-    pass_some_time(&house);
+    house.gateway.pass_some_time();
     opener.open();
     assert_eq!(client.head().status, 101);
     client.send("later");
@@ -336,7 +329,7 @@ fn what_follows_a_refused_upgrade_is_not_taken_apart() {
         upstream.wait_for(1);
         if !is_in_one {
             client.send(&next);
-            pass_some_time(&house);
+            house.gateway.pass_some_time();
         }
         opener.open();
         assert_eq!(client.answer().status, 426);

@@ -88,7 +88,12 @@ impl House {
 
     /// A client over HTTP/2.
     pub(crate) fn h2(&self) -> Front {
-        Front::H2(Box::new(H2::connect(self.tls_address(), &self.authority)), None)
+        Front::H2(Box::new(self.http2()), None)
+    }
+
+    /// The same with nothing begun.
+    pub(crate) fn http2(&self) -> H2 {
+        H2::connect(self.tls_address(), &self.authority)
     }
 
     /// One of each.

@@ -132,6 +132,13 @@ impl Gateway {
         crate::support::client::eventually(what, || is_so(self));
     }
 
+    /// Enough, as a rule, for the gateway to have seen what was sent; right or wrong does not hang on it.
+    pub(crate) fn pass_some_time(&self) {
+        for _ in 0..50 {
+            self.metrics();
+        }
+    }
+
     /// Stops it and returns its access log.
     pub(crate) fn stop(mut self) -> String {
         self.running.take().expect("it runs").end();

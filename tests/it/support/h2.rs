@@ -90,6 +90,15 @@ impl H2 {
         self.within(push_piece(&mut stream.sending, Bytes::copy_from_slice(piece)))
     }
 
+    /// Sends the body while the test does something else, for as long as this client is there.
+    pub(crate) fn send_meanwhile(&self, mut stream: Stream, body: Vec<u8>) {
+        self.runtime.spawn(async move {
+            push(&mut stream.sending, body.into()).await;
+            // The stream is not given up before its answer has come.
+            drop(stream.response.take().expect("one head").await);
+        });
+    }
+
     /// The head of the answer; `Err`: the stream was reset before.
     pub(crate) fn head(&self, stream: &mut Stream) -> Result<Answer, Option<Reason>> {
         let response = stream.response.take().expect("one head");
