@@ -1,7 +1,7 @@
 //! The data port: pingora around the pure rules.
 //!
 //! - `guard` accepts connections within bounds; `connection` is one of them, `patience` its account of slow reading.
-//!   `handshakes` is what its TLS listeners say.
+//!   `handshakes` is what its TLS listeners say, `cut` how all requests end at once.
 //! - `gateway` implements pingora's phases, each one call into the files below; `ctx` is a request's own state,
 //!   `derived` what all requests of a snapshot share, `shared` what outlives it.
 //! - `framing`, `client_address`, `query`, `admit`, `auth_failures`, `body`: from a head to an admitted request.
@@ -21,6 +21,7 @@ mod body;
 mod client_address;
 pub mod connection;
 pub mod ctx;
+pub mod cut;
 pub mod derived;
 mod exchange;
 mod fetch;

@@ -56,6 +56,9 @@ const FIRST_RESOLVE: Duration = Duration::from_secs(3);
 /// Between two looks at what is still in flight while draining.
 const DRAIN_LOOK: Duration = Duration::from_millis(5);
 
+/// How long requests may take to come to their access lines when everything ends.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
 /// What a gateway is started with.
 pub struct Start {
     /// The checked configuration.
@@ -208,13 +211,31 @@ impl Running {
         }
     }
 
-    /// Stops every task and writes out what waits. Call it last.
+    /// Ends every request that is still under way, stops every task and writes out what waits, all of it within
+    /// seconds. Call it last.
     pub fn end(mut self) {
         self.shutdown.send_replace(true);
+        self.cut();
         self.data.stop();
         self.control.stop();
         if let Some(access) = self.access.take() {
             access.close();
+        }
+    }
+
+    /// Cuts the requests that are still under way, and waits until each has been told.
+    fn cut(&self) {
+        let shared = Arc::clone(&self.shared);
+        shared.cut().tell();
+        let told = async move {
+            while shared.cut().open_requests() > 0 {
+                tokio::time::sleep(DRAIN_LOOK).await;
+            }
+        };
+        let told = self.control.wait_for(async { tokio::time::timeout(LAST_LINES, told).await.is_ok() });
+        if told != Some(true) {
+            let requests = self.shared.cut().open_requests();
+            tracing::warn!(requests, "requests ended without an access line");
         }
     }
 

@@ -14,6 +14,7 @@ use crate::limits::verdict::Verdict;
 use crate::llm::usage::Usage;
 use crate::outcome::finished::Outcome;
 use crate::proxy::client_address::ClientAddress;
+use crate::proxy::cut::Open;
 use crate::proxy::derived::{Derived, LiveRoute};
 use crate::proxy::places;
 use crate::proxy::tunnel::Carried;
@@ -40,6 +41,7 @@ pub struct Ctx {
     pub(super) answered: Option<Monotonic>,
     /// What went through the tunnel that the request became.
     pub(super) carried: Option<Carried>,
+    _open: Open,
 }
 
 /// A request's places: among `max_requests`, and among its upstream's.
@@ -119,7 +121,7 @@ impl Report {
 
 impl Ctx {
     /// A request whose head has just been read.
-    pub(super) fn new(clock: &Clock, policy: Arc<Loaded<Derived>>) -> Self {
+    pub(super) fn new(clock: &Clock, policy: Arc<Loaded<Derived>>, open: Open) -> Self {
         Self {
             started: clock.now(),
             clock: clock.clone(),
@@ -136,6 +138,7 @@ impl Ctx {
             body_wait: Duration::ZERO,
             answered: None,
             carried: None,
+            _open: open,
         }
     }
 }

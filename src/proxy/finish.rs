@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::Method;
+use http::{Method, StatusCode};
 use pingora::proxy::Session;
 
 use crate::outcome::finished::{Finished, Outcome};
@@ -12,7 +12,10 @@ use crate::telemetry::metrics::Times;
 
 /// Records the end of a request.
 pub(super) fn finish(shared: &Shared, session: &Session, ctx: &mut Ctx) {
-    let status = session.response_written().map_or(0, |head| head.status.as_u16());
+    let is_answer =
+        |status: &StatusCode| !status.is_informational() || *status == StatusCode::SWITCHING_PROTOCOLS;
+    let status = session.response_written().map(|head| head.status).filter(is_answer);
+    let status = status.map_or(0, |status| status.as_u16());
     let outcome = ctx.outcome.unwrap_or(match status {
         0 => Outcome::ClientClosed,
         _ => Outcome::InternalError,

@@ -25,7 +25,7 @@ use crate::proxy::respond;
 use crate::proxy::send::{Sent, is_event_stream_type, rejection_of, tell_in_stream};
 use crate::proxy::shared::Shared;
 use crate::proxy::tail::Tail;
-use crate::proxy::tunnel::{Early, join};
+use crate::proxy::tunnel::{Carried, Early, join};
 use crate::proxy::upload::{Fault, Upload, gone};
 use crate::proxy::upstreams::LiveServer;
 use crate::routing::route::{self, Route};
@@ -302,7 +302,8 @@ impl Forward<'_> {
         let Some(mut client) = take_over(session) else { return Ok(Sent::CutShort(Failure::Stopped)) };
         let early = Early { client: client_said, server: server_said };
         let longest_silence = self.live.upstream.settings.idle_timeout;
-        ctx.carried = Some(join(&mut client, &mut server, early, longest_silence).await);
+        let carried = ctx.carried.insert(Carried::default());
+        join(&mut client, &mut server, early, longest_silence, carried).await;
         Ok(Sent::Whole)
     }
 

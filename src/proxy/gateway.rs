@@ -1,5 +1,6 @@
 //! pingora's phases, each one call into the files beside this one.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
 
+use crate::cache::recording::Failure;
 use crate::config::Limits;
 use crate::outcome::finished::Outcome;
 use crate::proxy::admit::{self, Next};
@@ -41,7 +43,7 @@ impl ProxyHttp for Gateway {
     type CTX = Ctx;
 
     fn new_ctx(&self) -> Ctx {
-        Ctx::new(&self.0.clock, self.0.live.load())
+        Ctx::new(&self.0.clock, self.0.live.load(), self.0.cut.open())
     }
 
     async fn early_request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<()> {
@@ -54,24 +56,11 @@ impl ProxyHttp for Gateway {
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
-        if let Some(head) = respond::preflight(session, ctx)? {
-            ctx.outcome = Some(Outcome::Forwarded);
-            session.write_response_header(Box::new(head), true).await?;
-            return Ok(true);
-        }
-        let refused = match admit::admit(&self.0, session, ctx) {
-            Ok(Next::Health) => return healthy(session, ctx).await,
-            Ok(Next::PassOn) => match Box::pin(forward(&self.0, session, ctx)).await {
-                Ok(sent) => return ended(sent),
-                Err(rejection) => rejection,
-            },
-            Ok(Next::ReadBody) => match answer(&self.0, session, ctx).await {
-                Ok(sent) => return ended(sent),
-                Err(rejection) => rejection,
-            },
-            Err(rejection) => rejection,
-        };
-        reject(session, ctx, refused).await.map(|()| true)
+        let served = self.0.cut.unless_told(pin!(serve(&self.0, session, ctx))).await;
+        served.unwrap_or_else(|| {
+            ctx.outcome = Some(Outcome::InternalError);
+            ended(Sent::CutShort(Failure::Stopped))
+        })
     }
 
     /// Every request is answered before pingora would ask for this.
@@ -82,7 +71,7 @@ impl ProxyHttp for Gateway {
     async fn fail_to_proxy(&self, session: &mut Session, _error: &Error, ctx: &mut Ctx) -> FailToProxy {
         let outcome = *ctx.outcome.get_or_insert(Outcome::ClientClosed);
         if outcome == Outcome::UpstreamError {
-            send_gathered(session).await;
+            self.0.cut.unless_told(pin!(send_gathered(session))).await;
         }
         FailToProxy {
             error_code: session.response_written().map_or(0, |head| head.status.as_u16()),
@@ -101,6 +90,28 @@ impl ProxyHttp for Gateway {
         // The access line tells of it, with its outcome.
         true
     }
+}
+
+/// Answers a request, whatever it is.
+async fn serve(shared: &Arc<Shared>, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
+    if let Some(head) = respond::preflight(session, ctx)? {
+        ctx.outcome = Some(Outcome::Forwarded);
+        session.write_response_header(Box::new(head), true).await?;
+        return Ok(true);
+    }
+    let refused = match admit::admit(shared, session, ctx) {
+        Ok(Next::Health) => return healthy(session, ctx).await,
+        Ok(Next::PassOn) => match Box::pin(forward(shared, session, ctx)).await {
+            Ok(sent) => return ended(sent),
+            Err(rejection) => rejection,
+        },
+        Ok(Next::ReadBody) => match answer(shared, session, ctx).await {
+            Ok(sent) => return ended(sent),
+            Err(rejection) => rejection,
+        },
+        Err(rejection) => rejection,
+    };
+    reject(session, ctx, refused).await.map(|()| true)
 }
 
 /// What pingora would leave unbounded on a connection. Keep-alive is set only where pingora has not turned it off.

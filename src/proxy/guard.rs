@@ -5,6 +5,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -90,7 +91,7 @@ impl Guard {
         tokio::spawn(async move {
             match guard.prepare(stream, peer, tls, terms).await {
                 Some((stream, head)) => {
-                    guard.proxy.process_new(stream, &guard.shutdown).await;
+                    guard.serve(stream).await;
                     if head.is_unfinished() {
                         guard.shared.metrics.heads_refused.inc();
                     }
@@ -99,6 +100,18 @@ impl Guard {
             }
             drop(place);
         });
+    }
+
+    /// Serves a connection until it ends, or is to end with all its requests.
+    async fn serve(&self, stream: Stream) {
+        let is_http2 = matches!(stream.selected_alpn_proto(), Some(ALPN::H2));
+        let cut = &self.shared.cut;
+        let serving = pin!(cut.waking(self.proxy.process_new(stream, &self.shutdown)));
+        if is_http2 {
+            cut.unless_told(serving).await;
+        } else {
+            serving.await;
+        }
     }
 
     /// The connection as pingora takes it, its handshake done; `None` if that failed.

@@ -11,6 +11,7 @@ use crate::cache::memo::BodyMemo;
 use crate::clock::Clock;
 use crate::limits::limiter::Limiter;
 use crate::memory::Pool;
+use crate::proxy::cut::Cut;
 use crate::proxy::derived::Derived;
 use crate::runtime::live::Live;
 use crate::runtime::snapshot::Loaded;
@@ -30,6 +31,7 @@ pub struct Shared {
     pub(super) buffers: Pool,
     pub(super) access: AccessLog,
     pub(super) draining: AtomicBool,
+    pub(super) cut: Cut,
 }
 
 /// What [`Shared`] is made of.
@@ -76,6 +78,7 @@ impl Shared {
             buffers: parts.buffers,
             access: parts.access,
             draining: AtomicBool::new(false),
+            cut: Cut::default(),
         })
     }
 
@@ -87,6 +90,11 @@ impl Shared {
     /// The clock that requests go by.
     pub fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    /// How all requests end at once.
+    pub fn cut(&self) -> &Cut {
+        &self.cut
     }
 
     /// From now on every answer closes its connection.

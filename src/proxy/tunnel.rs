@@ -31,13 +31,14 @@ pub(super) struct Carried {
     pub(super) from_server: u64,
 }
 
-/// Joins two ends until their tunnel is over. A side that has said all may still listen.
+/// Joins two ends until their tunnel is over, and counts in `carried`. A side that has said all may still listen.
 pub(super) async fn join(
     client: &mut impl End,
     server: &mut impl End,
     early: Early,
     longest_silence: Duration,
-) -> Carried {
+    carried: &mut Carried,
+) {
     let mut up = Way::new(&early.client);
     let mut down = Way::new(&early.server);
     loop {
@@ -55,8 +56,10 @@ pub(super) async fn join(
             }
             silence.as_mut().poll(cx).map(|()| true)
         });
-        if is_over.await {
-            return Carried { from_client: up.carried, from_server: down.carried };
+        let is_over = is_over.await;
+        *carried = Carried { from_client: up.carried, from_server: down.carried };
+        if is_over {
+            return;
         }
     }
 }

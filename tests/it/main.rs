@@ -15,6 +15,7 @@ mod cache_rules;
 mod canonical;
 mod certificates;
 mod config;
+mod cut_requests;
 mod demo_llm;
 mod demo_process;
 mod early_answers;
