@@ -1,9 +1,10 @@
 //! The data port: pingora around the pure rules.
 //!
-//! - `guard` accepts connections within bounds; `connection` is one of them, `patience` its account of slow reading.
-//!   `handshakes` is what its TLS listeners say, `cut` how all requests end at once.
-//! - `gateway` implements pingora's phases, each one call into the files below; `ctx` is a request's own state,
-//!   `derived` what all requests of a snapshot share, `shared` what outlives it.
+//! - `guard` accepts connections within bounds; `connection` is one of them, `head_state` where it is between two
+//!   requests, `patience` its account of slow reading. `handshakes` is what its TLS listeners say, `leaving` the eye on
+//!   a client that waits, `cut` how all requests end at once.
+//! - `gateway` takes a connection's requests one after another from head to access line; `ctx` is a request's own
+//!   state, `derived` what all requests of a snapshot share, `shared` what outlives it.
 //! - `framing`, `client_address`, `query`, `admit`, `auth_failures`, `body`: from a head to an admitted request.
 //! - `answer` looks up and leads; `fetch` calls the upstream and writes the recording, `reading` reads it on its way;
 //!   `send` follows it, `tail` how it ends.
@@ -32,7 +33,9 @@ mod framing;
 pub mod gateway;
 pub mod guard;
 pub mod handshakes;
+pub mod head_state;
 mod headers;
+mod leaving;
 mod link;
 pub mod patience;
 mod places;

@@ -10,9 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
-use pingora::apps::{HttpServerOptions, ServerApp};
 use pingora::connectors::{ConnectorOptions, TransportConnector};
-use pingora::proxy::{HttpProxy, http_proxy};
 use pingora::server::configuration::ServerConf;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -37,12 +35,6 @@ use crate::telemetry::metrics::Metrics;
 
 mod listeners;
 mod threads;
-
-/// Requests that one connection may carry.
-const REQUESTS_PER_CONNECTION: u32 = 100_000;
-
-/// An HTTP/2 connection without a stream is closed after this.
-const H2_IDLE: Duration = Duration::from_secs(75);
 
 /// Idle connections kept to upstreams, all together.
 const POOLED_CONNECTIONS: usize = 1024;
@@ -76,7 +68,7 @@ pub struct Running {
     data_addresses: Vec<SocketAddr>,
     admin_address: SocketAddr,
     shared: Arc<Shared>,
-    proxy: Arc<HttpProxy<Gateway>>,
+    gateway: Arc<Gateway>,
     metrics: Arc<Metrics>,
     reloader: Arc<Reloader<Derived>>,
     ready: Arc<AtomicBool>,
@@ -129,7 +121,7 @@ pub fn start(start: Start) -> anyhow::Result<Running> {
     let running = Running {
         data_addresses: data_listeners.iter().map(|bound| bound.address).collect(),
         admin_address: admin_listener.address,
-        proxy: proxy(&conf, &shared),
+        gateway: Arc::new(Gateway::new(Arc::clone(&shared))),
         shared,
         metrics,
         reloader: Arc::new(reloader),
@@ -195,7 +187,6 @@ impl Running {
         let in_order = async {
             tokio::time::sleep(shutdown.delay).await;
             self.shutdown.send_replace(true);
-            self.proxy.cleanup().await;
             let idle = async {
                 while self.metrics.connections.get() > 0 || self.metrics.in_flight_requests.get() > 0 {
                     tokio::time::sleep(DRAIN_LOOK).await;
@@ -270,8 +261,8 @@ impl Running {
 
     fn open_data(&self, listeners: Vec<Bound>) -> anyhow::Result<()> {
         for (index, bound) in listeners.into_iter().enumerate() {
-            let (proxy, shared) = (Arc::clone(&self.proxy), Arc::clone(&self.shared));
-            let guard = Guard::new(proxy, shared, self.shutdown.subscribe(), index);
+            let (gateway, shared) = (Arc::clone(&self.gateway), Arc::clone(&self.shared));
+            let guard = Guard::new(gateway, shared, self.shutdown.subscribe(), index);
             let listener = {
                 let _entered = self.data.handle().enter();
                 bound.into_listener()?
@@ -326,15 +317,6 @@ fn server_conf(workers: usize) -> Arc<ServerConf> {
         upstream_keepalive_pool_size: POOLED_CONNECTIONS,
         ..ServerConf::default()
     })
-}
-
-fn proxy(conf: &Arc<ServerConf>, shared: &Arc<Shared>) -> Arc<HttpProxy<Gateway>> {
-    let mut proxy = http_proxy(conf, Gateway(Arc::clone(shared)));
-    let mut options = HttpServerOptions::default();
-    options.keepalive_request_limit = Some(REQUESTS_PER_CONNECTION);
-    options.h2_idle_timeout = Some(H2_IDLE);
-    proxy.server_options = Some(options);
-    Arc::new(proxy)
 }
 
 /// The cache; an entry that is evicted while it is still being sent counts as held memory until it has been.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use http::{HeaderValue, Method};
 use pingora::http::RequestHeader;
-use pingora::proxy::Session;
+use pingora::protocols::http::ServerSession;
 
 use crate::auth::authenticate::allows_model;
 use crate::cache::admit::lookable;
@@ -40,7 +40,7 @@ use crate::proxy::shared::Shared;
 /// The client is still to be told.
 pub(super) async fn answer(
     shared: &Arc<Shared>,
-    session: &mut Session,
+    session: &mut ServerSession,
     ctx: &mut Ctx,
 ) -> Result<Sent, Rejection> {
     let (Some(live), Some(address)) = (ctx.route.clone(), ctx.address) else {
@@ -112,7 +112,7 @@ impl Scan {
 
 impl Request<'_> {
     /// Steps 6 and 7, and what the cache has to do with the request.
-    fn plan(&self, session: &Session, ctx: &mut Ctx) -> Result<Plan, Rejection> {
+    fn plan(&self, session: &ServerSession, ctx: &mut Ctx) -> Result<Plan, Rejection> {
         let head = session.req_header();
         let path = head.uri.path();
         let api = Api::of(path);
@@ -180,7 +180,7 @@ impl Request<'_> {
 
     fn key(
         &self,
-        session: &Session,
+        session: &ServerSession,
         ctx: &Ctx,
         policy: &RoutePolicy,
         scanned: &ScannedBody,
@@ -215,9 +215,14 @@ impl Request<'_> {
     }
 
     /// Calls the upstream and sends what it answers.
-    async fn forward(self, session: &mut Session, ctx: &mut Ctx, plan: Plan) -> Result<Sent, Rejection> {
+    async fn forward(
+        self,
+        session: &mut ServerSession,
+        ctx: &mut Ctx,
+        plan: Plan,
+    ) -> Result<Sent, Rejection> {
         let upstream = &self.live.upstream;
-        let Some(place) = ClientWatch::new().until_gone(session, upstream.place()).await else {
+        let Some(place) = ClientWatch::default().until_gone(session, upstream.place()).await else {
             ctx.outcome = Some(Outcome::ClientClosed);
             return Ok(Sent::ClientGone);
         };
@@ -274,7 +279,7 @@ impl Request<'_> {
     }
 
     /// The head as it is sent on, but for what depends on the server.
-    fn outbound_head(&self, session: &Session, ctx: &Ctx) -> Result<OutboundHead, Rejection> {
+    fn outbound_head(&self, session: &ServerSession, ctx: &Ctx) -> Result<OutboundHead, Rejection> {
         let Some(request_id) = &ctx.request_id else { return Err(Rejection::Internal) };
         let head = session.req_header();
         let mut fields = headers::message_fields(&head.headers);
@@ -307,7 +312,7 @@ fn odd_target(head: &RequestHeader) -> Option<Box<[u8]>> {
 
 async fn send_hit(
     shared: &Shared,
-    session: &mut Session,
+    session: &mut ServerSession,
     ctx: &mut Ctx,
     entry: &Entry,
     age: Duration,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, EXPECT};
-use pingora::proxy::Session;
+use pingora::protocols::http::ServerSession;
 use pingora::{Error, ErrorType};
 
 use crate::config::Limits;
@@ -29,7 +29,7 @@ pub(super) fn upload_rate(limits: &Limits) -> Rate {
 /// # Errors
 /// It is over `max_body`, did not come in time, is badly framed, or there is no memory for it.
 pub(super) async fn read(
-    session: &mut Session,
+    session: &mut ServerSession,
     limits: &Limits,
     permit: &mut Permit,
 ) -> Result<Bytes, Rejection> {
@@ -70,7 +70,7 @@ impl Gathered {
     /// Reads until enough has come for the [rate](upload_rate) that bodies are held to.
     async fn fill(
         &mut self,
-        session: &mut Session,
+        session: &mut ServerSession,
         limits: &Limits,
         permit: &mut Permit,
     ) -> Result<Filled, Rejection> {
@@ -111,22 +111,22 @@ impl Gathered {
     }
 }
 
-async fn next_piece(session: &mut Session) -> Result<Option<Bytes>, Rejection> {
-    session.downstream_session.read_request_body().await.map_err(|error| match error.etype() {
+async fn next_piece(session: &mut ServerSession) -> Result<Option<Bytes>, Rejection> {
+    session.read_request_body().await.map_err(|error| match error.etype() {
         ErrorType::ReadTimedout => Rejection::BodyTimeout,
         _ => Rejection::BodyBroken,
     })
 }
 
 /// The announced length; `None` for a chunked body.
-pub(super) fn content_length(session: &Session) -> Option<u64> {
+pub(super) fn content_length(session: &ServerSession) -> Option<u64> {
     let value = session.get_header(CONTENT_LENGTH)?;
     value.to_str().ok()?.trim().parse().ok()
 }
 
 /// Reads an unwanted body away, within `limits.drain_*`, so that a client that is still sending reads the answer.
 /// True if nothing of it is left.
-pub(super) async fn drain(session: &mut Session, limits: &Limits) -> bool {
+pub(super) async fn drain(session: &mut ServerSession, limits: &Limits) -> bool {
     if session.is_body_done() {
         return true;
     }
@@ -137,7 +137,7 @@ pub(super) async fn drain(session: &mut Session, limits: &Limits) -> bool {
     let bound = limits.drain_bytes.as_usize();
     let draining = async {
         let mut read = 0;
-        while let Some(piece) = session.downstream_session.read_request_body().await? {
+        while let Some(piece) = session.read_request_body().await? {
             read += piece.len();
             if read > bound {
                 return Ok(false);

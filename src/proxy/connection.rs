@@ -5,14 +5,14 @@
 //! costs little. pingora bounds each read of a
 //! head, never the whole: here the time from a head's first byte (on a new connection: from its opening) to its end
 //! is bounded, with a timer that is armed only if the head does not come at once. And every byte passes here, whoever
-//! wrote it: so here a client that reads too slowly is noticed.
+//! wrote it: so here a client that reads too slowly is noticed. So is one that leaves while it waits for its answer: for
+//! that, what it sends meanwhile is read ahead.
 
 use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -21,88 +21,48 @@ use pingora::protocols::l4::stream::Stream as TcpConnection;
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::tls::{SslDigest, TlsStream};
 use pingora::protocols::{
-    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, IO, Peek, Shutdown, SocketDigest, Ssl,
+    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, IO, Peek, Shutdown, SocketDigest, Ssl, Stream,
     TimingDigest, UniqueID, UniqueIDType,
 };
-use pingora::proxy::Session;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
+use crate::proxy::head_state::{HeadState, is_empty_lines};
 use crate::proxy::patience::Patience;
 use crate::proxy::tunnel::End;
 
 /// Writes of this size or more are not gathered, only what waited before them.
 const GATHER: usize = 16 * 1024;
 
+/// So much is read ahead of a client that waits for its answer.
+const AHEAD: usize = 4 * 1024;
+
 /// The preface of an HTTP/2 connection and the head of the SETTINGS frame after it.
 const HTTP2_PREFACE: usize = 24 + 9;
 
-/// Where a connection is between two requests.
-#[derive(Clone, Debug)]
-pub struct HeadState(Arc<AtomicU8>);
+/// A client's connection, whatever it is carried over.
+pub(super) trait Client {
+    /// Where the connection is; shared with it.
+    fn head_state(&self) -> &HeadState;
 
-/// Waiting for the first byte of the next head; pingora's keep-alive timeout bounds it.
-const BETWEEN: u8 = 0;
-/// In a head: the deadline runs.
-const IN_HEAD: u8 = 1;
-/// A request is being served.
-const SERVING: u8 = 2;
-/// Nothing has come yet: the deadline of the first head runs.
-const OPENED: u8 = 3;
+    /// Ready when the client has ended its side of the connection. To be asked while nothing is read of it. Of one that
+    /// sends a lot meanwhile nobody sees that.
+    fn poll_left(&self, cx: &mut Context<'_>) -> Poll<()>;
 
-impl HeadState {
-    /// The state of a connection that has just been opened: its first head is awaited at once.
-    pub fn opened() -> Self {
-        Self(Arc::new(AtomicU8::new(OPENED)))
-    }
+    /// True unless something was read ahead that may be more than an empty line (RFC 9112 §2.2), which is dropped.
+    fn is_quiet(&self) -> bool;
 
-    /// The head has been read.
-    pub fn head_read(&self) {
-        self.0.store(SERVING, Ordering::Relaxed);
-    }
-
-    /// The request is over; the next byte begins a head.
-    pub fn request_over(&self) {
-        self.0.store(BETWEEN, Ordering::Relaxed);
-    }
-
-    /// True while a head has begun that has not been read to its end, or whose time ran out.
-    pub fn is_unfinished(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == IN_HEAD
-    }
-
-    fn is_timed(&self) -> bool {
-        matches!(self.0.load(Ordering::Relaxed), IN_HEAD | OPENED)
-    }
-
-    fn bytes_came(&self) {
-        // While a request is served, bytes are its body.
-        if matches!(self.0.load(Ordering::Relaxed), BETWEEN | OPENED) {
-            self.0.store(IN_HEAD, Ordering::Relaxed);
-        }
-    }
-
-    fn timed_out(&self) {
-        self.0.store(IN_HEAD, Ordering::Relaxed);
-    }
+    /// Takes the connection over: for who has it, it has ended.
+    fn take(&self) -> Option<Box<dyn End>>;
 }
 
-/// The head state of the connection that a request came on; `None` on HTTP/2, where there is none.
-pub(super) fn head_state(session: &Session) -> Option<&HeadState> {
-    let connection = session.stream()?.as_ref().as_any();
-    let plain = connection.downcast_ref::<Connection<TcpConnection>>().map(Connection::head_state);
-    plain.or_else(|| {
-        connection.downcast_ref::<Connection<TlsStream<TcpConnection>>>().map(Connection::head_state)
-    })
-}
-
-/// Takes over the connection that a request came on: for its session it has ended. `None` on HTTP/2.
-pub(super) fn take_over(session: &Session) -> Option<Box<dyn End>> {
-    let connection = session.stream()?.as_ref().as_any();
-    if let Some(plain) = connection.downcast_ref::<Connection<TcpConnection>>() {
-        return plain.take();
+/// The client's connection that `stream` is; `None` if it is none of [`Connection`].
+pub(super) fn client(stream: &Stream) -> Option<&dyn Client> {
+    let any = stream.as_ref().as_any();
+    if let Some(plain) = any.downcast_ref::<Connection<TcpConnection>>() {
+        return Some(plain);
     }
-    connection.downcast_ref::<Connection<TlsStream<TcpConnection>>>()?.take()
+    any.downcast_ref::<Connection<TlsStream<TcpConnection>>>().map(|tls| tls as &dyn Client)
 }
 
 /// A client's connection over `S`, a TCP stream or TLS upon one.
@@ -123,6 +83,8 @@ struct Line<S> {
     patience: Patience,
     waiting: Vec<u8>,
     sent: usize,
+    /// What was read ahead.
+    ahead: Vec<u8>,
     /// Something was written since the last flush.
     is_unflushed: bool,
     /// Bytes of an HTTP/2 preface that are still to come; its deadline is a head's.
@@ -141,6 +103,7 @@ impl<S: IO> Connection<S> {
             patience,
             waiting: Vec::new(),
             sent: 0,
+            ahead: Vec::new(),
             is_unflushed: false,
             preface: 0,
         };
@@ -157,26 +120,39 @@ impl<S: IO> Connection<S> {
         self
     }
 
-    /// Where the connection is; shared with it.
-    pub fn head_state(&self) -> &HeadState {
-        &self.head
-    }
-
     fn line(&mut self) -> Option<&mut Line<S>> {
         self.line.get_mut().unwrap_or_else(PoisonError::into_inner).as_mut()
     }
 
-    /// What `look` sees of the connection, unless it was taken over.
-    fn seen<T>(&self, look: impl FnOnce(&S) -> Option<T>) -> Option<T> {
-        look(&self.line.lock().unwrap_or_else(PoisonError::into_inner).as_ref()?.inner)
+    fn shared(&self) -> MutexGuard<'_, Option<Line<S>>> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(&self) -> Option<Box<dyn End>>
-    where
-        S: 'static,
-    {
-        let line = self.line.lock().unwrap_or_else(PoisonError::into_inner).take()?;
-        Some(Box::new(line))
+    /// What `look` sees of the connection, unless it was taken over.
+    fn seen<T>(&self, look: impl FnOnce(&S) -> Option<T>) -> Option<T> {
+        look(&self.shared().as_ref()?.inner)
+    }
+}
+
+impl<S: IO + 'static> Client for Connection<S> {
+    fn head_state(&self) -> &HeadState {
+        &self.head
+    }
+
+    fn poll_left(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.shared().as_mut().map_or(Poll::Ready(()), |line| line.poll_ahead(cx))
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.shared().as_mut().is_some_and(|line| {
+            let is_quiet = is_empty_lines(&line.ahead);
+            line.ahead = Vec::new();
+            is_quiet
+        })
+    }
+
+    fn take(&self) -> Option<Box<dyn End>> {
+        Some(Box::new(self.shared().take()?))
     }
 }
 
@@ -191,6 +167,48 @@ impl<S: IO> Line<S> {
             if self.preface == 0 {
                 self.head.head_read();
             }
+        }
+    }
+
+    /// Reads ahead as far as there is room; ready at the end of what the client sends.
+    fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.ahead.len() < AHEAD {
+            let mut bytes = [0; 512];
+            let mut read = ReadBuf::new(&mut bytes);
+            let is_at_end = match Pin::new(&mut self.inner).poll_read(cx, &mut read) {
+                Poll::Pending => {
+                    self.flush_if_owed(cx);
+                    return Poll::Pending;
+                }
+                Poll::Ready(read_to) => read_to.is_err() || read.filled().is_empty(),
+            };
+            if is_at_end {
+                return Poll::Ready(());
+            }
+            self.ahead.extend_from_slice(read.filled());
+        }
+        Poll::Pending
+    }
+
+    /// Gives out what was read ahead, if there is any.
+    fn read_from_ahead(&mut self, buf: &mut ReadBuf<'_>) -> bool {
+        if self.ahead.is_empty() {
+            return false;
+        }
+        let n = self.ahead.len().min(buf.remaining());
+        buf.put_slice(self.ahead.get(..n).unwrap_or_default());
+        self.ahead.drain(..n);
+        if self.ahead.is_empty() {
+            self.ahead = Vec::new();
+        }
+        true
+    }
+
+    /// Who waits has said all for now: pingora flushes a body with a length only at its end.
+    fn flush_if_owed(&mut self, cx: &mut Context<'_>) {
+        if self.is_unflushed {
+            // What cannot be written is the next write's to report.
+            let _ = self.poll_send(cx);
         }
     }
 
@@ -235,13 +253,23 @@ impl<S: IO> AsyncRead for Line<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buf.filled().len();
-        let read = Pin::new(&mut this.inner).poll_read(cx, buf);
-        if read.is_pending() && this.is_unflushed {
-            // Who waits has said all for now: pingora flushes a body with a length only at its end. What cannot be
-            // written is the next write's to report.
-            let _ = this.poll_send(cx);
+        let read = if this.read_from_ahead(buf) {
+            Poll::Ready(Ok(()))
+        } else {
+            Pin::new(&mut this.inner).poll_read(cx, buf)
+        };
+        if read.is_pending() {
+            this.flush_if_owed(cx);
         }
-        this.note_read(buf.filled().len() - before);
+        let came = buf.filled().get(before..).unwrap_or_default();
+        if this.head.is_between() && !came.is_empty() && is_empty_lines(came) {
+            // Empty lines before a request are skipped (RFC 9112 §2.2); its head has not begun.
+            buf.set_filled(before);
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let count = came.len();
+        this.note_read(count);
         if !this.head.is_timed() {
             this.deadline = None;
             return read;

@@ -27,7 +27,8 @@ const EARLY_ANSWER: Duration = Duration::from_secs(1);
 
 /// A request and its answer.
 pub(super) struct Exchange {
-    session: HttpSession,
+    /// Boxed: it is large, and moved from step to step.
+    session: Box<HttpSession>,
     first_byte_timeout: Duration,
     idle_timeout: Duration,
     request: Request,
@@ -83,7 +84,7 @@ impl Exchange {
     pub(super) fn new(session: HttpSession, settings: &UpstreamSettings) -> Self {
         let heard_before = Link::of(&session).map_or(0, Link::heard);
         Self {
-            session,
+            session: Box::new(session),
             first_byte_timeout: settings.first_byte_timeout,
             idle_timeout: settings.idle_timeout,
             request: Request::Begun,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::{Method, StatusCode};
-use pingora::proxy::Session;
+use pingora::protocols::http::ServerSession;
 
 use crate::outcome::finished::{Finished, Outcome};
 use crate::proxy::ctx::{Ctx, Report};
@@ -11,7 +11,7 @@ use crate::proxy::shared::Shared;
 use crate::telemetry::metrics::Times;
 
 /// Records the end of a request.
-pub(super) fn finish(shared: &Shared, session: &Session, ctx: &mut Ctx) {
+pub(super) fn finish(shared: &Shared, session: &ServerSession, ctx: &mut Ctx) {
     let is_answer =
         |status: &StatusCode| !status.is_informational() || *status == StatusCode::SWITCHING_PROTOCOLS;
     let status = session.response_written().map(|head| head.status).filter(is_answer);

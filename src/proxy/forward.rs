@@ -6,7 +6,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCO
 use http::{HeaderValue, Method, StatusCode, Version};
 use pingora::Result as PingoraResult;
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::proxy::Session;
+use pingora::protocols::http::ServerSession;
 
 use crate::cache::control::CacheStatus;
 use crate::cache::recording::Failure;
@@ -15,18 +15,19 @@ use crate::outcome::finished::Outcome;
 use crate::outcome::rejection::Rejection;
 use crate::proxy::attempts::{Attempt, Attempts};
 use crate::proxy::body;
-use crate::proxy::connection::take_over;
+use crate::proxy::connection::{Client, client};
 use crate::proxy::ctx::Ctx;
 use crate::proxy::derived::LiveRoute;
 use crate::proxy::exchange::{Event, Exchange};
 use crate::proxy::headers::{self, Cookies, Outbound};
+use crate::proxy::leaving::left;
 use crate::proxy::patience::Patience;
 use crate::proxy::respond;
 use crate::proxy::send::{Sent, is_event_stream_type, rejection_of, tell_in_stream};
 use crate::proxy::shared::Shared;
 use crate::proxy::tail::Tail;
 use crate::proxy::tunnel::{Carried, Early, join};
-use crate::proxy::upload::{Fault, Upload, gone};
+use crate::proxy::upload::{Fault, Upload};
 use crate::proxy::upstreams::LiveServer;
 use crate::routing::route::{self, Route};
 
@@ -36,7 +37,7 @@ use crate::routing::route::{self, Route};
 /// The client is still to be told.
 pub(super) async fn forward(
     shared: &Shared,
-    session: &mut Session,
+    session: &mut ServerSession,
     ctx: &mut Ctx,
 ) -> Result<Sent, Rejection> {
     let Some(live) = ctx.route.clone() else { return Err(Rejection::Internal) };
@@ -44,8 +45,6 @@ pub(super) async fn forward(
         ctx.cache_status = Some(CacheStatus::Bypass);
     }
     let asks = Asks::of(session, &live.route);
-    // Bytes that follow a request to change the protocol may be the first of the new one.
-    session.set_pipelining_enabled(asks == Asks::WebSocket);
     let rate = body::upload_rate(&ctx.policy.snapshot.config.limits);
     let upload = Upload::of(session, Patience::new(rate, ctx.clock.clone()));
     let sent = Forward { shared, live: &live, asks, upload }.run(session, ctx).await?;
@@ -63,7 +62,7 @@ enum Asks {
 }
 
 impl Asks {
-    fn of(session: &mut Session, route: &Route) -> Self {
+    fn of(session: &mut ServerSession, route: &Route) -> Self {
         let is_handshake = route.upgrade == route::Upgrade::WebSocket
             && session.is_upgrade_req()
             && session.req_header().method == Method::GET
@@ -109,7 +108,7 @@ enum Answered {
 }
 
 impl Forward<'_> {
-    async fn run(mut self, session: &mut Session, ctx: &mut Ctx) -> Result<Sent, Rejection> {
+    async fn run(mut self, session: &mut ServerSession, ctx: &mut Ctx) -> Result<Sent, Rejection> {
         let place = match self.upload.until(session, self.live.upstream.place()).await {
             Ok(place) => place?,
             Err(fault) => return fault.rejection().map_or(Ok(Sent::ClientGone), Err),
@@ -130,7 +129,11 @@ impl Forward<'_> {
     }
 
     /// Tries servers until one has begun to answer.
-    async fn answered(&mut self, session: &mut Session, ctx: &Ctx) -> Result<(Attempt, Answered), Stop> {
+    async fn answered(
+        &mut self,
+        session: &mut ServerSession,
+        ctx: &Ctx,
+    ) -> Result<(Attempt, Answered), Stop> {
         let mut attempts = Attempts::new(self.shared, &self.live.upstream, &ctx.report);
         loop {
             let mut attempt = self.upload.until(session, attempts.connect()).await??;
@@ -150,7 +153,7 @@ impl Forward<'_> {
     }
 
     /// The head as `server` gets it; `None` cannot come up.
-    fn head(&self, session: &mut Session, ctx: &Ctx, server: &LiveServer) -> Option<RequestHeader> {
+    fn head(&self, session: &mut ServerSession, ctx: &Ctx, server: &LiveServer) -> Option<RequestHeader> {
         let has_body = !session.is_body_empty();
         let came = session.req_header();
         let outbound = Outbound {
@@ -182,7 +185,7 @@ impl Forward<'_> {
     /// Sends the request on until the answer's head comes.
     async fn ask(
         &mut self,
-        session: &mut Session,
+        session: &mut ServerSession,
         head: RequestHeader,
         attempts: &Attempts<'_>,
         attempt: &mut Attempt,
@@ -215,11 +218,16 @@ impl Forward<'_> {
     }
 
     /// What happens next on the server's side; meanwhile the request's body is sent on.
-    async fn event(&mut self, session: &mut Session, exchange: &mut Exchange) -> Result<Event, Stop> {
+    async fn event(&mut self, session: &mut ServerSession, exchange: &mut Exchange) -> Result<Event, Stop> {
         loop {
             let may_read = self.upload.is_over() || exchange.has_room();
-            let from_client =
-                async { if may_read { self.upload.next(session).await } else { Err(gone(session).await) } };
+            let from_client = async {
+                if may_read {
+                    return self.upload.next(session).await;
+                }
+                left(session).await;
+                Err(Fault::Gone)
+            };
             let piece = tokio::select! {
                 biased;
                 event = exchange.event() => {
@@ -233,14 +241,13 @@ impl Forward<'_> {
     }
 
     /// Sends the answer, whose head has come, to the client.
-    async fn pass_back(&mut self, session: &mut Session, ctx: &mut Ctx, mut attempt: Attempt) -> Sent {
-        session.set_pipelining_enabled(false);
+    async fn pass_back(&mut self, session: &mut ServerSession, ctx: &mut Ctx, mut attempt: Attempt) -> Sent {
         let Some(head) = self.answer_head(session, ctx, &attempt.exchange) else {
             return Sent::CutShort(Failure::Invalid);
         };
         let kind = head.headers.get(CONTENT_TYPE);
         let is_stream = kind.is_some_and(|kind| is_event_stream_type(kind.as_bytes()));
-        if session.write_response_header(Box::new(head), false).await.is_err() {
+        if session.write_response_header(Box::new(head)).await.is_err() {
             return Sent::ClientGone;
         }
         let mut tail = Tail::default();
@@ -248,7 +255,7 @@ impl Forward<'_> {
             match self.event(session, &mut attempt.exchange).await {
                 Ok(Event::Piece(piece)) => {
                     tail.note(&piece);
-                    if session.write_response_body(Some(piece), false).await.is_err() {
+                    if session.write_response_body(piece, false).await.is_err() {
                         return Sent::ClientGone;
                     }
                 }
@@ -273,9 +280,9 @@ impl Forward<'_> {
     }
 
     /// The answer has come to its end.
-    async fn finish(&self, session: &mut Session, ctx: &Ctx, attempt: Attempt) -> Sent {
+    async fn finish(&self, session: &mut ServerSession, ctx: &Ctx, attempt: Attempt) -> Sent {
         attempt.give_back(self.shared).await;
-        if session.write_response_body(None, true).await.is_err() {
+        if session.write_response_body(Bytes::new(), true).await.is_err() {
             return Sent::ClientGone;
         }
         if !self.upload.is_over() {
@@ -288,18 +295,20 @@ impl Forward<'_> {
     /// Joins the client and the server, which speak another protocol from here on.
     async fn tunnel(
         &self,
-        session: &mut Session,
+        session: &mut ServerSession,
         ctx: &mut Ctx,
         attempt: Attempt,
     ) -> Result<Sent, Rejection> {
         let head = self.answer_head(session, ctx, &attempt.exchange).ok_or(Rejection::Internal)?;
         let (server_said, mut server) = attempt.exchange.switch().ok_or(Rejection::UpstreamFailed)?;
-        if session.write_response_header(Box::new(head), false).await.is_err() {
+        if session.write_response_header(Box::new(head)).await.is_err() {
             return Ok(Sent::ClientGone);
         }
-        let client_said = session.downstream_session.read_request_body().now_or_never();
+        let client_said = session.read_request_body().now_or_never();
         let client_said = client_said.and_then(Result::ok).flatten().unwrap_or_default();
-        let Some(mut client) = take_over(session) else { return Ok(Sent::CutShort(Failure::Stopped)) };
+        let Some(mut client) = session.stream().and_then(client).and_then(Client::take) else {
+            return Ok(Sent::CutShort(Failure::Stopped));
+        };
         let early = Early { client: client_said, server: server_said };
         let longest_silence = self.live.upstream.settings.idle_timeout;
         let carried = ctx.carried.insert(Carried::default());
@@ -308,7 +317,12 @@ impl Forward<'_> {
     }
 
     /// The answer's head as the client gets it; `None` cannot come up.
-    fn answer_head(&self, session: &Session, ctx: &mut Ctx, exchange: &Exchange) -> Option<ResponseHeader> {
+    fn answer_head(
+        &self,
+        session: &ServerSession,
+        ctx: &mut Ctx,
+        exchange: &Exchange,
+    ) -> Option<ResponseHeader> {
         let mut head = exchange.head()?.clone();
         let path = session.req_header().uri.path();
         headers::from_upstream(&mut head, Cookies::of(&self.live.route, path)).ok()?;
@@ -320,12 +334,12 @@ impl Forward<'_> {
 }
 
 /// Passes on an answer that comes before the answer, to a client that may know such (RFC 9110 §15.2).
-async fn pass_interim(session: &mut Session, exchange: &Exchange) -> Result<(), Fault> {
+async fn pass_interim(session: &mut ServerSession, exchange: &Exchange) -> Result<(), Fault> {
     let Some(head) = exchange.head().filter(|_| session.req_header().version == Version::HTTP_11) else {
         return Ok(());
     };
     let head = Box::new(head.clone());
-    session.write_response_header(head, false).await.map_err(|_| Fault::Gone)
+    session.write_response_header(head).await.map_err(|_| Fault::Gone)
 }
 
 /// Gives an answer without length the framing of the client's protocol.

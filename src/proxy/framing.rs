@@ -5,7 +5,7 @@
 
 use http::header::{HOST, TRANSFER_ENCODING};
 use pingora::http::RequestHeader;
-use pingora::proxy::Session;
+use pingora::protocols::http::ServerSession;
 
 use crate::config::Limits;
 use crate::outcome::rejection::Rejection;
@@ -14,7 +14,7 @@ use crate::outcome::rejection::Rejection;
 ///
 /// # Errors
 /// The rule that it breaks.
-pub(super) fn check(session: &Session, limits: &Limits) -> Result<(), Rejection> {
+pub(super) fn check(session: &ServerSession, limits: &Limits) -> Result<(), Rejection> {
     let head = session.req_header();
     if is_too_large(session, limits) {
         return Err(Rejection::HeadTooLarge);
@@ -40,7 +40,7 @@ pub(super) fn path(head: &RequestHeader) -> &str {
     head.uri.path()
 }
 
-fn is_too_large(session: &Session, limits: &Limits) -> bool {
+fn is_too_large(session: &ServerSession, limits: &Limits) -> bool {
     let head = session.req_header();
     if head.headers.len() > limits.head_fields.get() as usize {
         return true;
@@ -59,7 +59,7 @@ fn is_too_large(session: &Session, limits: &Limits) -> bool {
 }
 
 /// True if a field line of the head as it came is a Content-Length.
-fn raw_head_has_content_length(session: &Session) -> bool {
+fn raw_head_has_content_length(session: &ServerSession) -> bool {
     const NAME: &[u8] = b"content-length";
     let Some(h1) = session.as_http1() else { return false };
     h1.get_headers_raw_bytes().split(|byte| *byte == b'\n').skip(1).any(|line| {

@@ -13,15 +13,15 @@ use pingora::apps::ServerApp;
 use pingora::listeners::tls::Acceptor;
 use pingora::protocols::l4::stream::Stream as TcpConnection;
 use pingora::protocols::{ALPN, GetSocketDigest, SocketDigest, Ssl, Stream};
-use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
 use prometheus::IntGauge;
 use std::os::fd::AsRawFd;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::config::Limits;
-use crate::proxy::connection::{Connection, HeadState};
+use crate::proxy::connection::Connection;
 use crate::proxy::gateway::Gateway;
+use crate::proxy::head_state::HeadState;
 use crate::proxy::patience::{Patience, Rate};
 use crate::proxy::send::SEND_SPAN;
 use crate::proxy::shared::Shared;
@@ -32,21 +32,16 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// What accepts the connections of one listener.
 #[derive(Clone)]
 pub struct Guard {
-    proxy: Arc<HttpProxy<Gateway>>,
+    gateway: Arc<Gateway>,
     shared: Arc<Shared>,
     shutdown: ShutdownWatch,
     listener: usize,
 }
 
 impl Guard {
-    /// A guard before `proxy`, at the listener with this place in the configuration.
-    pub fn new(
-        proxy: Arc<HttpProxy<Gateway>>,
-        shared: Arc<Shared>,
-        shutdown: ShutdownWatch,
-        listener: usize,
-    ) -> Self {
-        Self { proxy, shared, shutdown, listener }
+    /// A guard before `gateway`, at the listener with this place in the configuration.
+    pub fn new(gateway: Arc<Gateway>, shared: Arc<Shared>, shutdown: ShutdownWatch, listener: usize) -> Self {
+        Self { gateway, shared, shutdown, listener }
     }
 
     /// Accepts connections until the shutdown is told; then the listener closes. Connections accepted before go on.
@@ -104,13 +99,12 @@ impl Guard {
 
     /// Serves a connection until it ends, or is to end with all its requests.
     async fn serve(&self, stream: Stream) {
-        let is_http2 = matches!(stream.selected_alpn_proto(), Some(ALPN::H2));
         let cut = &self.shared.cut;
-        let serving = pin!(cut.waking(self.proxy.process_new(stream, &self.shutdown)));
-        if is_http2 {
+        if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
+            let serving = pin!(cut.waking(self.gateway.process_new(stream, &self.shutdown)));
             cut.unless_told(serving).await;
         } else {
-            serving.await;
+            cut.waking(self.gateway.serve_http1(stream, &self.shutdown)).await;
         }
     }
 
@@ -135,7 +129,9 @@ impl Guard {
             let connection = Connection::new(tcp, head.clone(), terms.head_timeout, patience);
             return Some((Box::new(connection), head));
         };
-        let handshake = tokio::time::timeout(terms.head_timeout, tls.tls_handshake(tcp)).await;
+        // Boxed: it is large, and over before the first request.
+        let handshake = Box::pin(tls.tls_handshake(tcp));
+        let handshake = tokio::time::timeout(terms.head_timeout, handshake).await;
         let Ok(Ok(tls)) = handshake else { return None };
         let is_http2 = matches!(tls.selected_alpn_proto(), Some(ALPN::H2));
         let connection = Connection::new(tls, head.clone(), terms.head_timeout, patience);

@@ -9,7 +9,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::proxy::Session;
+use pingora::protocols::http::ServerSession;
 use pingora::{ErrorType, OrErr, Result};
 
 use crate::proxy::client_address::{ClientAddress, Trust};
@@ -52,7 +52,7 @@ pub(super) struct Outbound<'a> {
 }
 
 /// How the client came.
-pub(super) fn scheme_of(session: &Session) -> &'static str {
+pub(super) fn scheme_of(session: &ServerSession) -> &'static str {
     let is_tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
     if is_tls { "https" } else { "http" }
 }

@@ -11,7 +11,7 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use pingora::Result;
 use pingora::http::ResponseHeader;
-use pingora::proxy::Session;
+use pingora::protocols::http::ServerSession;
 
 use crate::cache::policy::Scope;
 use crate::cache::recording::AnswerHead;
@@ -36,7 +36,7 @@ const EXPOSED: HeaderValue = HeaderValue::from_static(
 /// # Errors
 /// None that can come up: every field was one before.
 pub(super) fn recorded(
-    session: &Session,
+    session: &ServerSession,
     ctx: &Ctx,
     answer: &AnswerHead,
     age: Option<Duration>,
@@ -73,7 +73,7 @@ pub(super) fn head(status: StatusCode, fields: HeaderMap) -> ResponseHeader {
 /// # Errors
 /// None that can come up.
 pub(super) fn rejected(
-    session: &Session,
+    session: &ServerSession,
     ctx: &Ctx,
     rejection: Rejection,
 ) -> Result<(ResponseHeader, std::borrow::Cow<'static, str>)> {
@@ -106,7 +106,7 @@ pub(super) fn rejected(
 ///
 /// # Errors
 /// None that can come up.
-pub(super) fn decorate(head: &mut impl Fields, session: &Session, ctx: &Ctx) -> Result<()> {
+pub(super) fn decorate(head: &mut impl Fields, session: &ServerSession, ctx: &Ctx) -> Result<()> {
     if let Some(id) = &ctx.request_id {
         head.insert(X_REQUEST_ID, id.clone())?;
     }
@@ -132,7 +132,7 @@ fn scope(ctx: &Ctx) -> Scope {
 }
 
 /// The request's origin, if it is a listed one.
-fn listed_origin(session: &Session, ctx: &Ctx) -> Option<HeaderValue> {
+fn listed_origin(session: &ServerSession, ctx: &Ctx) -> Option<HeaderValue> {
     let origins = &ctx.policy.snapshot.config.cors_origins;
     if origins.is_empty() {
         return None;
@@ -141,7 +141,7 @@ fn listed_origin(session: &Session, ctx: &Ctx) -> Option<HeaderValue> {
     origins.iter().any(|listed| listed.as_bytes() == origin.as_bytes()).then(|| origin.clone())
 }
 
-fn allow_origin(head: &mut impl Fields, session: &Session, ctx: &Ctx) -> Result<()> {
+fn allow_origin(head: &mut impl Fields, session: &ServerSession, ctx: &Ctx) -> Result<()> {
     let Some(origin) = listed_origin(session, ctx) else { return Ok(()) };
     head.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin)?;
     head.remove(&ACCESS_CONTROL_ALLOW_CREDENTIALS);
@@ -153,7 +153,7 @@ fn allow_origin(head: &mut impl Fields, session: &Session, ctx: &Ctx) -> Result<
 ///
 /// # Errors
 /// None that can come up.
-pub(super) fn preflight(session: &Session, ctx: &Ctx) -> Result<Option<ResponseHeader>> {
+pub(super) fn preflight(session: &ServerSession, ctx: &Ctx) -> Result<Option<ResponseHeader>> {
     let request = session.req_header();
     let method = request.headers.get(ACCESS_CONTROL_REQUEST_METHOD);
     let Some(method) = method.filter(|_| request.method == Method::OPTIONS) else { return Ok(None) };

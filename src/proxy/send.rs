@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use pingora::ErrorType;
-use pingora::proxy::Session;
+use pingora::protocols::http::ServerSession;
 
 use crate::cache::recording::reader::Reader;
 use crate::cache::recording::{AnswerHead, Failure, Step};
@@ -15,6 +14,7 @@ use crate::llm::request::Api;
 use crate::outcome::finished::Outcome;
 use crate::outcome::rejection::Rejection;
 use crate::proxy::ctx::Ctx;
+use crate::proxy::leaving::left;
 use crate::proxy::respond;
 use crate::proxy::tail::Tail;
 use crate::routing::route::ErrorShape;
@@ -53,12 +53,12 @@ impl Sent {
 
 /// Sends what `reader` reads. `age` is a hit's.
 pub(super) async fn follow(
-    session: &mut Session,
+    session: &mut ServerSession,
     ctx: &mut Ctx,
     mut reader: Reader,
     age: Option<Duration>,
 ) -> Sent {
-    let mut watch = ClientWatch::new();
+    let mut watch = ClientWatch::default();
     let head = match watch.until_gone(session, reader.head()).await {
         Some(Ok(head)) => head,
         Some(Err(failure)) => return Sent::Unbegun(failure),
@@ -66,7 +66,7 @@ pub(super) async fn follow(
     };
     ctx.cache_status = ctx.cache_status.map(|status| settled(status, &head));
     let written = match respond::recorded(session, ctx, &head, age) {
-        Ok(response) => session.write_response_header(Box::new(response), false).await,
+        Ok(response) => session.write_response_header(Box::new(response)).await,
         Err(error) => Err(error),
     };
     ctx.answered = Some(ctx.clock.monotonic());
@@ -100,7 +100,7 @@ fn settled(
 /// Drives a call and sends its answer in one task. `None` for the call if it has run to its end, else what is left of
 /// it, for the caller to stop or to let run.
 pub(super) async fn lead<F>(
-    session: &mut Session,
+    session: &mut ServerSession,
     ctx: &mut Ctx,
     mut call: Pin<Box<F>>,
     reader: Reader,
@@ -128,7 +128,7 @@ where
 
 /// Writes piece after piece of a body of `length` bytes, if that is known.
 async fn pump(
-    session: &mut Session,
+    session: &mut ServerSession,
     reader: &mut Reader,
     watch: &mut ClientWatch,
     length: Option<u64>,
@@ -151,19 +151,19 @@ async fn pump(
             return Sent::Whole;
         }
     }
-    match session.write_response_body(None, true).await {
+    match session.write_response_body(Bytes::new(), true).await {
         Ok(()) => Sent::Whole,
         Err(_) => Sent::ClientGone,
     }
 }
 
 #[expect(clippy::fn_params_excessive_bools, reason = "handed through to pingora's own")]
-async fn write(session: &mut Session, mut piece: Bytes, is_last: bool) -> pingora::Result<()> {
+async fn write(session: &mut ServerSession, mut piece: Bytes, is_last: bool) -> pingora::Result<()> {
     while piece.len() > LARGEST_SLICE {
         let first = piece.split_to(LARGEST_SLICE);
-        session.write_response_body(Some(first), false).await?;
+        session.write_response_body(first, false).await?;
     }
-    session.write_response_body(Some(piece), is_last).await
+    session.write_response_body(piece, is_last).await
 }
 
 /// The longest that one piece may take over HTTP/2, where a client can hold up one stream of its connection: the
@@ -187,11 +187,16 @@ pub(super) fn is_event_stream_type(value: &[u8]) -> bool {
 }
 
 /// Ends a stream that broke off with the API's own error event.
-pub(super) async fn tell_in_stream(session: &mut Session, tail: &Tail, api: Api, failure: Failure) -> Sent {
+pub(super) async fn tell_in_stream(
+    session: &mut ServerSession,
+    tail: &Tail,
+    api: Api,
+    failure: Failure,
+) -> Sent {
     let event = Bytes::from(format!("{}{}", tail.completion(), error_event(api, failure)));
     let told = async {
-        session.write_response_body(Some(event), false).await?;
-        session.write_response_body(None, true).await
+        session.write_response_body(event, false).await?;
+        session.write_response_body(Bytes::new(), true).await
     };
     match told.await {
         Ok(()) => Sent::ToldInStream(failure),
@@ -223,42 +228,27 @@ pub(super) fn rejection_of(failure: Failure) -> Rejection {
 }
 
 /// The eye on a client that waits: it may leave.
+#[derive(Default)]
 pub(super) struct ClientWatch {
-    is_watching: bool,
     tail: Tail,
 }
 
 impl ClientWatch {
-    pub(super) fn new() -> Self {
-        Self { is_watching: true, tail: Tail::default() }
-    }
-
     fn note(&mut self, piece: &[u8]) {
         self.tail.note(piece);
     }
 
-    /// Waits for `event`; `None` if the client leaves first. A client that pipelines looks like one that leaves: its
-    /// answer is finished, and the connection is not used again.
+    /// Waits for `event`; `None` if the client leaves first. Of one that has sent its next request already nobody sees
+    /// whether it leaves.
     pub(super) async fn until_gone<T>(
         &mut self,
-        session: &mut Session,
+        session: &mut ServerSession,
         event: impl Future<Output = T>,
     ) -> Option<T> {
-        let mut event = pin!(event);
-        loop {
-            tokio::select! {
-                biased;
-                value = &mut event => return Some(value),
-                idle = session.downstream_session.read_body_or_idle(true), if self.is_watching => {
-                    let is_pipelining =
-                        idle.is_err_and(|error| *error.etype() == ErrorType::ConnectError);
-                    if !is_pipelining {
-                        return None;
-                    }
-                    self.is_watching = false;
-                    session.set_keepalive(None);
-                }
-            }
+        tokio::select! {
+            biased;
+            value = event => Some(value),
+            () = left(session) => None,
         }
     }
 }

@@ -1,16 +1,17 @@
 //! A request's body on its way from the client: read as the server takes it, and no further than a little ahead.
 
 use std::collections::VecDeque;
-use std::future::{Future, pending, poll_fn};
+use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
 
 use bytes::Bytes;
-use pingora::proxy::Session;
+use pingora::protocols::http::ServerSession;
 use pingora::{Error, ErrorType};
 
 use crate::outcome::rejection::Rejection;
 use crate::proxy::attempts::Repeat;
+use crate::proxy::leaving::left;
 use crate::proxy::patience::Patience;
 
 /// Up to this size a body is kept until its answer begins: it may have to be sent once more. So much is also read
@@ -38,8 +39,6 @@ enum Client {
     Sends,
     /// It waits, and may leave.
     Waits,
-    /// It has sent what comes after the request, so that nobody sees whether it leaves.
-    Pipelines,
 }
 
 /// Why a client's request comes to nothing.
@@ -67,7 +66,7 @@ impl Fault {
 impl Upload {
     /// The body of the request that `session` has read the head of. Only the time in which it is waited for counts
     /// in `patience`.
-    pub(super) fn of(session: &mut Session, patience: Patience) -> Self {
+    pub(super) fn of(session: &mut ServerSession, patience: Patience) -> Self {
         let client = if session.is_body_done() { Client::Waits } else { Client::Sends };
         Self { pieces: VecDeque::new(), size: 0, is_kept: true, given: 0, client, is_over: false, patience }
     }
@@ -95,7 +94,7 @@ impl Upload {
     ///
     /// # Errors
     /// There will be no more.
-    pub(super) async fn next(&mut self, session: &mut Session) -> Result<Option<Bytes>, Fault> {
+    pub(super) async fn next(&mut self, session: &mut ServerSession) -> Result<Option<Bytes>, Fault> {
         loop {
             if let Some(piece) = self.take() {
                 return Ok(Some(piece));
@@ -130,7 +129,7 @@ impl Upload {
     /// The client's came first.
     pub(super) async fn until<T>(
         &mut self,
-        session: &mut Session,
+        session: &mut ServerSession,
         event: impl Future<Output = T>,
     ) -> Result<T, Fault> {
         let value = tokio::select! {
@@ -142,13 +141,14 @@ impl Upload {
         Ok(value)
     }
 
-    async fn read_ahead(&mut self, session: &mut Session) -> Fault {
+    async fn read_ahead(&mut self, session: &mut ServerSession) -> Fault {
         while self.client != Client::Sends || self.size < KEPT {
             if let Err(fault) = self.read(session).await {
                 return fault;
             }
         }
-        gone(session).await
+        left(session).await;
+        Fault::Gone
     }
 
     /// Begins again, if nothing of what was handed out is gone.
@@ -171,7 +171,7 @@ impl Upload {
     }
 
     /// Reads a piece more; of a client that has sent all, waits until it leaves.
-    async fn read(&mut self, session: &mut Session) -> Result<(), Fault> {
+    async fn read(&mut self, session: &mut ServerSession) -> Result<(), Fault> {
         match self.client {
             Client::Sends => {
                 let piece = self.read_piece(session).await?;
@@ -188,21 +188,15 @@ impl Upload {
                 }
                 Ok(())
             }
-            Client::Waits => match session.downstream_session.read_body_or_idle(true).await {
-                Err(error) if *error.etype() == ErrorType::ConnectError => {
-                    // Its answer is finished, and the connection is not used again.
-                    self.client = Client::Pipelines;
-                    session.set_keepalive(None);
-                    Ok(())
-                }
-                _ => Err(Fault::Gone),
-            },
-            Client::Pipelines => pending().await,
+            Client::Waits => {
+                left(session).await;
+                Err(Fault::Gone)
+            }
         }
     }
 
-    async fn read_piece(&mut self, session: &mut Session) -> Result<Option<Bytes>, Fault> {
-        let mut reading = pin!(session.downstream_session.read_request_body());
+    async fn read_piece(&mut self, session: &mut ServerSession) -> Result<Option<Bytes>, Fault> {
+        let mut reading = pin!(session.read_request_body());
         poll_fn(|cx| {
             let read = reading.as_mut().poll(cx);
             let moved = match &read {
@@ -216,16 +210,6 @@ impl Upload {
         })
         .await
     }
-}
-
-/// Waits until the client leaves while nothing is read of its body. Over HTTP/1.1 nobody sees that.
-pub(super) async fn gone(session: &mut Session) -> Fault {
-    if session.is_http2() {
-        // A reset stands beside the body, not behind it.
-        let _ = session.downstream_session.read_body_or_idle(true).await;
-        return Fault::Gone;
-    }
-    pending().await
 }
 
 fn size_of(read: &pingora::Result<Option<Bytes>>) -> usize {

@@ -7,6 +7,7 @@ mod admission_address;
 mod admission_models;
 mod admission_shapes;
 mod auth;
+mod behind_requests;
 mod bounds;
 mod bounds_head;
 mod bounds_readers;

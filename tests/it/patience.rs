@@ -8,7 +8,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use safecache::clock::Clock;
-use safecache::proxy::connection::{Connection, HeadState};
+use safecache::proxy::connection::Connection;
+use safecache::proxy::head_state::HeadState;
 use safecache::proxy::patience::{Patience, Rate};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
