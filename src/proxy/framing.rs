@@ -3,6 +3,7 @@
 //! pingora drops a Content-Length beside a Transfer-Encoding before any filter runs, and accepts a request without a
 //! Host; both are looked for in the head as it came (RFC 9112 §6.1 and §3.2).
 
+use http::Method;
 use http::header::{HOST, TRANSFER_ENCODING};
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
@@ -19,6 +20,9 @@ pub(super) fn check(session: &Session, limits: &Limits) -> Result<(), Rejection>
     if is_too_large(session, limits) {
         return Err(Rejection::HeadTooLarge);
     }
+    if !is_for_origins(&head.method) {
+        return Err(Rejection::MethodNotAllowed);
+    }
     let has_authority = match session.is_http2() {
         true => head.uri.authority().is_some(),
         false => head.headers.contains_key(HOST),
@@ -33,6 +37,15 @@ pub(super) fn check(session: &Session, limits: &Limits) -> Result<(), Rejection>
         return Err(Rejection::AmbiguousPath);
     }
     Ok(())
+}
+
+/// False for the methods that ask for more than a resource: TRACE has the upstream send back what it was sent (RFC
+/// 9110 §9.3.8), its API key with it, and CONNECT asks for a tunnel. In any letters: methods are told apart by case,
+/// but not by every server.
+fn is_for_origins(method: &Method) -> bool {
+    ![Method::TRACE, Method::CONNECT]
+        .iter()
+        .any(|refused| refused.as_str().eq_ignore_ascii_case(method.as_str()))
 }
 
 /// The path without query, as it came. For absolute-form targets the path part.

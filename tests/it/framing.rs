@@ -221,3 +221,35 @@ fn a_space_in_a_target_arrives_encoded() {
     let answer = exchange(&gateway, &raw("GET  /v1/models HTTP/1.1|Host: g|Connection: close|%K|"));
     assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
 }
+
+/// An upstream that obeys TRACE as RFC 9110 §9.3.8 has it would send the key back that the gateway put into it.
+#[test]
+fn trace_and_connect_reach_no_upstream() {
+    let upstream = Upstream::start(|request, exchange| {
+        let echo = request.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n"));
+        exchange.answer("200 OK", "message/http", echo.collect::<String>());
+    });
+    let gateway = Gateway::start(&format!(
+        "upstreams: {{llm: {{servers: [\"{}\"], authorization: Bearer the-upstreams-own}}}}\n\
+         routes: [{{path: /v1/*, upstream: llm, cache: {{ttl: 1h}}}}]\nkeys:\n{}",
+        upstream.url(),
+        key("one", "")
+    ));
+    for (method, key) in [("TRACE", "%K"), ("TRACE", ""), ("trace", "%K"), ("Trace", "%K")] {
+        for path in ["/v1/models", "/v1/chat/completions", "/healthz", "/elsewhere"] {
+            let answer = exchange(&gateway, &raw(&format!("{method} {path} HTTP/1.1|Host: g|{key}|")));
+            assert!(answer.starts_with("HTTP/1.1 405 "), "{method} {path}: {answer}");
+            let lower = answer.to_lowercase();
+            assert!(
+                lower.contains("\r\nallow: get, head, post, put, patch, delete, options\r\n"),
+                "{answer}"
+            );
+            assert!(answer.contains(r#"{"error":"Method not allowed","#), "{answer}");
+        }
+    }
+    for target in ["upstream:443", "/v1/models"] {
+        let answer = exchange(&gateway, &raw(&format!("CONNECT {target} HTTP/1.1|Host: g|%K|")));
+        assert!(answer.starts_with("HTTP/1.1 405 ") || answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    }
+    assert_eq!(upstream.connections(), 0, "{:?}", upstream.requests());
+}
