@@ -125,7 +125,8 @@ pub fn storable_body(summary: &AnswerSummary) -> Result<(), NotStored> {
 
 /// The headers that an entry keeps, each with all its values: Content-Type, Content-Language, openai-version,
 /// openai-model and the route's, but never Set-Cookie, nor one that belongs to a connection or a framing, nor one that
-/// the gateway says itself.
+/// the gateway says itself. Values are copies: one that came is a slice of the buffer that the whole head was read into,
+/// and would hold all of it for as long as the entry lives.
 pub fn kept_headers(policy: &RoutePolicy, answer: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
     static KEPT: [HeaderName; 4] = [
         CONTENT_TYPE,
@@ -136,8 +137,13 @@ pub fn kept_headers(policy: &RoutePolicy, answer: &HeaderMap) -> Vec<(HeaderName
     let of_route = policy.keep_headers.iter().filter(|name| !KEPT.contains(name) && !is_never_kept(name));
     KEPT.iter()
         .chain(of_route)
-        .flat_map(|name| answer.get_all(name).iter().map(|value| (name.clone(), value.clone())))
+        .flat_map(|name| answer.get_all(name).iter().filter_map(|value| Some((name.clone(), copied(value)?))))
         .collect()
+}
+
+/// The same value in memory of its own; `None` cannot come up.
+fn copied(value: &HeaderValue) -> Option<HeaderValue> {
+    HeaderValue::from_bytes(value.as_bytes()).ok()
 }
 
 fn is_never_kept(name: &HeaderName) -> bool {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use safecache::cache::admit::{
     Form, Framing, NotStored, kept_headers, lookable, storable_body, storable_head,
@@ -341,4 +342,17 @@ fn an_entry_keeps_few_headers() {
     let keep_headers = asked.map(HeaderName::from_static).into();
     let more = names(&RoutePolicy { keep_headers, ..policy() });
     assert_eq!(more, [&base[..], &["x-region=eu", "x-region=us"]].concat());
+}
+
+/// A value that came is a slice of the buffer that a whole head was read into.
+#[test]
+fn what_an_entry_keeps_holds_nothing_of_the_head_it_came_in() {
+    let read = Bytes::from(b"application/json".repeat(1000));
+    let value = HeaderValue::from_maybe_shared(read.slice(..16)).expect("a value");
+    let answer = HeaderMap::from_iter([(http::header::CONTENT_TYPE, value)]);
+    assert!(!read.is_unique(), "the value is a slice");
+    let kept = kept_headers(&policy(), &answer);
+    drop(answer);
+    assert_eq!(kept, [(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+    assert!(read.is_unique());
 }
