@@ -7,7 +7,7 @@ use pingora::http::ResponseHeader;
 
 use crate::cache::admit::{Form, readable_form, storable_body};
 use crate::cache::entries::{Entry, Slot};
-use crate::cache::policy::RoutePolicy;
+use crate::cache::policy::{RoutePolicy, Scope};
 use crate::cache::recording::{AnswerHead, Destiny, Recording, complete};
 use crate::clock::Monotonic;
 use crate::llm::answer::AnswerSummary;
@@ -25,10 +25,20 @@ pub(super) struct Storing {
     pub(super) max_entry: u64,
 }
 
-/// The same, once its head has come, with the fields that are kept of it.
+/// The same, once its head has come, with what is kept of that.
 pub(super) struct Kept {
     pub(super) storing: Storing,
     pub(super) fields: Vec<(HeaderName, HeaderValue)>,
+    /// The length that it announced.
+    pub(super) length: Option<u64>,
+}
+
+impl Kept {
+    /// The fields that the first who asked is sent, if they are those of an entry: where all accounts share, more of
+    /// them would tell that nobody else had asked.
+    pub(super) fn sent_fields(&self) -> Option<Vec<(HeaderName, HeaderValue)>> {
+        (self.storing.policy.scope == Scope::Global).then(|| self.fields.clone())
+    }
 }
 
 /// What is read of an answer.
@@ -108,10 +118,14 @@ impl Reading {
         summary: &AnswerSummary,
         now: Monotonic,
     ) -> Option<(Slot, Entry)> {
-        let Kept { storing, fields } = self.kept?;
+        let Kept { storing, fields, length } = self.kept?;
         storable_body(summary).ok()?;
         let body = recording.body()?;
-        let length = matches!(self.text, Text::Json).then_some(body.len() as u64);
+        let length = match storing.policy.scope {
+            Scope::Account => matches!(self.text, Text::Json).then_some(body.len() as u64),
+            // Framed otherwise than when it came, it would tell that somebody else had asked.
+            Scope::Global => length,
+        };
         let head = AnswerHead { status: StatusCode::OK, fields, length, destiny: Destiny::Forgotten };
         let entry = Entry {
             recording: complete(head, body),
