@@ -192,7 +192,7 @@ impl Request<'_> {
             route: &self.live.route.label,
             path: head.uri.path(),
             query: head.uri.query(),
-            headers: &head.headers,
+            headers: &headers::without_nominated(&head.headers),
             policy,
             body: scanned.digest.as_ref().ok()?,
         }))
