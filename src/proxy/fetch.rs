@@ -147,7 +147,7 @@ impl Fetch {
             return None;
         }
         let framing = framing_of(head);
-        storable_head(head.status, &head.headers, &self.head.fields, &storing.policy, framing).ok()?;
+        storable_head(head.status, &head.headers, &storing.policy, framing).ok()?;
         let fields = kept_headers(&storing.policy, &head.headers);
         Some(Kept { storing, fields, length })
     }
