@@ -52,7 +52,7 @@ pub(super) struct Reading {
 /// How the answer's text is read.
 enum Text {
     /// As a whole, once it is there.
-    Json,
+    Json(Api),
     /// As it comes.
     Sse(Box<SseWatch>),
     /// Not at all.
@@ -63,12 +63,12 @@ impl Reading {
     /// Of an answer to a request of `api`, that is stored as `kept` says.
     pub(super) fn of(head: &ResponseHeader, kept: Option<Kept>, api: Api) -> Self {
         let text = match readable_form(head.status, &head.headers) {
-            Some(Form::Json) => Text::Json,
+            Some(Form::Json) => Text::Json(api),
             Some(Form::Sse) => Text::Sse(Box::new(SseWatch::new(api))),
             None => Text::Unread,
         };
         let entry = kept.as_ref().map_or(0, |kept| kept.storing.max_entry);
-        let bill = if matches!(text, Text::Json) { LARGEST_BILL } else { 0 };
+        let bill = if matches!(text, Text::Json(_)) { LARGEST_BILL } else { 0 };
         let bound = entry.max(bill);
         Self { kept, text, bound }
     }
@@ -105,7 +105,7 @@ impl Reading {
     /// What the whole answer says of itself; `None` if it was not read.
     pub(super) fn summary(&self, recording: &Recording) -> Option<AnswerSummary> {
         match &self.text {
-            Text::Json if self.is_kept() => Some(AnswerSummary::of_json(&recording.body()?)),
+            Text::Json(api) if self.is_kept() => Some(AnswerSummary::of_json(&recording.body()?, *api)),
             Text::Sse(watch) => Some(watch.summary()),
             _ => None,
         }
@@ -122,7 +122,7 @@ impl Reading {
         storable_body(summary).ok()?;
         let body = recording.body()?;
         let length = match storing.policy.scope {
-            Scope::Account => matches!(self.text, Text::Json).then_some(body.len() as u64),
+            Scope::Account => matches!(self.text, Text::Json(_)).then_some(body.len() as u64),
             // Framed otherwise than when it came, it would tell that somebody else had asked.
             Scope::Global => length,
         };

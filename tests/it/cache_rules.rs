@@ -299,11 +299,12 @@ fn vary_beyond_the_key_is_not_stored() {
 
 #[test]
 fn a_flawed_body_is_not_stored() {
-    let verdict = |body: &str| storable_body(&AnswerSummary::of_json(body.as_bytes()));
+    let verdict = |body: &str| storable_body(&AnswerSummary::of_json(body.as_bytes(), Api::ChatCompletions));
     assert_eq!(verdict(r#"{"choices":[{"finish_reason":"stop"}]}"#), Ok(()));
     assert_eq!(verdict(r#"{"choices":[{"finish_reason":null}]}"#), Err(NotStored::Flawed(Flaw::Unfinished)));
     assert_eq!(verdict(r#"{"error":{}}"#), Err(NotStored::Flawed(Flaw::Error)));
     assert_eq!(verdict(r#"{"status":"failed"}"#), Err(NotStored::Flawed(Flaw::Status)));
+    assert_eq!(verdict("{}"), Err(NotStored::Flawed(Flaw::Shape)));
     assert_eq!(verdict("{"), Err(NotStored::Flawed(Flaw::NotJson)));
 }
 
