@@ -121,6 +121,9 @@ impl Fetch {
         self.writer.head(AnswerHead { status: head.status, fields, length, destiny: reading.destiny() });
         let copied = self.copy(&mut attempt.exchange, &mut reading).await;
         if let Err(failure) = copied {
+            if let Some(usage) = reading.told() {
+                self.report.usage(usage);
+            }
             if failure != Failure::Stopped {
                 attempt.broke_off(&self.shared, &self.upstream);
             }

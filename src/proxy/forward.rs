@@ -1,4 +1,5 @@
-//! Requests that are passed on as they come: nothing of them is held, nothing of their answers is stored.
+//! Requests that are passed on as they come: nothing of them is held, nothing of their answers is stored, and what an
+//! answer cost is read on its way.
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -21,6 +22,7 @@ use crate::proxy::derived::LiveRoute;
 use crate::proxy::exchange::{Event, Exchange};
 use crate::proxy::headers::{self, Cookies, Outbound};
 use crate::proxy::patience::Patience;
+use crate::proxy::reading::Bill;
 use crate::proxy::respond;
 use crate::proxy::send::{Sent, is_event_stream_type, rejection_of, tell_in_stream};
 use crate::proxy::shared::Shared;
@@ -240,6 +242,7 @@ impl Forward<'_> {
         };
         let kind = head.headers.get(CONTENT_TYPE);
         let is_stream = kind.is_some_and(|kind| is_event_stream_type(kind.as_bytes()));
+        let mut bill = Bill::of(&head, session.req_header(), self.shared.permit(ctx));
         if session.write_response_header(Box::new(head), false).await.is_err() {
             return Sent::ClientGone;
         }
@@ -248,19 +251,23 @@ impl Forward<'_> {
             match self.event(session, &mut attempt.exchange).await {
                 Ok(Event::Piece(piece)) => {
                     tail.note(&piece);
+                    bill.note(&piece);
                     if session.write_response_body(Some(piece), false).await.is_err() {
-                        return Sent::ClientGone;
+                        break Some(Stop::Client(Fault::Gone));
                     }
                 }
                 Ok(Event::End) => break None,
                 Ok(_) => {}
-                Err(Stop::Client(_)) => return Sent::ClientGone,
-                Err(Stop::Server(failure)) => break Some(failure),
+                Err(stop) => break Some(stop),
             }
         };
+        if let Some(usage) = bill.told() {
+            ctx.report.usage(usage);
+        }
         match stopped {
             None => self.finish(session, ctx, attempt).await,
-            Some(failure) => {
+            Some(Stop::Client(_)) => Sent::ClientGone,
+            Some(Stop::Server(failure)) => {
                 attempt.broke_off(self.shared, &self.live.upstream);
                 let api = Api::of(session.req_header().uri.path());
                 if is_stream {

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue, StatusCode};
-use pingora::http::ResponseHeader;
+use bytes::BytesMut;
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use pingora::http::{RequestHeader, ResponseHeader};
 
 use crate::cache::admit::{Form, readable_form, storable_body};
 use crate::cache::entries::{Entry, Slot};
@@ -13,9 +14,14 @@ use crate::clock::Monotonic;
 use crate::llm::answer::AnswerSummary;
 use crate::llm::request::Api;
 use crate::llm::sse::SseWatch;
+use crate::llm::usage::Usage;
+use crate::memory::Permit;
 
 /// A JSON answer that is not stored is held to its end for what it cost, up to this many bytes.
 const LARGEST_BILL: u64 = 1024 * 1024;
+
+/// How the permit of such an answer grows, in bytes.
+const GROWTH: u64 = 64 * 1024;
 
 /// Where and how an answer is stored.
 #[derive(Clone, Debug)]
@@ -59,14 +65,29 @@ enum Text {
     Unread,
 }
 
+impl Text {
+    /// How the text of an answer to a request of `api` is read.
+    fn of(head: &ResponseHeader, api: Api) -> Self {
+        match readable_form(head.status, &head.headers) {
+            Some(Form::Json) => Self::Json(api),
+            Some(Form::Sse) => Self::Sse(Box::new(SseWatch::new(api))),
+            None => Self::Unread,
+        }
+    }
+
+    /// What a stream has told so far.
+    fn told(&self) -> Option<Usage> {
+        match self {
+            Self::Sse(watch) => watch.summary().usage,
+            _ => None,
+        }
+    }
+}
+
 impl Reading {
     /// Of an answer to a request of `api`, that is stored as `kept` says.
     pub(super) fn of(head: &ResponseHeader, kept: Option<Kept>, api: Api) -> Self {
-        let text = match readable_form(head.status, &head.headers) {
-            Some(Form::Json) => Text::Json(api),
-            Some(Form::Sse) => Text::Sse(Box::new(SseWatch::new(api))),
-            None => Text::Unread,
-        };
+        let text = Text::of(head, api);
         let entry = kept.as_ref().map_or(0, |kept| kept.storing.max_entry);
         let bill = if matches!(text, Text::Json(_)) { LARGEST_BILL } else { 0 };
         let bound = entry.max(bill);
@@ -102,6 +123,11 @@ impl Reading {
         }
     }
 
+    /// What an answer that broke off has told of its cost: streams may say it early.
+    pub(super) fn told(&self) -> Option<Usage> {
+        self.text.told()
+    }
+
     /// What the whole answer says of itself; `None` if it was not read.
     pub(super) fn summary(&self, recording: &Recording) -> Option<AnswerSummary> {
         match &self.text {
@@ -134,5 +160,50 @@ impl Reading {
             usage: summary.usage,
         };
         Some((storing.slot, entry))
+    }
+}
+
+/// An answer that is passed on as it comes, read for what it cost alone.
+pub(super) struct Bill {
+    text: Text,
+    /// Of JSON, what has come of it.
+    body: BytesMut,
+    permit: Permit,
+}
+
+impl Bill {
+    /// Of the answer with `head` to `request`; only a POST to an API that is known is read. What has to be kept is
+    /// counted in `permit`.
+    pub(super) fn of(head: &ResponseHeader, request: &RequestHeader, permit: Permit) -> Self {
+        let api = Api::of(request.uri.path());
+        let is_billed = request.method == Method::POST && api != Api::Other;
+        let text = if is_billed { Text::of(head, api) } else { Text::Unread };
+        Self { text, body: BytesMut::new(), permit }
+    }
+
+    /// Takes the next piece into account. JSON that is too long, or that there is no memory for, is read no more.
+    pub(super) fn note(&mut self, piece: &[u8]) {
+        match &mut self.text {
+            Text::Sse(watch) => watch.feed(piece),
+            Text::Json(_) => {
+                let size = (self.body.len() + piece.len()) as u64;
+                if size <= LARGEST_BILL && self.permit.try_grow_to(size.next_multiple_of(GROWTH)) {
+                    self.body.extend_from_slice(piece);
+                } else {
+                    self.text = Text::Unread;
+                    self.body = BytesMut::new();
+                    self.permit.shrink_to(0);
+                }
+            }
+            Text::Unread => {}
+        }
+    }
+
+    /// What the answer has told of its cost: JSON only as a whole.
+    pub(super) fn told(&self) -> Option<Usage> {
+        match &self.text {
+            Text::Json(api) => AnswerSummary::of_json(&self.body, *api).usage,
+            text => text.told(),
+        }
     }
 }

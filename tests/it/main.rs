@@ -48,4 +48,5 @@ mod stopping;
 mod support;
 mod tidy;
 mod timed;
+mod tokens;
 mod upstream_changes;
