@@ -8,6 +8,7 @@ const ANSWER: &str =
 const EVENT: &str = "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}],\
      \"usage\":{\"prompt_tokens\":3,\"completion_tokens\":1}}\n\n";
 const PROMPT: &str = "safecache_tokens_total{direction=\"prompt\"}";
+const COMPLETION: &str = "safecache_tokens_total{direction=\"completion\"}";
 
 /// Caches under `/v1`, and nothing under `/plain`.
 fn gateway(upstream: &Upstream, more: &str) -> Gateway {
@@ -126,4 +127,30 @@ fn a_client_that_leaves_a_stream_has_seen_what_it_cost() {
     drop(client);
     gateway.eventually("it is counted", |g| g.metric(PROMPT) == 3.0);
     assert_eq!(told(gateway), [three()]);
+}
+
+/// Counters are sums of 64 bits: one answer must not make them begin anew.
+#[test]
+fn a_count_that_no_answer_can_have_is_not_believed() {
+    let upstream = Upstream::start(|request, exchange| {
+        let counts: serde_json::Value = serde_json::from_slice(&request.body).expect("JSON");
+        let usage = &counts["usage"];
+        let cut = ANSWER.split("\"usage\":").next().expect("a beginning");
+        exchange.json(&format!("{cut}\"usage\":{usage}}}"));
+    });
+    let gateway = gateway(&upstream, "");
+    let mut client = gateway.connect();
+    for (usage, prompt, completion) in [
+        (r#"{"prompt_tokens":18446744073709551611,"completion_tokens":7}"#, 0.0, 7.0),
+        (r#"{"prompt_tokens":4294967297,"completion_tokens":4294967297}"#, 0.0, 7.0),
+        (r#"{"prompt_tokens":4294967296,"completion_tokens":1}"#, 4_294_967_296.0, 8.0),
+        (r#"{"input_tokens":1,"cache_read_input_tokens":18446744073709551615}"#, 4_294_967_297.0, 8.0),
+    ] {
+        for path in ["/plain/chat/completions", "/v1/chat/completions"] {
+            let _ = client.post(path, &secret("one"), &format!(r#"{{"usage":{usage}}}"#));
+        }
+        gateway.eventually(usage, |g| {
+            (g.metric(PROMPT), g.metric(COMPLETION)) == (2.0 * prompt, 2.0 * completion)
+        });
+    }
 }
