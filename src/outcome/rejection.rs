@@ -12,8 +12,14 @@ mod table;
 pub enum Rejection {
     /// No Host, or no `:authority`.
     MissingHost,
+    /// A Host that is no host.
+    BadHost,
     /// Content-Length beside Transfer-Encoding.
     AmbiguousLength,
+    /// A transfer coding beside `chunked`.
+    UnknownCoding,
+    /// An expectation beside `100-continue`.
+    UnknownExpectation,
     /// Dot segments, `%2e`, `%2f` or `//` in the path.
     AmbiguousPath,
     /// A trusted proxy sent an X-Forwarded-For that cannot be read.
@@ -100,9 +106,12 @@ const FAILURES_WINDOW: u64 = 60;
 
 impl Rejection {
     /// Every rejection, as the README prints them; the wait is an example.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 29] = [
         Self::MissingHost,
+        Self::BadHost,
         Self::AmbiguousLength,
+        Self::UnknownCoding,
+        Self::UnknownExpectation,
         Self::AmbiguousPath,
         Self::BadForwardedFor,
         Self::HeadTooLarge,
@@ -155,9 +164,11 @@ impl Rejection {
     pub fn retry_hint(self) -> RetryHint {
         match self {
             Self::Overloaded | Self::UpstreamBusy => RetryHint::After(1),
-            Self::NotCached | Self::UpstreamFailed | Self::UpstreamTimeout | Self::Internal => {
-                RetryHint::Never
-            }
+            Self::UnknownCoding
+            | Self::NotCached
+            | Self::UpstreamFailed
+            | Self::UpstreamTimeout
+            | Self::Internal => RetryHint::Never,
             Self::TooManyFailures => RetryHint::NeverSoon(FAILURES_WINDOW),
             _ => RetryHint::Unsaid,
         }
@@ -168,7 +179,10 @@ impl Rejection {
         matches!(
             self,
             Self::MissingHost
+                | Self::BadHost
                 | Self::AmbiguousLength
+                | Self::UnknownCoding
+                | Self::UnknownExpectation
                 | Self::AmbiguousPath
                 | Self::HeadTooLarge
                 | Self::MethodNotAllowed

@@ -21,6 +21,21 @@ pub(super) fn of_request(rejection: Rejection) -> Option<Row> {
             "Content-Length and Transfer-Encoding must not be sent together",
             "ambiguous_length",
         ),
+        Rejection::BadHost => {
+            invalid(400, "Bad request", "The Host header must be a host, with or without a port", "bad_host")
+        }
+        Rejection::UnknownCoding => invalid(
+            501,
+            "Not implemented",
+            "The only Transfer-Encoding that is understood is chunked",
+            "unknown_transfer_coding",
+        ),
+        Rejection::UnknownExpectation => invalid(
+            417,
+            "Expectation failed",
+            "The only expectation that can be met is 100-continue",
+            "unknown_expectation",
+        ),
         Rejection::AmbiguousPath => invalid(
             400,
             "Bad request",
@@ -52,12 +67,8 @@ pub(super) fn of_request(rejection: Rejection) -> Option<Row> {
             "duplicate_member",
         ),
         Rejection::NoRoute => Row {
-            status: 404,
-            title: "Not found",
-            message: "No route takes this path",
-            kind: "invalid_request_error",
-            code: "not_found",
             outcome: Outcome::NotFound,
+            ..invalid(404, "Not found", "No route takes this path", "not_found")
         },
         _ => return None,
     })
