@@ -199,7 +199,7 @@ impl Forward<'_> {
         loop {
             match self.event(session, &mut attempt.exchange).await? {
                 Event::Sent => attempts.sent(attempt),
-                Event::Interim => pass_interim(session, &attempt.exchange).await?,
+                Event::Interim => pass_interim(session, &attempt.exchange, &self.live.route).await?,
                 Event::Head => return Ok(Answered::WithHead),
                 Event::Switched => return Ok(Answered::BySwitching),
                 Event::Piece(_) | Event::End => return Err(Failure::Invalid.into()),
@@ -326,12 +326,21 @@ impl Forward<'_> {
     }
 }
 
-/// Passes on an answer that comes before the answer, to a client that may know such (RFC 9110 §15.2).
-async fn pass_interim(session: &mut Session, exchange: &Exchange) -> Result<(), Fault> {
+/// Passes on an answer that comes before the answer, to a client that may know such (RFC 9110 §15.2), with no more of
+/// its fields than the answer's own would pass.
+async fn pass_interim(session: &mut Session, exchange: &Exchange, route: &Route) -> Result<(), Fault> {
     let Some(head) = exchange.head().filter(|_| session.req_header().version == Version::HTTP_11) else {
         return Ok(());
     };
-    let head = Box::new(head.clone());
+    let mut head = Box::new(head.clone());
+    let cookies = Cookies::of(route, session.req_header().uri.path());
+    if headers::from_upstream(&mut head, cookies).is_err() {
+        return Ok(());
+    }
+    // It has neither a body nor a say about the connection.
+    for name in [CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING] {
+        head.remove_header(&name);
+    }
     session.write_response_header(head, false).await.map_err(|_| Fault::Gone)
 }
 
