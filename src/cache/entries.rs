@@ -17,8 +17,8 @@ use crate::clock::Monotonic;
 use crate::llm::usage::Usage;
 use crate::units::ByteSize;
 
-/// Bytes counted for an entry beside its body and its head's fields: key, recording and bookkeeping, as measured with
-/// entries of 1 KiB.
+/// Bytes counted for an entry beside its body and its head's fields: key, recording, bookkeeping, and what the
+/// allocator rounds up, as measured with entries of 1 KiB and a little more.
 const OVERHEAD: u64 = 1408;
 
 /// Which of the answers to one key it is. Until one form is translated into the other, each is kept by itself.

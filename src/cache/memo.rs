@@ -20,7 +20,7 @@ const LONGEST: usize = 16 * 1024;
 /// Bytes of all that is remembered.
 const CAPACITY: u64 = 16 * 1024 * 1024;
 
-/// Bytes counted for a body beside its own: what was read in it, and bookkeeping.
+/// Bytes counted for a body beside its own and the texts that were read in it.
 const OVERHEAD: usize = 512;
 
 /// Bodies read before. Clones share them.
@@ -55,9 +55,7 @@ pub struct Known {
 
 impl Default for BodyMemo {
     fn default() -> Self {
-        let weigh = |_: &u64, known: &Arc<Known>| {
-            u32::try_from(known.bytes.len().saturating_add(OVERHEAD)).unwrap_or(u32::MAX)
-        };
+        let weigh = |_: &u64, known: &Arc<Known>| u32::try_from(known.size()).unwrap_or(u32::MAX);
         let bodies = Cache::builder().max_capacity(CAPACITY).weigher(weigh).build_with_hasher(SpreadKeys);
         Self { bodies, hasher: RandomState::new() }
     }
@@ -103,6 +101,13 @@ impl Known {
     /// What was read.
     pub fn scanned(&self) -> &ScannedBody {
         &self.scanned
+    }
+
+    /// Bytes that it is counted as. A text that was read is a second copy of a part of the body, or of all of it.
+    fn size(&self) -> usize {
+        let fields = &self.scanned.fields;
+        let texts = [&fields.model, &fields.service_tier].into_iter().flatten().map(|text| text.len());
+        texts.sum::<usize>() + self.bytes.len() + OVERHEAD
     }
 
     fn is(&self, body: &Body<'_>) -> bool {
@@ -168,6 +173,19 @@ mod tests {
             memo.remember(&body, scanned(&bytes));
         }
         assert!((1..=CAPACITY).contains(&memo.size()), "{}", memo.size());
+    }
+
+    #[test]
+    fn what_was_read_counts_beside_the_body() {
+        let size = |member: &str| {
+            let memo = BodyMemo::default();
+            let (account, policy) = (AccountId::new("acme"), policy());
+            let bytes = format!("{{\"{member}\":\"{}\"}}", "x".repeat(8000)).into_bytes();
+            let body = Body { account: &account, api: Api::ChatCompletions, policy: &policy, bytes: &bytes };
+            memo.remember(&body, scanned(&bytes));
+            memo.size()
+        };
+        assert_eq!((size("model"), size("other")), (size("input") + 8000, size("input")));
     }
 
     #[test]

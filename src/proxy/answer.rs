@@ -19,7 +19,7 @@ use crate::cache::policy::{OnDisconnect, RoutePolicy, Scope};
 use crate::cache::recording::{WINDOW, attach, begin};
 use crate::llm::json::JsonFault;
 use crate::llm::request::Api;
-use crate::memory::{Bounds, Permit};
+use crate::memory::Permit;
 use crate::outcome::finished::Outcome;
 use crate::outcome::rejection::Rejection;
 use crate::proxy::admit::take_room;
@@ -46,7 +46,7 @@ pub(super) async fn answer(
     let (Some(live), Some(address)) = (ctx.route.clone(), ctx.address) else {
         return Err(Rejection::Internal);
     };
-    let mut memory = permit(shared, ctx);
+    let mut memory = shared.permit(ctx);
     let config = Arc::clone(&ctx.policy.snapshot.config);
     let before = shared.clock.monotonic();
     let body = body::read(session, &config.limits, &mut memory).await?;
@@ -64,16 +64,6 @@ pub(super) async fn answer(
         return Err(Rejection::NotCached);
     }
     request.forward(session, ctx, plan).await
-}
-
-/// A permit within the bounds of the request's key.
-fn permit(shared: &Shared, ctx: &Ctx) -> Permit {
-    let limits = &ctx.policy.snapshot.config.limits;
-    let bounds =
-        Bounds { total: limits.buffer_memory.as_u64(), share: limits.buffer_memory_per_key.as_u64() };
-    let nobody = crate::memory::Pool::default();
-    let share = ctx.key.as_ref().map_or(&nobody, |key| key.buffered());
-    Permit::new(&shared.buffers, share, bounds)
 }
 
 /// A request with its body.
@@ -192,7 +182,7 @@ impl Request<'_> {
             route: &self.live.route.label,
             path: head.uri.path(),
             query: head.uri.query(),
-            headers: &head.headers,
+            headers: &headers::without_nominated(&head.headers),
             policy,
             body: scanned.digest.as_ref().ok()?,
         }))
@@ -230,7 +220,7 @@ impl Request<'_> {
         if let Some(room) = &mut ctx.room {
             room.upstream = Some(place);
         }
-        let mut recording = permit(self.shared, ctx);
+        let mut recording = self.shared.permit(ctx);
         if !recording.try_grow(WINDOW) {
             return Err(Rejection::Overloaded);
         }

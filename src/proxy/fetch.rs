@@ -110,18 +110,20 @@ impl Fetch {
     async fn record(mut self, mut attempt: Attempt) {
         let Some(head) = attempt.exchange.head() else { return self.writer.fail(Failure::Invalid) };
         let length = length_of(head);
-        let mut reading = Reading::of(head, self.stored_as(head, length), self.api);
+        let kept = self.stored_as(head, length);
+        let as_an_entry = kept.as_ref().and_then(Kept::sent_fields);
+        let cookies = Cookies::of(&self.route, self.head.uri.path());
+        let fields = as_an_entry.unwrap_or_else(|| end_to_end(&head.headers, cookies));
+        let mut reading = Reading::of(head, kept, self.api);
         if !reading.is_kept() {
             self.writer.window();
         }
-        self.writer.head(AnswerHead {
-            status: head.status,
-            fields: end_to_end(&head.headers, Cookies::of(&self.route, self.head.uri.path())),
-            length,
-            destiny: reading.destiny(),
-        });
+        self.writer.head(AnswerHead { status: head.status, fields, length, destiny: reading.destiny() });
         let copied = self.copy(&mut attempt.exchange, &mut reading).await;
         if let Err(failure) = copied {
+            if let Some(usage) = reading.told() {
+                self.report.usage(usage);
+            }
             if failure != Failure::Stopped {
                 attempt.broke_off(&self.shared, &self.upstream);
             }
@@ -148,9 +150,9 @@ impl Fetch {
             return None;
         }
         let framing = framing_of(head);
-        storable_head(head.status, &head.headers, &self.head.fields, &storing.policy, framing).ok()?;
+        storable_head(head.status, &head.headers, &storing.policy, framing).ok()?;
         let fields = kept_headers(&storing.policy, &head.headers);
-        Some(Kept { storing, fields })
+        Some(Kept { storing, fields, length })
     }
 
     /// Copies the body, piece by piece; stops when nobody reads what will not be stored.

@@ -1,4 +1,5 @@
-//! Requests that are passed on as they come: nothing of them is held, nothing of their answers is stored.
+//! Requests that are passed on as they come: nothing of them is held, nothing of their answers is stored, and what an
+//! answer cost is read on its way.
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -22,6 +23,7 @@ use crate::proxy::exchange::{Event, Exchange};
 use crate::proxy::headers::{self, Cookies, Outbound};
 use crate::proxy::leaving::left;
 use crate::proxy::patience::Patience;
+use crate::proxy::reading::Bill;
 use crate::proxy::respond;
 use crate::proxy::send::{Sent, is_event_stream_type, rejection_of, tell_in_stream};
 use crate::proxy::shared::Shared;
@@ -200,7 +202,7 @@ impl Forward<'_> {
         loop {
             match self.event(session, &mut attempt.exchange).await? {
                 Event::Sent => attempts.sent(attempt),
-                Event::Interim => pass_interim(session, &attempt.exchange).await?,
+                Event::Interim => pass_interim(session, &attempt.exchange, &self.live.route).await?,
                 Event::Head => return Ok(Answered::WithHead),
                 Event::Switched => return Ok(Answered::BySwitching),
                 Event::Piece(_) | Event::End => return Err(Failure::Invalid.into()),
@@ -247,6 +249,7 @@ impl Forward<'_> {
         };
         let kind = head.headers.get(CONTENT_TYPE);
         let is_stream = kind.is_some_and(|kind| is_event_stream_type(kind.as_bytes()));
+        let mut bill = Bill::of(&head, session.req_header(), self.shared.permit(ctx));
         if session.write_response_header(Box::new(head)).await.is_err() {
             return Sent::ClientGone;
         }
@@ -255,19 +258,23 @@ impl Forward<'_> {
             match self.event(session, &mut attempt.exchange).await {
                 Ok(Event::Piece(piece)) => {
                     tail.note(&piece);
+                    bill.note(&piece);
                     if session.write_response_body(piece, false).await.is_err() {
-                        return Sent::ClientGone;
+                        break Some(Stop::Client(Fault::Gone));
                     }
                 }
                 Ok(Event::End) => break None,
                 Ok(_) => {}
-                Err(Stop::Client(_)) => return Sent::ClientGone,
-                Err(Stop::Server(failure)) => break Some(failure),
+                Err(stop) => break Some(stop),
             }
         };
+        if let Some(usage) = bill.told() {
+            ctx.report.usage(usage);
+        }
         match stopped {
             None => self.finish(session, ctx, attempt).await,
-            Some(failure) => {
+            Some(Stop::Client(_)) => Sent::ClientGone,
+            Some(Stop::Server(failure)) => {
                 attempt.broke_off(self.shared, &self.live.upstream);
                 let api = Api::of(session.req_header().uri.path());
                 if is_stream {
@@ -333,12 +340,21 @@ impl Forward<'_> {
     }
 }
 
-/// Passes on an answer that comes before the answer, to a client that may know such (RFC 9110 §15.2).
-async fn pass_interim(session: &mut ServerSession, exchange: &Exchange) -> Result<(), Fault> {
+/// Passes on an answer that comes before the answer, to a client that may know such (RFC 9110 §15.2), with no more of
+/// its fields than the answer's own would pass.
+async fn pass_interim(session: &mut ServerSession, exchange: &Exchange, route: &Route) -> Result<(), Fault> {
     let Some(head) = exchange.head().filter(|_| session.req_header().version == Version::HTTP_11) else {
         return Ok(());
     };
-    let head = Box::new(head.clone());
+    let mut head = Box::new(head.clone());
+    let cookies = Cookies::of(route, session.req_header().uri.path());
+    if headers::from_upstream(&mut head, cookies).is_err() {
+        return Ok(());
+    }
+    // It has neither a body nor a say about the connection.
+    for name in [CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING] {
+        head.remove_header(&name);
+    }
     session.write_response_header(head).await.map_err(|_| Fault::Gone)
 }
 

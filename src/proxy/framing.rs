@@ -1,9 +1,12 @@
 //! What of a head pingora lets through and we do not: contract §3 step 1.
 //!
 //! pingora drops a Content-Length beside a Transfer-Encoding before any filter runs, and accepts a request without a
-//! Host; both are looked for in the head as it came (RFC 9112 §6.1 and §3.2).
+//! Host; both are looked for in the head as it came (RFC 9112 §6.1 and §3.2). It knows of no transfer coding but
+//! `chunked`, and passes over the others.
 
-use http::header::{HOST, TRANSFER_ENCODING};
+use http::header::{EXPECT, HOST, TRANSFER_ENCODING};
+use http::uri::Authority;
+use http::{HeaderName, HeaderValue, Method};
 use pingora::http::RequestHeader;
 use pingora::protocols::http::ServerSession;
 
@@ -19,6 +22,9 @@ pub(super) fn check(session: &ServerSession, limits: &Limits) -> Result<(), Reje
     if is_too_large(session, limits) {
         return Err(Rejection::HeadTooLarge);
     }
+    if !is_for_origins(&head.method) {
+        return Err(Rejection::MethodNotAllowed);
+    }
     let has_authority = match session.is_http2() {
         true => head.uri.authority().is_some(),
         false => head.headers.contains_key(HOST),
@@ -26,13 +32,51 @@ pub(super) fn check(session: &ServerSession, limits: &Limits) -> Result<(), Reje
     if !has_authority {
         return Err(Rejection::MissingHost);
     }
+    if !head.headers.get_all(HOST).iter().all(is_host) {
+        return Err(Rejection::BadHost);
+    }
     if head.headers.contains_key(TRANSFER_ENCODING) && raw_head_has_content_length(session) {
         return Err(Rejection::AmbiguousLength);
+    }
+    if !all_are(head, TRANSFER_ENCODING, "chunked") {
+        return Err(Rejection::UnknownCoding);
+    }
+    if !all_are(head, EXPECT, "100-continue") {
+        return Err(Rejection::UnknownExpectation);
     }
     if !head.raw_path_is_utf8() || is_ambiguous(path(head)) {
         return Err(Rejection::AmbiguousPath);
     }
     Ok(())
+}
+
+/// False for the methods that ask for more than a resource: TRACE has the upstream send back what it was sent (RFC
+/// 9110 §9.3.8), its API key with it, and CONNECT asks for a tunnel. In any letters: methods are told apart by case,
+/// but not by every server.
+fn is_for_origins(method: &Method) -> bool {
+    ![Method::TRACE, Method::CONNECT]
+        .iter()
+        .any(|refused| refused.as_str().eq_ignore_ascii_case(method.as_str()))
+}
+
+/// True for a host with or without a port (RFC 9112 §3.2).
+fn is_host(value: &HeaderValue) -> bool {
+    let Ok(authority) = Authority::try_from(value.as_bytes()) else { return false };
+    let text = authority.as_str();
+    let port = text.strip_prefix(authority.host()).and_then(|rest| match rest {
+        "" => Some(""),
+        rest => rest.strip_prefix(':'),
+    });
+    !authority.host().is_empty() && port.is_some_and(|port| port.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// True if a field is not there, or says this one word in whatever letters. A transfer coding that is not known could
+/// not be taken off, and its name would not be sent on (RFC 9112 §6.1); nor could another expectation (RFC 9110
+/// §10.1.1).
+fn all_are(head: &RequestHeader, name: HeaderName, word: &str) -> bool {
+    let mut values = head.headers.get_all(name).iter();
+    let is_word = |value: &HeaderValue| value.as_bytes().trim_ascii().eq_ignore_ascii_case(word.as_bytes());
+    values.next().is_none_or(is_word) && values.next().is_none()
 }
 
 /// The path without query, as it came. For absolute-form targets the path part.

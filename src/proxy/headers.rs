@@ -1,5 +1,6 @@
 //! Heads rewritten on the way through: requests to the upstream, answers to the client (contract §4).
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use bytes::Bytes;
@@ -154,6 +155,21 @@ pub(super) fn strip_credentials(head: &mut RequestHeader) {
     for name in &CREDENTIALS {
         head.remove_header(name);
     }
+}
+
+/// The request's fields without those that Connection names: a server would not be sent them, so that they must not
+/// decide which answers are alike.
+pub(super) fn without_nominated(headers: &HeaderMap) -> Cow<'_, HeaderMap> {
+    let mut nominated = nominated(headers);
+    nominated.retain(|name| headers.contains_key(name));
+    if nominated.is_empty() {
+        return Cow::Borrowed(headers);
+    }
+    let mut rest = headers.clone();
+    for name in &nominated {
+        rest.remove(name);
+    }
+    Cow::Owned(rest)
 }
 
 /// A copy of the request's fields that are about the message: without those about the client's connection, its

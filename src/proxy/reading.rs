@@ -2,20 +2,26 @@
 
 use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue, StatusCode};
-use pingora::http::ResponseHeader;
+use bytes::BytesMut;
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use pingora::http::{RequestHeader, ResponseHeader};
 
 use crate::cache::admit::{Form, readable_form, storable_body};
 use crate::cache::entries::{Entry, Slot};
-use crate::cache::policy::RoutePolicy;
+use crate::cache::policy::{RoutePolicy, Scope};
 use crate::cache::recording::{AnswerHead, Destiny, Recording, complete};
 use crate::clock::Monotonic;
 use crate::llm::answer::AnswerSummary;
 use crate::llm::request::Api;
 use crate::llm::sse::SseWatch;
+use crate::llm::usage::Usage;
+use crate::memory::Permit;
 
 /// A JSON answer that is not stored is held to its end for what it cost, up to this many bytes.
 const LARGEST_BILL: u64 = 1024 * 1024;
+
+/// How the permit of such an answer grows, in bytes.
+const GROWTH: u64 = 64 * 1024;
 
 /// Where and how an answer is stored.
 #[derive(Clone, Debug)]
@@ -25,10 +31,20 @@ pub(super) struct Storing {
     pub(super) max_entry: u64,
 }
 
-/// The same, once its head has come, with the fields that are kept of it.
+/// The same, once its head has come, with what is kept of that.
 pub(super) struct Kept {
     pub(super) storing: Storing,
     pub(super) fields: Vec<(HeaderName, HeaderValue)>,
+    /// The length that it announced.
+    pub(super) length: Option<u64>,
+}
+
+impl Kept {
+    /// The fields that the first who asked is sent, if they are those of an entry: where all accounts share, more of
+    /// them would tell that nobody else had asked.
+    pub(super) fn sent_fields(&self) -> Option<Vec<(HeaderName, HeaderValue)>> {
+        (self.storing.policy.scope == Scope::Global).then(|| self.fields.clone())
+    }
 }
 
 /// What is read of an answer.
@@ -42,23 +58,38 @@ pub(super) struct Reading {
 /// How the answer's text is read.
 enum Text {
     /// As a whole, once it is there.
-    Json,
+    Json(Api),
     /// As it comes.
     Sse(Box<SseWatch>),
     /// Not at all.
     Unread,
 }
 
+impl Text {
+    /// How the text of an answer to a request of `api` is read.
+    fn of(head: &ResponseHeader, api: Api) -> Self {
+        match readable_form(head.status, &head.headers) {
+            Some(Form::Json) => Self::Json(api),
+            Some(Form::Sse) => Self::Sse(Box::new(SseWatch::new(api))),
+            None => Self::Unread,
+        }
+    }
+
+    /// What a stream has told so far.
+    fn told(&self) -> Option<Usage> {
+        match self {
+            Self::Sse(watch) => watch.summary().usage,
+            _ => None,
+        }
+    }
+}
+
 impl Reading {
     /// Of an answer to a request of `api`, that is stored as `kept` says.
     pub(super) fn of(head: &ResponseHeader, kept: Option<Kept>, api: Api) -> Self {
-        let text = match readable_form(head.status, &head.headers) {
-            Some(Form::Json) => Text::Json,
-            Some(Form::Sse) => Text::Sse(Box::new(SseWatch::new(api))),
-            None => Text::Unread,
-        };
+        let text = Text::of(head, api);
         let entry = kept.as_ref().map_or(0, |kept| kept.storing.max_entry);
-        let bill = if matches!(text, Text::Json) { LARGEST_BILL } else { 0 };
+        let bill = if matches!(text, Text::Json(_)) { LARGEST_BILL } else { 0 };
         let bound = entry.max(bill);
         Self { kept, text, bound }
     }
@@ -92,10 +123,15 @@ impl Reading {
         }
     }
 
+    /// What an answer that broke off has told of its cost: streams may say it early.
+    pub(super) fn told(&self) -> Option<Usage> {
+        self.text.told()
+    }
+
     /// What the whole answer says of itself; `None` if it was not read.
     pub(super) fn summary(&self, recording: &Recording) -> Option<AnswerSummary> {
         match &self.text {
-            Text::Json if self.is_kept() => Some(AnswerSummary::of_json(&recording.body()?)),
+            Text::Json(api) if self.is_kept() => Some(AnswerSummary::of_json(&recording.body()?, *api)),
             Text::Sse(watch) => Some(watch.summary()),
             _ => None,
         }
@@ -108,10 +144,14 @@ impl Reading {
         summary: &AnswerSummary,
         now: Monotonic,
     ) -> Option<(Slot, Entry)> {
-        let Kept { storing, fields } = self.kept?;
+        let Kept { storing, fields, length } = self.kept?;
         storable_body(summary).ok()?;
         let body = recording.body()?;
-        let length = matches!(self.text, Text::Json).then_some(body.len() as u64);
+        let length = match storing.policy.scope {
+            Scope::Account => matches!(self.text, Text::Json(_)).then_some(body.len() as u64),
+            // Framed otherwise than when it came, it would tell that somebody else had asked.
+            Scope::Global => length,
+        };
         let head = AnswerHead { status: StatusCode::OK, fields, length, destiny: Destiny::Forgotten };
         let entry = Entry {
             recording: complete(head, body),
@@ -120,5 +160,50 @@ impl Reading {
             usage: summary.usage,
         };
         Some((storing.slot, entry))
+    }
+}
+
+/// An answer that is passed on as it comes, read for what it cost alone.
+pub(super) struct Bill {
+    text: Text,
+    /// Of JSON, what has come of it.
+    body: BytesMut,
+    permit: Permit,
+}
+
+impl Bill {
+    /// Of the answer with `head` to `request`; only a POST to an API that is known is read. What has to be kept is
+    /// counted in `permit`.
+    pub(super) fn of(head: &ResponseHeader, request: &RequestHeader, permit: Permit) -> Self {
+        let api = Api::of(request.uri.path());
+        let is_billed = request.method == Method::POST && api != Api::Other;
+        let text = if is_billed { Text::of(head, api) } else { Text::Unread };
+        Self { text, body: BytesMut::new(), permit }
+    }
+
+    /// Takes the next piece into account. JSON that is too long, or that there is no memory for, is read no more.
+    pub(super) fn note(&mut self, piece: &[u8]) {
+        match &mut self.text {
+            Text::Sse(watch) => watch.feed(piece),
+            Text::Json(_) => {
+                let size = (self.body.len() + piece.len()) as u64;
+                if size <= LARGEST_BILL && self.permit.try_grow_to(size.next_multiple_of(GROWTH)) {
+                    self.body.extend_from_slice(piece);
+                } else {
+                    self.text = Text::Unread;
+                    self.body = BytesMut::new();
+                    self.permit.shrink_to(0);
+                }
+            }
+            Text::Unread => {}
+        }
+    }
+
+    /// What the answer has told of its cost: JSON only as a whole.
+    pub(super) fn told(&self) -> Option<Usage> {
+        match &self.text {
+            Text::Json(api) => AnswerSummary::of_json(&self.body, *api).usage,
+            text => text.told(),
+        }
     }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
-    ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, AGE, CONTENT_LENGTH, CONTENT_TYPE, ORIGIN,
-    RETRY_AFTER, TRANSFER_ENCODING, VARY, WWW_AUTHENTICATE,
+    ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, AGE, ALLOW, CONTENT_LENGTH, CONTENT_TYPE,
+    ORIGIN, RETRY_AFTER, TRANSFER_ENCODING, VARY, WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use pingora::Result;
@@ -84,6 +84,9 @@ pub(super) fn rejected(
     fields.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
     if let Some(challenge) = rejection.challenge() {
         fields.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    }
+    if let Some(methods) = rejection.allowed_methods() {
+        fields.insert(ALLOW, HeaderValue::from_static(methods));
     }
     let (retry_after, is_hopeless) = match rejection.retry_hint() {
         RetryHint::Unsaid => (None, false),

@@ -10,7 +10,8 @@ use crate::cache::entries::Entries;
 use crate::cache::memo::BodyMemo;
 use crate::clock::Clock;
 use crate::limits::limiter::Limiter;
-use crate::memory::Pool;
+use crate::memory::{Bounds, Permit, Pool};
+use crate::proxy::ctx::Ctx;
 use crate::proxy::cut::Cut;
 use crate::proxy::derived::Derived;
 use crate::runtime::live::Live;
@@ -80,6 +81,16 @@ impl Shared {
             draining: AtomicBool::new(false),
             cut: Cut::default(),
         })
+    }
+
+    /// A permit for bodies and answers, within the bounds of the request's key.
+    pub(super) fn permit(&self, ctx: &Ctx) -> Permit {
+        let limits = &ctx.policy.snapshot.config.limits;
+        let bounds =
+            Bounds { total: limits.buffer_memory.as_u64(), share: limits.buffer_memory_per_key.as_u64() };
+        let nobody = Pool::default();
+        let share = ctx.key.as_ref().map_or(&nobody, |key| key.buffered());
+        Permit::new(&self.buffers, share, bounds)
     }
 
     /// The policy of this moment.

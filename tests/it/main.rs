@@ -49,4 +49,5 @@ mod stopping;
 mod support;
 mod tidy;
 mod timed;
+mod tokens;
 mod upstream_changes;
