@@ -34,6 +34,7 @@ mod key_list;
 mod key_ring;
 mod limits;
 mod limits_front;
+mod names;
 mod patience;
 mod readme;
 mod reload;
