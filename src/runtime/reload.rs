@@ -243,8 +243,11 @@ impl<D> Reloader<D> {
 
     /// Records that the key list could not be read.
     pub fn list_unreadable(&self, path: &Path, why: &str) {
-        let report =
-            Report::of_file(&path.display().to_string(), format!("the key list cannot be read: {why}"));
+        let report = Report::of_file(
+            &path.display().to_string(),
+            format!("the key list cannot be read: {why}"),
+            "a file that the gateway may read",
+        );
         // The refusal has been recorded; there is nobody else to tell.
         let _ = self.recorded(|_| Err(Refusal::Problems(report)));
     }
@@ -334,7 +337,11 @@ fn read_list(config: &Config) -> Result<Vec<KeyEntry>, Refusal> {
     let Some(path) = &config.keys_file else { return Ok(Vec::new()) };
     let unreadable = |error: std::io::Error| {
         let file = path.display().to_string();
-        Refusal::Problems(Report::of_file(&file, format!("the key list cannot be read: {error}")))
+        Refusal::Problems(Report::of_file(
+            &file,
+            format!("the key list cannot be read: {error}"),
+            "a file that the gateway may read",
+        ))
     };
     let content = read_still(path).map_err(unreadable)?;
     key_list::parse(path, &content, Known::of(config)).map_err(Refusal::Problems)
