@@ -39,6 +39,7 @@ mod patience;
 mod readme;
 mod reload;
 mod reload_admin;
+mod reload_problems;
 mod reload_rules;
 mod secrets;
 mod seeing;
