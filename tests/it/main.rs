@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod admin_port;
 mod admission;
 mod admission_address;
 mod admission_models;
