@@ -328,6 +328,8 @@ fn proxy(conf: &Arc<ServerConf>, shared: &Arc<Shared>) -> Arc<HttpProxy<Gateway>
 
 /// The cache; an entry that is evicted while it is still being sent counts as held memory until it has been.
 fn entries(config: &Config, metrics: &Arc<Metrics>, buffers: &Pool) -> Entries {
+    // A counter that is there from the start shows its first event as a rise.
+    Removal::ALL.iter().for_each(|removal| drop(metrics.cache_evictions(removal.as_str())));
     let metrics = Arc::clone(metrics);
     let buffers = buffers.clone();
     Entries::new(config.cache.memory, move |removal: Removal, entry: &Entry| {

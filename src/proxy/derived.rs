@@ -46,6 +46,8 @@ pub fn derive(next: &Snapshot, previous: Option<&Loaded<Derived>>, metrics: &Met
         let upstream = Arc::clone(upstreams.get(route.upstream)?);
         Some(Arc::new(LiveRoute { route: Arc::clone(route), upstream, metrics: metrics.route(&route.label) }))
     });
+    // A counter that is there from the start shows its first event as a rise.
+    next.config.plans.iter().for_each(|plan| drop(metrics.rate_limited(plan.name().as_str())));
     let auth_failures = next.config.limits.auth_failures;
     let kept =
         previous.map(|loaded| &loaded.derived).filter(|derived| derived.auth_failures == auth_failures);
