@@ -35,6 +35,20 @@ pub enum PemFault {
     Foreign,
 }
 
+impl PemFault {
+    /// What would be right.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Unreadable(_) => "paths are relative to the folder of the configuration file",
+            Self::NoCertificate => "it must begin with -----BEGIN CERTIFICATE-----",
+            Self::BadCertificate(_) => "each block must be a whole certificate: export it anew",
+            Self::NoKey => "it must begin with -----BEGIN PRIVATE KEY----- or the like",
+            Self::BadKey => "keys of RSA, ECDSA (P-256, P-384) and Ed25519 can be used",
+            Self::Foreign => "it must be the key of the first certificate in the file of the chain",
+        }
+    }
+}
+
 /// A certificate chain, leaf first, with its private key. Equal: the same content. Clones share it.
 #[derive(Clone)]
 pub struct KeyPair(Arc<Joined>);

@@ -1,5 +1,6 @@
 //! The live policy: an immutable snapshot, swapped whole.
 
+pub mod journal;
 pub mod live;
 mod look;
 pub mod reload;

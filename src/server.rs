@@ -24,9 +24,11 @@ use crate::memory::{Permit, Pool};
 use crate::proxy::derived::{Derived, derive};
 use crate::proxy::gateway::Gateway;
 use crate::proxy::guard::Guard;
+use crate::proxy::resolver::{Lookup, Resolver};
 use crate::proxy::shared::{Parts, Shared};
+use crate::runtime::journal::{Change, Refusal};
 use crate::runtime::live::Live;
-use crate::runtime::reload::{self, Change, Refusal, Reloader, Shrinking, Source, Tools};
+use crate::runtime::reload::{self, Derive, Reloader, Shrinking, Source, Tools};
 use crate::runtime::watch::{Seen, follow_certificates, follow_list};
 use crate::server::listeners::{Bound, Handshake, bind};
 use crate::server::threads::Threads;
@@ -59,6 +61,8 @@ pub struct Start {
     pub source: Source,
     /// The clock that limits, ages and dates go by.
     pub clock: Clock,
+    /// How the names of upstream servers become addresses.
+    pub lookup: Lookup,
     /// Where access lines go; `None`: nowhere.
     pub access: Option<Box<dyn std::io::Write + Send>>,
 }
@@ -95,7 +99,8 @@ pub fn start(start: Start) -> anyhow::Result<Running> {
     let entries = entries(config, &metrics, &buffers);
     let workers = worker_threads(config);
     let seen = Seen::now(config.keys_file.clone());
-    let deriving = Arc::clone(&metrics);
+    let control = Threads::start("control", 1)?;
+    let resolver = Resolver::new(start.lookup, control.handle().clone());
     let (live, reloader) = reload::first(
         start.config,
         Tools {
@@ -103,7 +108,7 @@ pub fn start(start: Start) -> anyhow::Result<Running> {
             limiter: limiter.clone(),
             metrics: Arc::clone(&metrics),
             clock: start.clock.clone(),
-            derive: Box::new(move |next, previous| derive(next, previous, &deriving)),
+            derive: deriving(&metrics, &resolver),
         },
     )?;
     let (access, writer) = access_log(start.access, &metrics)?;
@@ -129,12 +134,14 @@ pub fn start(start: Start) -> anyhow::Result<Running> {
         shutdown: watch::channel(false).0,
         access: writer,
         data: Threads::start("data", workers)?,
-        control: Threads::start("control", 1)?,
+        control,
     };
-    running.resolve_first(&live);
+    if !resolver.ask_all(&live.load().derived).wait(FIRST_RESOLVE) {
+        tracing::warn!("the names of upstreams are still being resolved");
+    }
     running.open_admin(admin_listener, &entries, &buffers)?;
     running.open_data(data_listeners)?;
-    running.look_after(&live, seen);
+    running.look_after(live, resolver, seen);
     Ok(running)
 }
 
@@ -230,15 +237,6 @@ impl Running {
         }
     }
 
-    fn resolve_first(&self, live: &Arc<Live<Derived>>) {
-        let live = Arc::clone(live);
-        self.control.wait_for(async move {
-            if tokio::time::timeout(FIRST_RESOLVE, resolve(&live)).await.is_err() {
-                tracing::warn!("the names of upstreams are still being resolved");
-            }
-        });
-    }
-
     fn open_admin(&self, bound: Bound, entries: &Entries, buffers: &Pool) -> anyhow::Result<()> {
         let admin = Arc::new(Admin {
             metrics: Arc::clone(&self.metrics),
@@ -274,14 +272,14 @@ impl Running {
     }
 
     /// Starts the tasks that nobody waits for.
-    fn look_after(&self, live: &Arc<Live<Derived>>, seen: Seen) {
+    fn look_after(&self, live: Arc<Live<Derived>>, resolver: Resolver, seen: Seen) {
         self.control.handle().spawn(follow_list(Arc::clone(&self.reloader), seen));
         self.control.handle().spawn(follow_certificates(Arc::clone(&self.reloader)));
-        let live = Arc::clone(live);
         self.control.handle().spawn(async move {
             loop {
                 tokio::time::sleep(RESOLVE_EVERY).await;
-                resolve(&live).await;
+                // The answers are put in place as they come.
+                drop(resolver.ask_all(&live.load().derived));
             }
         });
     }
@@ -290,6 +288,18 @@ impl Running {
 fn url(listener: &Listener, address: SocketAddr) -> String {
     let scheme = if listener.tls.is_some() { "https" } else { "http" };
     format!("{scheme}://{address}")
+}
+
+/// The proxy's side of each snapshot, with the names that a reload brings.
+fn deriving(metrics: &Arc<Metrics>, resolver: &Resolver) -> Derive<Derived> {
+    let (metrics, resolver) = (Arc::clone(metrics), resolver.clone());
+    Box::new(move |next, previous| {
+        let derived = derive(next, previous, &metrics);
+        if let Some(previous) = previous {
+            resolver.find_new(&derived, &previous.derived);
+        }
+        derived
+    })
 }
 
 /// One provider for all TLS of the process; two would panic at the first handshake.
@@ -321,6 +331,8 @@ fn server_conf(workers: usize) -> Arc<ServerConf> {
 
 /// The cache; an entry that is evicted while it is still being sent counts as held memory until it has been.
 fn entries(config: &Config, metrics: &Arc<Metrics>, buffers: &Pool) -> Entries {
+    // A counter that is there from the start shows its first event as a rise.
+    Removal::ALL.iter().for_each(|removal| drop(metrics.cache_evictions(removal.as_str())));
     let metrics = Arc::clone(metrics);
     let buffers = buffers.clone();
     Entries::new(config.cache.memory, move |removal: Removal, entry: &Entry| {
@@ -364,12 +376,4 @@ fn refresh(
             upstream.show_health(shared.clock().monotonic());
         }
     })
-}
-
-async fn resolve(live: &Live<Derived>) {
-    for upstream in live.load().derived.upstreams() {
-        for name in upstream.resolve().await {
-            tracing::warn!(%name, "an upstream's name could not be resolved");
-        }
-    }
 }

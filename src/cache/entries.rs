@@ -64,6 +64,9 @@ pub enum Removal {
 }
 
 impl Removal {
+    /// Every cause.
+    pub const ALL: [Self; 3] = [Self::Expired, Self::Size, Self::Replaced];
+
     /// The label's value.
     pub fn as_str(self) -> &'static str {
         match self {

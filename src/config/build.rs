@@ -131,17 +131,17 @@ impl Builder<'_> {
         size.0
     }
 
-    /// A value that must be written.
-    fn required<T>(&self, slot: Slot<T>, place: &Place<'_>) -> Option<T> {
+    /// A value that must be written, such as `example`.
+    fn required<T>(&self, slot: Slot<T>, place: &Place<'_>, example: &str) -> Option<T> {
         if matches!(slot, Slot::Absent) {
-            self.scene.refuse(place, "is missing", "");
+            self.scene.refuse(place, "is missing", format!("such as {example}"));
         }
         slot.given()
     }
 
     /// Reads the file that is named at `place`.
     fn read_file(&self, slot: Slot<Text>, place: &Place<'_>) -> Option<(PathBuf, Vec<u8>)> {
-        let path = self.base_dir.join(self.required(slot, place)?.0);
+        let path = self.base_dir.join(self.required(slot, place, "tls/server.pem, a PEM file")?.0);
         let content = (self.read)(&path).map_err(PemFault::from);
         self.unfaulted(content, place).map(|content| (path, content))
     }
@@ -174,17 +174,11 @@ impl Builder<'_> {
             Ok(made) => return Some(made),
             Err(fault) => fault,
         };
-        let hint = match fault {
-            PemFault::Unreadable(_) => "paths are relative to the folder of the configuration file",
-            PemFault::NoCertificate => "it must begin with -----BEGIN CERTIFICATE-----",
-            PemFault::NoKey => "it must begin with -----BEGIN PRIVATE KEY----- or the like",
-            PemFault::BadCertificate(_) | PemFault::BadKey | PemFault::Foreign => "",
-        };
         let file = match place.find(self.scene.root) {
             Some(Node { kind: Kind::Str(name), interpolated: false, .. }) => format!("`{name}`"),
             _ => self.scene.quote(place),
         };
-        self.scene.refuse(place, format!("{file} {fault}"), hint);
+        self.scene.refuse(place, format!("{file} {fault}"), fault.hint());
         None
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::problem::Report;
-use crate::config::{Config, Listener, read_file};
+use crate::config::{Config, Listener, file};
 use crate::pem::{self, Authorities, Identity, KeyPair, PemFault};
 use crate::upstream::settings::UpstreamSettings;
 
@@ -103,12 +103,12 @@ impl Reading {
     }
 
     fn file<T>(&mut self, path: &Path, parse: impl FnOnce(&[u8]) -> Result<T, PemFault>) -> Option<T> {
-        let read = read_file(path).map_err(PemFault::from).and_then(|content| parse(&content));
+        let read = file::read(path).map_err(PemFault::from).and_then(|content| parse(&content));
         read.map_err(|fault| self.problem(path, &fault)).ok()
     }
 
     fn problem(&mut self, path: &Path, fault: &PemFault) {
-        self.problems.append(Report::of_file(&path.display().to_string(), fault.to_string()));
+        self.problems.append(Report::of_file(&path.display().to_string(), fault.to_string(), fault.hint()));
     }
 
     fn take<T: PartialEq>(&mut self, place: &mut T, read: T) {

@@ -30,7 +30,7 @@ pub struct LiveRoute {
     pub(super) metrics: Arc<RouteMetrics>,
 }
 
-/// Prepares the proxy's side of `next`, keeping what it shares with `previous`.
+/// Prepares the proxy's side of `next`, keeping what it shares with `previous`. Asks no resolver: that is `resolver`'s.
 pub fn derive(next: &Snapshot, previous: Option<&Loaded<Derived>>, metrics: &Metrics) -> Derived {
     let before = |name: &crate::ids::UpstreamName| {
         previous?.derived.upstreams.iter().find(|upstream| upstream.settings.name == *name)
@@ -41,15 +41,13 @@ pub fn derive(next: &Snapshot, previous: Option<&Loaded<Derived>>, metrics: &Met
         .iter()
         .map(|settings| LiveUpstream::prepare(settings, before(&settings.name), metrics))
         .collect();
-    if previous.is_some() {
-        // A server that is new by name is found before requests come; at the start `server` sees to it.
-        upstreams.iter().for_each(|upstream| upstream.locate_unknown());
-    }
     let routes = next.config.routes.iter().filter_map(|route| {
         // Present by construction: `config::build` resolved the index.
         let upstream = Arc::clone(upstreams.get(route.upstream)?);
         Some(Arc::new(LiveRoute { route: Arc::clone(route), upstream, metrics: metrics.route(&route.label) }))
     });
+    // A counter that is there from the start shows its first event as a rise.
+    next.config.plans.iter().for_each(|plan| drop(metrics.rate_limited(plan.name().as_str())));
     let auth_failures = next.config.limits.auth_failures;
     let kept =
         previous.map(|loaded| &loaded.derived).filter(|derived| derived.auth_failures == auth_failures);

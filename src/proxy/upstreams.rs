@@ -1,8 +1,8 @@
 //! Upstreams as the proxy uses them: where their servers are now, which are well, and how many places are left.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -54,6 +54,15 @@ pub(super) struct LiveServer {
     peers: ArcSwap<Vec<Arc<HttpPeer>>>,
     turn: AtomicUsize,
     up: IntGauge,
+    /// Its name is being asked for.
+    asking: AtomicBool,
+}
+
+/// What is asked of a resolver.
+#[derive(Debug)]
+pub(super) struct Question {
+    pub(super) host: Box<str>,
+    pub(super) port: u16,
 }
 
 /// A server chosen for one attempt.
@@ -143,29 +152,9 @@ impl LiveUpstream {
         self.places.take(self.settings.concurrency).await.ok_or(Rejection::UpstreamBusy)
     }
 
-    /// Asks the system's resolver where the servers are that nothing is known of yet. Blocks, for as long as the
-    /// resolver does; what it does not find is asked for again by [`LiveUpstream::resolve`].
-    pub(super) fn locate_unknown(&self) {
-        for server in self.servers.iter().filter(|server| server.peers.load().is_empty()) {
-            let found = (server.url.host.as_ref(), server.url.port).to_socket_addrs();
-            server.locate(found.map(Iterator::collect).unwrap_or_default());
-        }
-    }
-
-    /// Asks the system's resolver where the servers with names are. What cannot be resolved keeps its last addresses.
-    /// Returns the names that could not.
-    pub async fn resolve(&self) -> Vec<String> {
-        let mut unresolved = Vec::new();
-        for (settings, server) in self.settings.servers.iter().zip(&self.servers) {
-            if server.literal_address().is_some() {
-                continue;
-            }
-            match tokio::net::lookup_host((settings.host.as_ref(), settings.port)).await {
-                Ok(found) => server.locate(found.collect()),
-                Err(_) => unresolved.push(settings.host.to_string()),
-            }
-        }
-        unresolved
+    /// How many servers there are.
+    pub(super) fn server_count(&self) -> usize {
+        self.servers.len()
     }
 }
 
@@ -186,7 +175,30 @@ impl LiveServer {
             peers: ArcSwap::default(),
             turn: AtomicUsize::new(0),
             up: metrics.upstream_up(settings.name.as_str(), &server.label),
+            asking: AtomicBool::new(false),
         }
+    }
+
+    /// True while nothing is known of where it is.
+    pub(super) fn is_unknown(&self) -> bool {
+        self.peers.load().is_empty()
+    }
+
+    /// Its name, to be asked for; `None` if it has none or is being asked for already. Ends with
+    /// [`LiveServer::end_asking`].
+    pub(super) fn begin_asking(&self) -> Option<Question> {
+        if self.literal_address().is_some() || self.asking.swap(true, Ordering::Relaxed) {
+            return None;
+        }
+        Some(Question { host: self.url.host.clone(), port: self.url.port })
+    }
+
+    /// Takes the answer; without one it keeps the last addresses.
+    pub(super) fn end_asking(&self, found: Option<Vec<SocketAddr>>) {
+        if let Some(found) = found {
+            self.locate(found);
+        }
+        self.asking.store(false, Ordering::Relaxed);
     }
 
     /// Goes on where a server of `known` is that has the same name.

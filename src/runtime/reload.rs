@@ -1,14 +1,12 @@
 //! Prepare, then swap: everything that can fail fails before, and the last good policy stays.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::auth::key::KeyEntry;
-use crate::auth::key_ring::{KeyRing, RingProblem};
-use crate::clock::{Clock, UnixTime};
+use crate::auth::key_ring::KeyRing;
+use crate::clock::Clock;
 use crate::config;
 use crate::config::Config;
 use crate::config::key_list::{self, Known};
@@ -16,11 +14,15 @@ use crate::config::problem::Report;
 use crate::config::restart::needs_restart;
 use crate::config::tls_files;
 use crate::limits::limiter::Limiter;
+use crate::runtime::journal::{Change, Journal, LastReload, Part, Refusal, Standing};
 use crate::runtime::live::Live;
 use crate::runtime::look::read_still;
 use crate::runtime::retire::retire;
 use crate::runtime::snapshot::{Loaded, Snapshot};
 use crate::telemetry::metrics::Metrics;
+
+/// What would be right of a file that cannot be read.
+const READABLE: &str = "a regular file that the gateway may read, written whole and then put in its place";
 
 /// A list of so many keys or more must not lose over half of its ids by accident.
 const GUARDED_LIST: usize = 20;
@@ -52,59 +54,6 @@ pub enum Shrinking {
 /// been found before.
 pub type Derive<D> = Box<dyn Fn(&Snapshot, Option<&Loaded<D>>) -> D + Send + Sync>;
 
-/// What a reload changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
-    /// The key ring's new generation.
-    pub generation: u64,
-    /// Keys in it.
-    pub keys: usize,
-    /// Keys that were not there before.
-    pub added: usize,
-    /// Keys that are there no more.
-    pub removed: usize,
-    /// Listeners and upstreams with another certificate, key or authority.
-    pub certificates: usize,
-}
-
-impl fmt::Display for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { generation, keys, added, removed, certificates } = self;
-        write!(f, "generation {generation}: {keys} keys ({added} added, {removed} removed)")?;
-        match certificates {
-            0 => Ok(()),
-            1 => f.write_str(", 1 certificate changed"),
-            more => write!(f, ", {more} certificates changed"),
-        }
-    }
-}
-
-/// Why a reload changed nothing.
-#[derive(Debug, thiserror::Error)]
-pub enum Refusal {
-    /// The configuration or the key list has problems.
-    #[error("{0}")]
-    Problems(Report),
-    /// What changed cannot change while running.
-    #[error("needs a restart: {}", .0.join(", "))]
-    NeedsRestart(Vec<&'static str>),
-    /// The key list would lose over half of its ids.
-    #[error("the key list would lose {lost} of its {before} keys; force the reload if that is wanted")]
-    Shrunk {
-        /// Keys before.
-        before: usize,
-        /// Keys that would be gone.
-        lost: usize,
-    },
-    /// Keys that cannot be in one ring.
-    #[error("{}", listed(.0))]
-    Ring(Vec<RingProblem>),
-}
-
-fn listed(problems: &[RingProblem]) -> String {
-    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
-}
-
 /// Whether files that were read stood still.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Taken {
@@ -112,15 +61,6 @@ pub enum Taken {
     Looked,
     /// They did not: they are to be looked at again.
     Moving,
-}
-
-/// How the newest reload ended.
-#[derive(Clone, Debug)]
-pub struct LastReload {
-    /// When.
-    pub at: UnixTime,
-    /// What it changed, or why it did not.
-    pub result: Result<Change, String>,
 }
 
 /// Loads and reloads the policy.
@@ -131,12 +71,9 @@ pub struct Reloader<D> {
     metrics: Arc<Metrics>,
     clock: Clock,
     derive: Derive<D>,
+    journal: Journal,
     /// The last good list. Held by the reload that runs; nothing else waits for it.
     list: Mutex<Vec<KeyEntry>>,
-    /// The TLS files were refused when they were last looked at.
-    has_refused_tls: AtomicBool,
-    /// Apart from it, so that whoever asks does not wait for a reload that runs.
-    last: Mutex<Option<LastReload>>,
 }
 
 /// What a [`Reloader`] works with.
@@ -163,18 +100,16 @@ pub fn first<D>(config: Config, tools: Tools<D>) -> Result<(Arc<Live<D>>, Reload
     let snapshot = Snapshot { generation: 1, config: Arc::new(config), ring };
     let derived = (tools.derive)(&snapshot, None);
     tools.metrics.key_ring_generation.set(1);
-    tools.metrics.last_reload_successful.set(1);
     let live = Arc::new(Live::new(Loaded { snapshot, derived }));
     let reloader = Reloader {
         source: tools.source,
         live: Arc::clone(&live),
         limiter: tools.limiter,
+        journal: Journal::new(Arc::clone(&tools.metrics), tools.clock.clone()),
         metrics: tools.metrics,
         clock: tools.clock,
         derive: tools.derive,
         list: Mutex::new(list),
-        has_refused_tls: AtomicBool::new(false),
-        last: Mutex::new(None),
     };
     Ok((live, reloader))
 }
@@ -186,22 +121,27 @@ impl<D> Reloader<D> {
     /// # Errors
     /// Everything that is wrong; nothing has changed then.
     pub fn reload(&self, shrinking: Shrinking) -> Result<Change, Refusal> {
-        self.recorded(|current| {
-            let old = self.live.load();
-            let config = match &self.source {
-                Source::Fixed => match tls_files::read_anew(&old.snapshot.config) {
-                    Ok(changed) => changed.map_or_else(|| Arc::clone(&old.snapshot.config), Arc::new),
-                    Err(report) => return Err(Refusal::Problems(report)),
-                },
-                Source::File { path, env } => Arc::new(config::load(path, env).map_err(Refusal::Problems)?),
-            };
-            let fields = needs_restart(&old.snapshot.config, &config);
-            if !fields.is_empty() {
-                return Err(Refusal::NeedsRestart(fields));
-            }
-            let list = read_list(&config)?;
-            self.replace(current, config, list, shrinking)
-        })
+        let mut list = locked(&self.list);
+        let result = self.reload_all(&mut list, shrinking);
+        self.journal.record(Part::Configuration, &result);
+        result
+    }
+
+    fn reload_all(&self, current: &mut Vec<KeyEntry>, shrinking: Shrinking) -> Result<Change, Refusal> {
+        let old = self.live.load();
+        let config = match &self.source {
+            Source::Fixed => match tls_files::read_anew(&old.snapshot.config) {
+                Ok(changed) => changed.map_or_else(|| Arc::clone(&old.snapshot.config), Arc::new),
+                Err(report) => return Err(Refusal::Problems(report)),
+            },
+            Source::File { path, env } => Arc::new(config::load(path, env).map_err(Refusal::Problems)?),
+        };
+        let fields = needs_restart(&old.snapshot.config, &config);
+        if !fields.is_empty() {
+            return Err(Refusal::NeedsRestart(fields));
+        }
+        let list = read_list(&config)?;
+        self.replace(current, config, list, shrinking)
     }
 
     /// Puts a key list in place that was read from `path` as `content`, if `stands_still` and no other reload has gone
@@ -213,7 +153,8 @@ impl<D> Reloader<D> {
             return Taken::Moving;
         }
         let list = key_list::parse(path, content, Known::of(&config)).map_err(Refusal::Problems);
-        self.record(&list.and_then(|list| self.replace(&mut current, config, list, Shrinking::Guarded)));
+        let result = list.and_then(|list| self.replace(&mut current, config, list, Shrinking::Guarded));
+        self.journal.record(Part::KeyList, &result);
         Taken::Looked
     }
 
@@ -226,27 +167,32 @@ impl<D> Reloader<D> {
         if !stands_still() {
             return Taken::Moving;
         }
-        let has_refused = self.has_refused_tls.swap(read.is_err(), Ordering::Relaxed);
+        let has_refused = self.journal.is_refused(Part::Certificates);
         let config = match read {
             Ok(None) if !has_refused => return Taken::Looked,
             Ok(None) => Arc::clone(&old.snapshot.config),
             Ok(Some(config)) => Arc::new(config),
             Err(report) => {
-                self.record(&Err(Refusal::Problems(report)));
+                self.journal.record(Part::Certificates, &Err(Refusal::Problems(report)));
                 return Taken::Looked;
             }
         };
         let same = list.clone();
-        self.record(&self.replace(&mut list, config, same, Shrinking::Guarded));
+        let result = self.replace(&mut list, config, same, Shrinking::Guarded);
+        self.journal.record(Part::Certificates, &result);
         Taken::Looked
     }
 
-    /// Records that the key list could not be read.
-    pub fn list_unreadable(&self, path: &Path, why: &str) {
+    /// Records that the file at `path`, which belongs to `part`, cannot be read, and `why`.
+    pub fn unreadable(&self, part: Part, path: &Path, why: &str) {
+        let what = match part {
+            Part::Configuration => "the configuration",
+            Part::KeyList => "the key list",
+            Part::Certificates => "the file",
+        };
         let report =
-            Report::of_file(&path.display().to_string(), format!("the key list cannot be read: {why}"));
-        // The refusal has been recorded; there is nobody else to tell.
-        let _ = self.recorded(|_| Err(Refusal::Problems(report)));
+            Report::of_file(&path.display().to_string(), format!("{what} cannot be read: {why}"), READABLE);
+        self.journal.record(part, &Err(Refusal::Problems(report)));
     }
 
     /// The policy of this moment.
@@ -266,34 +212,12 @@ impl<D> Reloader<D> {
 
     /// How the newest reload ended; `None` before the first.
     pub fn last(&self) -> Option<LastReload> {
-        locked(&self.last).clone()
+        self.journal.last()
     }
 
-    /// Runs one reload and tells how it ended.
-    fn recorded(
-        &self,
-        reload: impl FnOnce(&mut Vec<KeyEntry>) -> Result<Change, Refusal>,
-    ) -> Result<Change, Refusal> {
-        let mut list = locked(&self.list);
-        let result = reload(&mut list);
-        self.record(&result);
-        result
-    }
-
-    /// Tells how a reload ended: in the metrics, the log, and to whoever asks.
-    fn record(&self, result: &Result<Change, Refusal>) {
-        self.metrics.reloaded(result.as_ref().map(|_| ()).map_err(|_| ()));
-        let told = match result {
-            Ok(change) => {
-                tracing::info!("reloaded: {change}");
-                Ok(change.clone())
-            }
-            Err(refusal) => {
-                tracing::error!("reload refused, the last good policy stays: {refusal}");
-                Err(refusal.to_string())
-            }
-        };
-        *locked(&self.last) = Some(LastReload { at: self.clock.unix(), result: told });
+    /// Every refusal that still stands, at most one a part.
+    pub fn standing(&self) -> Vec<Standing> {
+        self.journal.standing()
     }
 
     fn replace(
@@ -334,7 +258,7 @@ fn read_list(config: &Config) -> Result<Vec<KeyEntry>, Refusal> {
     let Some(path) = &config.keys_file else { return Ok(Vec::new()) };
     let unreadable = |error: std::io::Error| {
         let file = path.display().to_string();
-        Refusal::Problems(Report::of_file(&file, format!("the key list cannot be read: {error}")))
+        Refusal::Problems(Report::of_file(&file, format!("the key list cannot be read: {error}"), READABLE))
     };
     let content = read_still(path).map_err(unreadable)?;
     key_list::parse(path, &content, Known::of(config)).map_err(Refusal::Problems)

@@ -1,8 +1,8 @@
 //! What a reload has taken away leaves the metrics.
 //!
 //! The series of upstreams and of their servers go at once: nobody but the reload makes them, and a request that still
-//! runs there holds on to what it has. Those of routes stay, with the count of what is past: a request may end long
-//! after its route is gone, and is counted where it began.
+//! runs there holds on to what it has. Those of routes and plans stay, with the count of what is past: a request may
+//! end long after its route or plan is gone, and is counted where it began.
 
 use crate::config::Config;
 use crate::telemetry::metrics::Metrics;

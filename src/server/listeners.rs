@@ -3,12 +3,15 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use axum::Router;
 use rustls::ServerConfig;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 4096;
@@ -60,7 +63,7 @@ impl Bound {
                 tokio::spawn(axum::serve(listener, router).with_graceful_shutdown(shutdown).into_future());
             }
             Some(handshake) => {
-                let listener = TlsListener { listener, handshake };
+                let listener = TlsListener { listener, handshake, begun: JoinSet::new() };
                 tokio::spawn(axum::serve(listener, router).with_graceful_shutdown(shutdown).into_future());
             }
         }
@@ -71,26 +74,47 @@ impl Bound {
 /// What the admin listener says in its next handshake; `None`: nothing, it takes none.
 pub(super) type Handshake = Box<dyn Fn() -> Option<Arc<ServerConfig>> + Send + Sync>;
 
-/// The admin listener over TLS. Handshakes take turns, which is enough for operators; one that dawdles is dropped.
+/// The admin listener over TLS. A handshake that dawdles is dropped, and holds up no other.
 struct TlsListener {
     listener: TcpListener,
     handshake: Handshake,
+    begun: JoinSet<Option<(TlsStream<TcpStream>, SocketAddr)>>,
 }
 
 /// The longest handshake on the admin listener.
-const HANDSHAKE: std::time::Duration = std::time::Duration::from_secs(2);
+const HANDSHAKE: Duration = Duration::from_secs(2);
+
+/// Handshakes on the admin listener at the same time; who comes then waits to be accepted.
+const MOST_HANDSHAKES: usize = 64;
+
+impl TlsListener {
+    /// Begins a handshake on a task of its own.
+    fn begin(&mut self, stream: TcpStream, peer: SocketAddr) {
+        let Some(config) = (self.handshake)() else { return };
+        let handshake = TlsAcceptor::from(config).accept(stream);
+        self.begun.spawn(async move {
+            let stream = tokio::time::timeout(HANDSHAKE, handshake).await.ok()?.ok()?;
+            Some((stream, peer))
+        });
+    }
+}
 
 impl axum::serve::Listener for TlsListener {
-    type Io = tokio_rustls::server::TlsStream<tokio::net::TcpStream>;
+    type Io = TlsStream<TcpStream>;
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         loop {
-            let (stream, peer) = axum::serve::Listener::accept(&mut self.listener).await;
-            let Some(config) = (self.handshake)() else { continue };
-            let acceptor = TlsAcceptor::from(config);
-            if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
-                return (stream, peer);
+            let has_room = self.begun.len() < MOST_HANDSHAKES;
+            tokio::select! {
+                Some(done) = self.begun.join_next() => {
+                    if let Ok(Some(ready)) = done {
+                        return ready;
+                    }
+                }
+                (stream, peer) = axum::serve::Listener::accept(&mut self.listener), if has_room => {
+                    self.begin(stream, peer);
+                }
             }
         }
     }

@@ -58,7 +58,7 @@ pub struct Metrics {
     pub tokens_saved: IntCounter,
     /// Which build of the key ring is live.
     pub key_ring_generation: IntGauge,
-    /// 1 if the newest reload took, else 0.
+    /// 1 if no refused reload stands, else 0.
     pub last_reload_successful: IntGauge,
     /// Bytes of bodies and answers held.
     pub buffer_bytes: IntGauge,
@@ -202,7 +202,7 @@ impl Metrics {
             last_reload_successful: gauge(
                 &registry,
                 "safecache_config_last_reload_successful",
-                "1 if the newest reload took.",
+                "1 if configuration, key list and certificates are live as they were last read, 0 while one is refused.",
             )?,
             buffer_bytes: gauge(
                 &registry,
@@ -297,11 +297,10 @@ impl Metrics {
         self.keys.with_label_values(&[state])
     }
 
-    /// Counts a reload and remembers how it ended.
+    /// Counts a reload.
     pub fn reloaded(&self, result: Result<(), ()>) {
         let label = if result.is_ok() { "applied" } else { "refused" };
         self.config_reloads.with_label_values(&[label]).inc();
-        self.last_reload_successful.set(i64::from(result.is_ok()));
     }
 
     /// Everything in Prometheus's text format, version 0.0.4.

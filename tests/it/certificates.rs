@@ -250,6 +250,7 @@ fn what_cannot_be_used_changes_nothing_and_is_told() {
     assert_eq!(mounted.gateway.metric("safecache_key_ring_generation"), 1.0);
     mounted.swap(|folder| one.write(folder));
     mounted.gateway.eventually("the repaired one is shown", |_| mounted.shown() == one.der());
+    reload(&mounted.gateway);
     assert_eq!(mounted.gateway.metric("safecache_config_last_reload_successful"), 1.0);
 }
 

@@ -53,7 +53,13 @@ fn each_mistake_is_reported_where_it_stands() {
     for file in files {
         let text = std::fs::read_to_string(&file).unwrap();
         let name = file.file_name().unwrap().to_str().unwrap();
-        let report = config::parse(&text, name, &environment(), &folder).err().map(|r| r.to_string());
+        let report = config::parse(&text, name, &environment(), &folder).err();
+        let unhinted = report
+            .iter()
+            .flat_map(Report::problems)
+            .find(|problem| problem.hint.is_empty() || problem.line == 0 || problem.column == 0);
+        assert!(unhinted.is_none(), "{name} leaves the reader alone:\n{unhinted:?}");
+        let report = report.map(|report| report.to_string());
         let report = report.unwrap_or_else(|| "accepted\n".to_owned());
         assert!(
             !report.contains("hunter2") && !report.contains("password@"),

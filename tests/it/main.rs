@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod admin_port;
 mod admission;
 mod admission_address;
 mod admission_models;
@@ -36,10 +37,12 @@ mod key_list;
 mod key_ring;
 mod limits;
 mod limits_front;
+mod names;
 mod patience;
 mod readme;
 mod reload;
 mod reload_admin;
+mod reload_problems;
 mod reload_rules;
 mod secrets;
 mod seeing;

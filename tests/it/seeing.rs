@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use safecache::runtime::reload::Shrinking;
+
 use crate::support::client::Client;
 use crate::support::gateway::{Gateway, key, secret};
 use crate::support::upstream::Upstream;
@@ -310,4 +312,20 @@ fn a_connection_without_a_request_is_no_request() {
     gateway.eventually("it has come and gone", |g| g.metric("safecache_connections") == 0.0);
     assert_eq!(gateway.metric("safecache_heads_refused_total"), 0.0);
     assert_eq!(gateway.stop(), "");
+}
+
+#[test]
+fn counters_are_there_before_their_first_event() {
+    let plans = "plans: {gold: {requests_per_minute: 60, burst: 60}}\n";
+    let gateway = Gateway::start(&format!("{plans}keys:\n{}", key("one", "")));
+    let shows = |series: &str| gateway.metrics().lines().any(|line| line == format!("{series} 0"));
+    for plan in ["free", "pro", "enterprise", "gold"] {
+        assert!(shows(&format!("safecache_rate_limited_total{{plan=\"{plan}\"}}")), "{plan}");
+    }
+    for cause in ["expired", "size", "replaced"] {
+        assert!(shows(&format!("safecache_cache_evictions_total{{cause=\"{cause}\"}}")), "{cause}");
+    }
+    gateway.rewrite(&format!("{}keys:\n{}", plans.replace("gold", "silver"), key("one", "")));
+    gateway.running().reload(Shrinking::Guarded).unwrap_or_else(|refusal| panic!("{refusal}"));
+    assert!(shows("safecache_rate_limited_total{plan=\"silver\"}"));
 }

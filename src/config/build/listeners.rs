@@ -64,7 +64,7 @@ impl Builder<'_> {
             RawListenItem::Text(text) => (Some(text), *place, Slot::Absent),
             RawListenItem::Mapping(RawListener { address, tls }) => {
                 let at = place.key("address");
-                (self.required(address, &at), at, tls)
+                (self.required(address, &at, "127.0.0.1:8080"), at, tls)
             }
         };
         let tls = match tls {

@@ -50,7 +50,11 @@ impl Builder<'_> {
         let place = root.key("upstreams");
         let written = slot.or(BTreeMap::new());
         if written.len() > MOST_NAMED {
-            self.scene.refuse(&place, format!("more than {MOST_NAMED} upstreams"), "");
+            self.scene.refuse(
+                &place,
+                format!("more than {MOST_NAMED} upstreams"),
+                "one upstream may have many servers",
+            );
         }
         let build = |(name, raw): (String, Slot<RawUpstream>)| {
             let at = place.key(&name);
@@ -104,7 +108,9 @@ impl Builder<'_> {
     }
 
     fn servers(&self, slot: Slot<Vec<Slot<RawServer>>>, place: &Place<'_>) -> Box<[ServerUrl]> {
-        let Some(items) = self.required(slot, place) else { return Box::default() };
+        let Some(items) = self.required(slot, place, "[http://127.0.0.1:8000]") else {
+            return Box::default();
+        };
         if items.is_empty() {
             self.scene.refuse(place, "the list is empty", "write [http://127.0.0.1:8000]");
         }
@@ -131,7 +137,7 @@ impl Builder<'_> {
             RawServer::Text(text) => (Some(text), *place, Slot::Absent),
             RawServer::Mapping(raw) => {
                 let at = place.key("url");
-                (self.required(raw.url, &at), at, raw.weight)
+                (self.required(raw.url, &at, "http://127.0.0.1:8000"), at, raw.weight)
             }
         };
         let weight_at = place.key("weight");

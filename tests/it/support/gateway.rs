@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use safecache::clock::{Clock, ManualClock, UnixTime};
 use safecache::config;
 use safecache::limits::limiter::Limiter;
+use safecache::proxy::resolver::{self, Lookup};
 use safecache::runtime::reload::{Reloader, Source, Tools, first};
 use safecache::server::{Running, Start, start};
 use safecache::telemetry::metrics::Metrics;
@@ -72,6 +73,11 @@ impl Gateway {
 
     /// The same in a folder that the test has filled already; relative paths in `yaml` begin there.
     pub(crate) fn start_in(folder: TempDir, yaml: &str) -> Self {
+        Self::start_resolving(folder, yaml, resolver::system())
+    }
+
+    /// The same with a resolver of the test's.
+    pub(crate) fn start_resolving(folder: TempDir, yaml: &str, lookup: Lookup) -> Self {
         let path = folder.path().join("gateway.yaml");
         write_config(&path, yaml);
         let (clock, manual) = Clock::manual(START);
@@ -81,6 +87,7 @@ impl Gateway {
             config,
             source: Source::File { path, env: BTreeMap::new() },
             clock,
+            lookup,
             access: Some(Box::new(log.clone())),
         });
         let running = running.unwrap_or_else(|error| panic!("{error:#}"));
