@@ -107,6 +107,7 @@ pub fn parse_jsonl(text: &str, file: &str, known: Known<'_>) -> Result<Vec<KeyEn
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let sink = Sink::with_limit(file, MOST_LISTED);
     let mut list = List::new(known);
+    list.expect(memchr::memchr_iter(b'\n', text.as_bytes()).count());
     if text.is_empty() {
         sink.add((1, 1), String::new(), "the key list is empty".into(), LOCKED_OUT.into());
     }
@@ -163,6 +164,13 @@ impl<'a> List<'a> {
             digests: known.keys.iter().map(|key| (key.digest, 0)).collect(),
             entries: Vec::new(),
         }
+    }
+
+    /// Makes room for so many keys at once: growing would hash every id again.
+    fn expect(&mut self, keys: usize) {
+        self.ids.reserve(keys);
+        self.digests.reserve(keys);
+        self.entries.reserve(keys);
     }
 
     fn finish(self, sink: Sink) -> Result<Vec<KeyEntry>, Report> {

@@ -278,15 +278,14 @@ fn check_shrinking(before: &[KeyEntry], after: &[KeyEntry]) -> Result<(), Refusa
 }
 
 fn changed(old: &Snapshot, new: &Snapshot) -> Change {
-    let missing = |from: &KeyRing, within: &KeyRing| {
-        let ids: HashSet<_> = within.ids().collect();
-        from.ids().filter(|id| !ids.contains(id)).count()
-    };
+    // A key that was rotated is in both, under one id.
+    let came: HashSet<_> = new.ring.ids_beyond(&old.ring).collect();
+    let went: HashSet<_> = old.ring.ids_beyond(&new.ring).collect();
     Change {
         generation: new.generation,
         keys: new.ring.len(),
-        added: missing(&new.ring, &old.ring),
-        removed: missing(&old.ring, &new.ring),
+        added: came.difference(&went).count(),
+        removed: went.difference(&came).count(),
         certificates: tls_files::count_changed(&old.config, &new.config),
     }
 }
