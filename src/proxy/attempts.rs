@@ -3,7 +3,7 @@
 
 use pingora::ErrorType;
 use pingora::protocols::http::v1::client::HttpSession;
-use pingora::upstreams::peer::Peer;
+use pingora::upstreams::peer::{HttpPeer, Peer};
 
 use crate::cache::recording::Failure;
 use crate::clock::Monotonic;
@@ -27,7 +27,9 @@ pub(super) struct Attempts<'a> {
 /// One of them: an exchange with a server that was connected to.
 pub(super) struct Attempt {
     pub(super) exchange: Exchange,
-    choice: Choice,
+    server: usize,
+    /// Where the connection is pooled.
+    pool: u64,
     origin: Origin,
     begun: Monotonic,
     sent: Option<Monotonic>,
@@ -68,10 +70,7 @@ impl<'a> Attempts<'a> {
             let now = self.shared.clock.monotonic();
             let Some(choice) = self.upstream.choose(&mut self.tried, now) else { break };
             match self.connect_to(&choice).await {
-                Ok((exchange, origin)) => {
-                    let begun = self.shared.clock.monotonic();
-                    return Ok(Attempt { exchange, choice, origin, begun, sent: None });
-                }
+                Ok(attempt) => return Ok(attempt),
                 Err(why) => {
                     self.upstream.failed(choice.server, self.shared.clock.monotonic());
                     self.tried.push(choice.server);
@@ -82,9 +81,29 @@ impl<'a> Attempts<'a> {
         Err(failure)
     }
 
-    /// A connection to the server chosen: a pooled one, if there is one and it is wanted, or a new one.
-    async fn connect_to(&self, choice: &Choice) -> Result<(Exchange, Origin), Failure> {
-        let peer = choice.peer.as_ref();
+    /// A connection to one of the addresses of the server chosen: each has the whole `connect_timeout`.
+    async fn connect_to(&self, choice: &Choice) -> Result<Attempt, Failure> {
+        let mut failure = Failure::Connect;
+        let mut tried = Vec::new();
+        while let Some((place, address)) = choice.addresses.next(&tried, self.shared.clock.monotonic()) {
+            match self.connect_at(&address.peer).await {
+                Ok((exchange, origin)) => {
+                    let begun = self.shared.clock.monotonic();
+                    let pool = address.peer.reuse_hash();
+                    return Ok(Attempt { exchange, server: choice.server, pool, origin, begun, sent: None });
+                }
+                Err(why) => {
+                    address.failed(self.shared.clock.monotonic());
+                    tried.push(place);
+                    failure = why;
+                }
+            }
+        }
+        Err(failure)
+    }
+
+    /// A connection to one address: a pooled one, if there is one and it is wanted, or a new one.
+    async fn connect_at(&self, peer: &HttpPeer) -> Result<(Exchange, Origin), Failure> {
         let exchange =
             |stream| Exchange::new(HttpSession::new_with_options(stream, peer), &self.upstream.settings);
         let pooled = match self.wanted {
@@ -105,7 +124,7 @@ impl<'a> Attempts<'a> {
 
     /// The server that an attempt goes to.
     pub(super) fn server(&self, attempt: &Attempt) -> Option<&'a LiveServer> {
-        self.upstream.server(attempt.choice.server)
+        self.upstream.server(attempt.server)
     }
 
     /// The request's head has been handed over.
@@ -122,7 +141,7 @@ impl<'a> Attempts<'a> {
     /// The answer's head has come.
     pub(super) fn answered(&self, attempt: &Attempt) {
         let waited = self.shared.clock.monotonic().saturating_since(attempt.sent.unwrap_or(attempt.begun));
-        self.upstream.succeeded(attempt.choice.server);
+        self.upstream.succeeded(attempt.server);
         self.upstream.first_byte.observe(waited.as_secs_f64());
         self.report.first_byte(waited);
     }
@@ -156,13 +175,13 @@ impl<'a> Attempts<'a> {
 impl Attempt {
     /// The answer broke off.
     pub(super) fn broke_off(&self, shared: &Shared, upstream: &LiveUpstream) {
-        upstream.failed(self.choice.server, shared.clock.monotonic());
+        upstream.failed(self.server, shared.clock.monotonic());
     }
 
     /// Puts the connection back into the pool, if it may carry another request.
     pub(super) async fn give_back(self, shared: &Shared) {
         if let Some(stream) = self.exchange.reuse().await {
-            shared.transport.release_stream(stream, self.choice.peer.reuse_hash(), Some(POOLED_IDLE));
+            shared.transport.release_stream(stream, self.pool, Some(POOLED_IDLE));
         }
     }
 }

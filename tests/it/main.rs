@@ -49,4 +49,5 @@ mod stopping;
 mod support;
 mod tidy;
 mod timed;
+mod upstream_addresses;
 mod upstream_changes;
