@@ -110,8 +110,8 @@ impl<'a> Attempts<'a> {
             Origin::Pooled => self.shared.transport.reused_stream(peer).await,
             Origin::Fresh => None,
         };
-        if let Some(stream) = pooled {
-            return Ok((exchange(stream), Origin::Pooled));
+        if let Some(link) = pooled.and_then(Link::again) {
+            return Ok((exchange(link), Origin::Pooled));
         }
         // Boxed: it is large and seldom needed, and would make every request's future as large.
         let stream =

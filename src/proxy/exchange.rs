@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::StatusCode;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{Method, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Stream;
 use pingora::protocols::http::v1::client::HttpSession;
@@ -39,8 +40,8 @@ pub(super) struct Exchange {
     is_sending: bool,
     /// Runs while a wait goes on; armed only once one does.
     bound: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
-    /// Bytes that the connection had brought before.
-    heard_before: u64,
+    /// What was asked; decides how the answer ends.
+    method: Method,
 }
 
 /// How much of the request has been handed over.
@@ -82,7 +83,6 @@ pub(super) enum Event {
 impl Exchange {
     /// An exchange that is about to begin on `session`.
     pub(super) fn new(session: HttpSession, settings: &UpstreamSettings) -> Self {
-        let heard_before = Link::of(&session).map_or(0, Link::heard);
         Self {
             session: Box::new(session),
             first_byte_timeout: settings.first_byte_timeout,
@@ -92,7 +92,7 @@ impl Exchange {
             answer: Answer::Head,
             is_sending: false,
             bound: None,
-            heard_before,
+            method: Method::GET,
         }
     }
 
@@ -103,6 +103,7 @@ impl Exchange {
     /// connection has ended shows in the answer.
     pub(super) async fn begin(&mut self, head: RequestHeader) -> Result<(), Failure> {
         self.is_sending = true;
+        self.method = head.method.clone();
         let writing = self.session.write_request_header(Box::new(head));
         match pingora::time::timeout(self.idle_timeout, writing).await {
             Ok(Err(error)) if *error.etype() == ErrorType::InvalidHTTPHeader => Err(Failure::Invalid),
@@ -151,7 +152,7 @@ impl Exchange {
 
     /// True while no byte of the answer has come.
     pub(super) fn is_unanswered(&self) -> bool {
-        Link::of(&self.session).is_none_or(|link| link.heard() == self.heard_before)
+        Link::of(&self.session).is_none_or(|link| link.heard() == 0)
     }
 
     /// The answer's head, once it has come.
@@ -245,11 +246,21 @@ impl Exchange {
     /// The connection, if it may carry another request: both sides have said all, and the server keeps it open.
     pub(super) async fn reuse(mut self) -> Option<Stream> {
         let is_sent = Link::of(&self.session).is_some_and(|link| link.is_drained() && !link.is_broken());
-        if self.answer != Answer::Nothing || self.request != Request::Written || !is_sent {
+        if self.answer != Answer::Nothing || self.request != Request::Written || !is_sent || self.is_doubtful() {
             return None;
         }
         self.session.respect_keepalive();
         self.session.reuse().await
+    }
+
+    /// True if the server may still send a body that the answer cannot have (RFC 9110 §6.4.1): servers are known to
+    /// send one to HEAD, or behind a 204 or 304 whose head speaks of one.
+    fn is_doubtful(&self) -> bool {
+        let Some(head) = self.head() else { return true };
+        let is_bodiless = matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let tells_of_body = head.headers.contains_key(TRANSFER_ENCODING)
+            || head.headers.get_all(CONTENT_LENGTH).iter().any(|length| length != "0");
+        self.method == Method::HEAD || is_bodiless && tells_of_body
     }
 
     /// The connection of a server that has switched, and what it has said in the new protocol already. `None` if it

@@ -12,6 +12,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use async_trait::async_trait;
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, recv};
 use pingora::protocols::http::v1::client::HttpSession;
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::tls::{SslDigest, TlsRef};
@@ -63,9 +65,23 @@ impl Link {
         self.is_broken
     }
 
-    /// Bytes ever read.
+    /// Bytes of answers to this request.
     pub(super) fn heard(&self) -> u64 {
         self.heard
+    }
+
+    /// The link that `pooled` is, for another request; `None` if anything has come since the last one, if only its end:
+    /// what a server says unasked would be taken for the next answer. Looks at the socket itself, in one system call:
+    /// the runtime may not know yet what the system does.
+    pub(super) fn again(pooled: Stream) -> Option<Box<Self>> {
+        let mut byte = [0];
+        let look = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+        if recv(pooled.id(), &mut byte, look) != Err(Errno::EAGAIN) {
+            return None;
+        }
+        let mut link = pooled.into_any().downcast::<Self>().ok()?;
+        link.heard = 0;
+        Some(link)
     }
 
     /// Keeps what the socket does not take now, as far as there is room; how many bytes.

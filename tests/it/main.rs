@@ -51,3 +51,4 @@ mod tidy;
 mod timed;
 mod upstream_addresses;
 mod upstream_changes;
+mod upstream_strays;
