@@ -119,7 +119,7 @@ impl<'a> Attempts<'a> {
                 ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => Failure::ConnectTimeout,
                 _ => Failure::Connect,
             })?;
-        Ok((exchange(Box::new(Link::new(stream))), Origin::Fresh))
+        Ok((exchange(Box::new(Link::new(stream, self.shared.clock.clone()))), Origin::Fresh))
     }
 
     /// The server that an attempt goes to.
@@ -157,11 +157,11 @@ impl<'a> Attempts<'a> {
         repeat: Repeat,
     ) -> Result<(), Failure> {
         let now = self.shared.clock.monotonic();
-        let is_soon = |sent: Monotonic| now.saturating_since(sent) <= STALE_WITHIN;
+        let is_soon = |written: Monotonic| now.saturating_since(written) <= STALE_WITHIN;
         let had_died = failure == Failure::Reset
             && attempt.origin == Origin::Pooled
             && attempt.exchange.is_unanswered()
-            && attempt.sent.is_none_or(is_soon);
+            && attempt.exchange.written().is_none_or(is_soon);
         let may_repeat = repeat == Repeat::Possible && self.upstream.settings.retry == Retry::Safe;
         if had_died && may_repeat {
             self.wanted = Origin::Fresh;

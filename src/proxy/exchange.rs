@@ -20,6 +20,7 @@ use pingora::protocols::http::v1::client::HttpSession;
 use pingora::{Error, ErrorType};
 
 use crate::cache::recording::Failure;
+use crate::clock::Monotonic;
 use crate::proxy::link::{LARGEST_PIECE, Link};
 use crate::upstream::settings::UpstreamSettings;
 
@@ -153,6 +154,11 @@ impl Exchange {
     /// True while no byte of the answer has come.
     pub(super) fn is_unanswered(&self) -> bool {
         Link::of(&self.session).is_none_or(|link| link.heard() == 0)
+    }
+
+    /// When the socket last took something of the request; `None` if it never did.
+    pub(super) fn written(&self) -> Option<Monotonic> {
+        Link::of(&self.session).and_then(Link::written)
     }
 
     /// The answer's head, once it has come.
