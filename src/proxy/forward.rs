@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderValue, Method, StatusCode, Version};
 use pingora::Result as PingoraResult;
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -23,7 +23,7 @@ use crate::proxy::headers::{self, Cookies, Outbound};
 use crate::proxy::leaving::left;
 use crate::proxy::patience::Patience;
 use crate::proxy::respond;
-use crate::proxy::send::{Sent, is_event_stream_type, rejection_of, tell_in_stream};
+use crate::proxy::send::{Sent, is_readable_stream, rejection_of, tell_in_stream};
 use crate::proxy::shared::Shared;
 use crate::proxy::tail::Tail;
 use crate::proxy::tunnel::{Carried, Early, join};
@@ -245,8 +245,7 @@ impl Forward<'_> {
         let Some(head) = self.answer_head(session, ctx, &attempt.exchange) else {
             return Sent::CutShort(Failure::Invalid);
         };
-        let kind = head.headers.get(CONTENT_TYPE);
-        let is_stream = kind.is_some_and(|kind| is_event_stream_type(kind.as_bytes()));
+        let can_tell = !head.headers.contains_key(CONTENT_LENGTH) && is_readable_stream(head.headers.iter());
         if session.write_response_header(Box::new(head)).await.is_err() {
             return Sent::ClientGone;
         }
@@ -270,7 +269,7 @@ impl Forward<'_> {
             Some(failure) => {
                 attempt.broke_off(self.shared, &self.live.upstream);
                 let api = Api::of(session.req_header().uri.path());
-                if is_stream {
+                if can_tell {
                     tell_in_stream(session, &tail, api, failure).await
                 } else {
                     Sent::CutShort(failure)
