@@ -11,6 +11,7 @@ use crate::auth::key_record::KeyRecord;
 use crate::clock::UnixTime;
 use crate::config::Config;
 use crate::dice;
+use crate::memory::{Bounds, Permit, Pool};
 use crate::outcome::rejection::Rejection;
 use crate::proxy::auth_failures::Standing;
 use crate::proxy::client_address;
@@ -137,6 +138,16 @@ fn check_queried_model(key: &KeyRecord, query: Option<&str>) -> Result<(), Rejec
 pub(super) fn take_room(shared: &Shared, config: &Config) -> Result<Room, Rejection> {
     let place = Place::take(&shared.metrics.in_flight_requests, config.limits.max_requests.get());
     place.map(Room::new).ok_or(Rejection::Overloaded)
+}
+
+/// A permit for memory within the bounds of the request's key.
+pub(super) fn permit(shared: &Shared, ctx: &Ctx) -> Permit {
+    let limits = &ctx.policy.snapshot.config.limits;
+    let bounds =
+        Bounds { total: limits.buffer_memory.as_u64(), share: limits.buffer_memory_per_key.as_u64() };
+    let nobody = Pool::default();
+    let share = ctx.key.as_ref().map_or(&nobody, |key| key.buffered());
+    Permit::new(&shared.buffers, share, bounds)
 }
 
 /// Whether a request's body must be read before it is sent on.

@@ -19,10 +19,10 @@ use crate::cache::policy::{OnDisconnect, RoutePolicy, Scope};
 use crate::cache::recording::{WINDOW, attach, begin};
 use crate::llm::json::JsonFault;
 use crate::llm::request::Api;
-use crate::memory::{Bounds, Permit};
+use crate::memory::Permit;
 use crate::outcome::finished::Outcome;
 use crate::outcome::rejection::Rejection;
-use crate::proxy::admit::take_room;
+use crate::proxy::admit::{permit, take_room};
 use crate::proxy::body;
 use crate::proxy::client_address::ClientAddress;
 use crate::proxy::ctx::Ctx;
@@ -64,16 +64,6 @@ pub(super) async fn answer(
         return Err(Rejection::NotCached);
     }
     request.forward(session, ctx, plan).await
-}
-
-/// A permit within the bounds of the request's key.
-fn permit(shared: &Shared, ctx: &Ctx) -> Permit {
-    let limits = &ctx.policy.snapshot.config.limits;
-    let bounds =
-        Bounds { total: limits.buffer_memory.as_u64(), share: limits.buffer_memory_per_key.as_u64() };
-    let nobody = crate::memory::Pool::default();
-    let share = ctx.key.as_ref().map_or(&nobody, |key| key.buffered());
-    Permit::new(&shared.buffers, share, bounds)
 }
 
 /// A request with its body.

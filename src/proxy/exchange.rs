@@ -133,6 +133,12 @@ impl Exchange {
         self.rest.is_empty() && Link::of(&self.session).is_none_or(Link::has_room)
     }
 
+    /// True if the socket has taken the whole request.
+    pub(super) fn is_sent(&self) -> bool {
+        let is_taken = Link::of(&self.session).is_some_and(|link| link.is_drained() && !link.is_broken());
+        self.request == Request::Written && is_taken
+    }
+
     /// Writes what a link takes at once. So nothing here waits, and nothing is lost when the caller's wait is given up.
     async fn write_next(&mut self) {
         self.is_sending = true;
@@ -251,8 +257,7 @@ impl Exchange {
 
     /// The connection, if it may carry another request: both sides have said all, and the server keeps it open.
     pub(super) async fn reuse(mut self) -> Option<Stream> {
-        let is_sent = Link::of(&self.session).is_some_and(|link| link.is_drained() && !link.is_broken());
-        if self.answer != Answer::Nothing || self.request != Request::Written || !is_sent || self.is_doubtful() {
+        if self.answer != Answer::Nothing || !self.is_sent() || self.is_doubtful() {
             return None;
         }
         self.session.respect_keepalive();

@@ -13,6 +13,7 @@ use crate::cache::recording::Failure;
 use crate::llm::request::Api;
 use crate::outcome::finished::Outcome;
 use crate::outcome::rejection::Rejection;
+use crate::proxy::admit::permit;
 use crate::proxy::attempts::{Attempt, Attempts};
 use crate::proxy::body;
 use crate::proxy::connection::{Client, client};
@@ -46,7 +47,7 @@ pub(super) async fn forward(
     }
     let asks = Asks::of(session, &live.route);
     let rate = body::upload_rate(&ctx.policy.snapshot.config.limits);
-    let upload = Upload::of(session, Patience::new(rate, ctx.clock.clone()));
+    let upload = Upload::of(session, Patience::new(rate, ctx.clock.clone()), permit(shared, ctx))?;
     let sent = Forward { shared, live: &live, asks, upload }.run(session, ctx).await?;
     ctx.outcome = Some(sent.outcome(Outcome::Forwarded));
     Ok(sent)
@@ -122,6 +123,9 @@ impl Forward<'_> {
             Err(Stop::Client(fault)) => return fault.rejection().map_or(Ok(Sent::ClientGone), Err),
         };
         self.upload.let_go();
+        if attempt.exchange.is_sent() {
+            self.upload.release();
+        }
         match answered {
             Answered::WithHead => Ok(self.pass_back(session, ctx, attempt).await),
             Answered::BySwitching => self.tunnel(session, ctx, attempt).await,
