@@ -48,6 +48,7 @@ pub(super) async fn forward(
     let asks = Asks::of(session, &live.route);
     let rate = body::upload_rate(&ctx.policy.snapshot.config.limits);
     let upload = Upload::of(session, Patience::new(rate, ctx.clock.clone()), permit(shared, ctx))?;
+    body::say_continue(session).await?;
     let sent = Forward { shared, live: &live, asks, upload }.run(session, ctx).await?;
     ctx.outcome = Some(sent.outcome(Outcome::Forwarded));
     Ok(sent)

@@ -142,6 +142,60 @@ fn hash(bytes: &[u8]) -> String {
     HEXLOWER.encode(&digest(bytes))
 }
 
+/// Its server never says 100; it gets the body, and nothing to say it for.
+#[test]
+fn continue_is_said_by_the_gateway_where_nothing_is_cached() {
+    let upstream =
+        Upstream::start(|request, exchange| exchange.answer("200 OK", "text/plain", &request.body));
+    let house = House::before(&[upstream.url()]);
+    let mut client = house.gateway.connect();
+    for _ in 0..2 {
+        client.send(format!(
+            "POST {PASSED} HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer {}\r\nExpect: 100-continue\r\n\
+             Content-Length: 5\r\n\r\n",
+            secret("one")
+        ));
+        assert_eq!(client.head().status, 100);
+        client.send("hello");
+        let mut answer = client.head();
+        assert_eq!(answer.status, 200, "one 100 is enough");
+        client.body_of(&mut answer);
+        assert_eq!(answer.text(), "hello");
+    }
+    assert!(upstream.requests().iter().all(|request| request.header("expect").is_none()));
+}
+
+/// The client was told to go on, so it is heard to the end before it is answered.
+#[test]
+fn an_answer_that_comes_before_the_body_reaches_who_was_told_to_continue() {
+    let upstream = Upstream::eager(|_, exchange| {
+        exchange.answer("413 Content Too Large", "text/plain", "big");
+        exchange.wait_for_close();
+    });
+    let house = House::before(&[upstream.url()]);
+    let mut client = house.gateway.connect();
+    client.send(format!(
+        "POST {PASSED} HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer {}\r\nExpect: 100-continue\r\n\
+         Content-Length: 5\r\n\r\n",
+        secret("one")
+    ));
+    assert_eq!(client.head().status, 100);
+    let answer = client.answer();
+    assert_eq!((answer.status, answer.text().as_str()), (413, "big"));
+    assert!(client.try_send("hello"), "its body is still read");
+}
+
+/// Over HTTP/2 there is no 100; the server is not told of what is expected, so it does not wait either.
+#[test]
+fn over_http2_nobody_waits_for_a_continue_that_does_not_come() {
+    let upstream =
+        Upstream::start(|request, exchange| exchange.answer("200 OK", "text/plain", &request.body));
+    let house = House::before(&[upstream.url()]);
+    let answer = house.h2().ask(&format!("POST {PASSED}"), &[("expect", "100-continue")], b"hello");
+    assert_eq!(answer.text(), "hello");
+    assert!(upstream.requests().iter().all(|request| request.header("expect").is_none()));
+}
+
 /// What is held of a body while it is sent on counts, and is given back with it.
 #[test]
 fn a_body_that_is_passed_on_takes_memory_until_it_is_sent() {
