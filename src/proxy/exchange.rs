@@ -242,17 +242,16 @@ impl Exchange {
 
     /// How long the server may be waited for, and what has happened when it did not come; `None`: for ever.
     fn longest_wait(&self) -> Option<(Duration, Failure)> {
-        if self.answer != Answer::Head {
-            return Some((self.idle_timeout, Failure::IdleTimeout));
+        if self.request == Request::Begun && !self.is_sending && self.takes_more() {
+            // The client is waited for, by who reads its body.
+            return None;
         }
-        if !self.takes_more() {
-            return Some((EARLY_ANSWER, Failure::Reset));
-        }
-        match self.request {
-            _ if self.is_sending => Some((self.idle_timeout, Failure::FirstByteTimeout)),
-            Request::Begun => None,
-            _ => Some((self.first_byte_timeout, Failure::FirstByteTimeout)),
-        }
+        Some(match self.answer {
+            Answer::Body | Answer::Nothing => (self.idle_timeout, Failure::IdleTimeout),
+            Answer::Head if !self.takes_more() => (EARLY_ANSWER, Failure::Reset),
+            Answer::Head if self.is_sending => (self.idle_timeout, Failure::FirstByteTimeout),
+            Answer::Head => (self.first_byte_timeout, Failure::FirstByteTimeout),
+        })
     }
 
     /// The connection, if it may carry another request: both sides have said all, and the server keeps it open.
