@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{Method, StatusCode};
+use http::header::{TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderValue, Method, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Stream;
 use pingora::protocols::http::v1::client::HttpSession;
@@ -21,6 +21,7 @@ use pingora::{Error, ErrorType};
 
 use crate::cache::recording::Failure;
 use crate::clock::Monotonic;
+use crate::proxy::answer_framing;
 use crate::proxy::link::{LARGEST_PIECE, Link};
 use crate::upstream::settings::UpstreamSettings;
 
@@ -43,6 +44,8 @@ pub(super) struct Exchange {
     bound: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
     /// What was asked; decides how the answer ends.
     method: Method,
+    /// The protocol that the server was asked to change to.
+    upgrade: Option<HeaderValue>,
 }
 
 /// How much of the request has been handed over.
@@ -94,6 +97,7 @@ impl Exchange {
             is_sending: false,
             bound: None,
             method: Method::GET,
+            upgrade: None,
         }
     }
 
@@ -105,6 +109,7 @@ impl Exchange {
     pub(super) async fn begin(&mut self, head: RequestHeader) -> Result<(), Failure> {
         self.is_sending = true;
         self.method = head.method.clone();
+        self.upgrade = head.headers.get(UPGRADE).cloned();
         let writing = self.session.write_request_header(Box::new(head));
         match pingora::time::timeout(self.idle_timeout, writing).await {
             Ok(Err(error)) if *error.etype() == ErrorType::InvalidHTTPHeader => Err(Failure::Invalid),
@@ -231,13 +236,25 @@ impl Exchange {
     fn note_head(&mut self) -> Result<Event, Failure> {
         let status = self.session.get_status().ok_or(Failure::Invalid)?;
         if status == StatusCode::SWITCHING_PROTOCOLS {
-            return if self.session.was_upgraded() { Ok(Event::Switched) } else { Err(Failure::Invalid) };
+            let is_asked = self.session.was_upgraded() && self.names_what_was_asked();
+            return if is_asked { Ok(Event::Switched) } else { Err(Failure::Invalid) };
         }
         if status.is_informational() {
             return Ok(Event::Interim);
         }
+        if !self.head().is_some_and(|head| answer_framing::is_readable(&head.headers)) {
+            return Err(Failure::Invalid);
+        }
         self.answer = Answer::Body;
         Ok(Event::Head)
+    }
+
+    /// True if the answer names the protocol that was asked for, and no other.
+    fn names_what_was_asked(&self) -> bool {
+        let Some((head, asked)) = self.head().zip(self.upgrade.as_ref()) else { return false };
+        let mut named = head.headers.get_all(UPGRADE).iter();
+        let is_same = |named: &HeaderValue| named.as_bytes().eq_ignore_ascii_case(asked.as_bytes());
+        named.next().is_some_and(is_same) && named.next().is_none()
     }
 
     /// How long the server may be waited for, and what has happened when it did not come; `None`: for ever.
@@ -269,7 +286,7 @@ impl Exchange {
         let Some(head) = self.head() else { return true };
         let is_bodiless = matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let tells_of_body = head.headers.contains_key(TRANSFER_ENCODING)
-            || head.headers.get_all(CONTENT_LENGTH).iter().any(|length| length != "0");
+            || answer_framing::length(&head.headers).is_some_and(|length| length > 0);
         self.method == Method::HEAD || is_bodiless && tells_of_body
     }
 

@@ -14,6 +14,7 @@ use crate::cache::admit::{Framing, kept_headers, storable_head};
 use crate::cache::recording::writer::Writer;
 use crate::cache::recording::{AnswerHead, Destiny, Failure};
 use crate::llm::request::Api;
+use crate::proxy::answer_framing;
 use crate::proxy::attempts::{Attempt, Attempts, Repeat};
 use crate::proxy::ctx::Report;
 use crate::proxy::exchange::{Event, Exchange};
@@ -116,7 +117,7 @@ impl Fetch {
         }
         self.writer.head(AnswerHead {
             status: head.status,
-            fields: end_to_end(&head.headers, Cookies::of(&self.route, self.head.uri.path())),
+            fields: end_to_end(head, Cookies::of(&self.route, self.head.uri.path())),
             length,
             destiny: reading.destiny(),
         });
@@ -193,5 +194,5 @@ fn length_of(head: &ResponseHeader) -> Option<u64> {
     if has_no_body(head) {
         return Some(0);
     }
-    head.headers.get(CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
+    answer_framing::length(&head.headers)
 }

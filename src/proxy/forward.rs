@@ -14,6 +14,7 @@ use crate::llm::request::Api;
 use crate::outcome::finished::Outcome;
 use crate::outcome::rejection::Rejection;
 use crate::proxy::admit::permit;
+use crate::proxy::answer_framing;
 use crate::proxy::attempts::{Attempt, Attempts};
 use crate::proxy::body;
 use crate::proxy::connection::{Client, client};
@@ -349,9 +350,16 @@ async fn pass_interim(session: &mut ServerSession, exchange: &Exchange) -> Resul
 /// Gives an answer without length the framing of the client's protocol.
 fn frame(head: &mut ResponseHeader, request: &RequestHeader) -> PingoraResult<()> {
     head.set_version(Version::HTTP_11);
-    let is_bare = matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
-        || head.status.is_informational()
-        || request.method == Method::HEAD;
+    if head.status == StatusCode::NO_CONTENT || head.status.is_informational() {
+        // They have neither (RFC 9110 §8.6, RFC 9112 §6.1).
+        head.remove_header(&CONTENT_LENGTH);
+        head.remove_header(&TRANSFER_ENCODING);
+        return Ok(());
+    }
+    if let Some(length) = answer_framing::collapsed(&head.headers) {
+        head.insert_header(CONTENT_LENGTH, length)?;
+    }
+    let is_bare = head.status == StatusCode::NOT_MODIFIED || request.method == Method::HEAD;
     if is_bare || head.headers.contains_key(CONTENT_LENGTH) {
         return Ok(());
     }

@@ -6,6 +6,7 @@ mod admission;
 mod admission_address;
 mod admission_models;
 mod admission_shapes;
+mod answer_framing;
 mod auth;
 mod behind_requests;
 mod bounds;
