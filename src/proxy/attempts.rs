@@ -1,7 +1,10 @@
 //! Which server is asked, over which connection, and when once more (contract §4): nothing that a server can have
 //! read is sent again.
 
+use std::time::Duration;
+
 use pingora::ErrorType;
+use pingora::http::ResponseHeader;
 use pingora::protocols::http::v1::client::HttpSession;
 use pingora::upstreams::peer::{HttpPeer, Peer};
 
@@ -180,8 +183,22 @@ impl Attempt {
 
     /// Puts the connection back into the pool, if it may carry another request.
     pub(super) async fn give_back(self, shared: &Shared) {
+        let Some(idle) = self.exchange.head().and_then(idle_for) else { return };
         if let Some(stream) = self.exchange.reuse().await {
-            shared.transport.release_stream(stream, self.pool, Some(POOLED_IDLE));
+            shared.transport.release_stream(stream, self.pool, Some(idle));
         }
     }
+}
+
+/// How long a connection may wait for its next request: a second less than its server keeps it, if it says so in
+/// `Keep-Alive: timeout=SECONDS`. `None`: not at all.
+fn idle_for(head: &ResponseHeader) -> Option<Duration> {
+    let values = head.headers.get_all("keep-alive").iter().filter_map(|value| value.to_str().ok());
+    let mut parameters = values.flat_map(|value| value.split(',')).filter_map(|part| part.split_once('='));
+    let timeout = parameters.find(|(name, _)| name.trim().eq_ignore_ascii_case("timeout"));
+    let Some(seconds) = timeout.and_then(|(_, seconds)| seconds.trim().parse::<u64>().ok()) else {
+        return Some(POOLED_IDLE);
+    };
+    let idle = Duration::from_secs(seconds.saturating_sub(1)).min(POOLED_IDLE);
+    (!idle.is_zero()).then_some(idle)
 }

@@ -1,5 +1,9 @@
 //! The framing of a server's answer, as far as it is odd: what of it reaches the client, and what is refused.
 
+use std::sync::Mutex;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
 use crate::support::client::Answer;
 use crate::support::front::{House, PASSED, PATHS, Plans};
 use crate::support::gateway::secret;
@@ -114,5 +118,33 @@ fn a_change_of_protocol_carries_nothing_of_the_servers_connection() {
     }
     for (name, value) in [("connection", "Upgrade"), ("upgrade", "WebSocket"), ("x-kept", "1")] {
         assert_eq!(head.header(name), Some(value), "{name}");
+    }
+}
+
+/// Whether the gateway ends a connection within `wait` whose server keeps it as `fields` say.
+fn ends_within(wait: Duration, fields: &'static str) -> bool {
+    let (tell, told) = channel();
+    let tell = Mutex::new(tell);
+    let upstream = Upstream::start(move |_, exchange| {
+        exchange.send(format!("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n{fields}\r\n{{}}"));
+        let has_ended = exchange.closes_within(wait);
+        exchange.close();
+        // Where it is too late the test has gone.
+        let _ = tell.lock().expect("no script panicked").send(has_ended);
+    });
+    let house = House::before(&[upstream.url()]);
+    assert_eq!(house.h1().ask(&format!("GET {PASSED}"), &[], b"").text(), "{}");
+    told.recv().expect("the script tells")
+}
+
+#[test]
+fn a_pooled_connection_is_kept_for_less_than_its_server_keeps_it() {
+    let soon = Duration::from_millis(700);
+    for fields in ["Keep-Alive: timeout=1\r\n", "Keep-Alive: max=5, Timeout=0\r\n"] {
+        assert!(ends_within(soon, fields), "{fields:?}");
+    }
+    assert!(ends_within(Duration::from_millis(2500), "Keep-Alive: timeout=2, max=5\r\n"));
+    for fields in ["", "Keep-Alive: timeout=60\r\n", "Keep-Alive: timeout=soon\r\n"] {
+        assert!(!ends_within(soon, fields), "{fields:?}");
     }
 }
