@@ -35,6 +35,7 @@ mod framing;
 mod http2;
 mod key_list;
 mod key_ring;
+mod leaving;
 mod limits;
 mod limits_front;
 mod patience;
