@@ -10,12 +10,16 @@
 //!   `send` follows it, `tail` how it ends.
 //! - `attempts` says which server is asked and when once more; `exchange` is one request and its answer on a connection
 //!   to a server, `link` that connection; `upload` is a body on its way, `tunnel` what a WebSocket becomes.
-//! - `forward` passes on everything that is not cached; `headers` rewrites heads for both.
-//! - `upstreams` are where requests go, `places` how many at once, `resolver` what their names mean.
+//! - `forward` passes on everything that is not cached; `headers` rewrites heads for both,
+//!   `answer_framing` is what pingora lets through of an answer's framing.
+//! - `upstreams` are where requests go, `addresses` where each server is, `resolver` what their names mean, `places` how
+//!   many at once.
 //! - `respond` builds the heads of answers over `fields`; `reject` tells a client no; `finish` records the end.
 
+mod addresses;
 mod admit;
 mod answer;
+mod answer_framing;
 mod attempts;
 pub mod auth_failures;
 mod body;

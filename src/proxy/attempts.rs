@@ -1,9 +1,12 @@
 //! Which server is asked, over which connection, and when once more (contract §4): nothing that a server can have
 //! read is sent again.
 
+use std::time::Duration;
+
 use pingora::ErrorType;
+use pingora::http::ResponseHeader;
 use pingora::protocols::http::v1::client::HttpSession;
-use pingora::upstreams::peer::Peer;
+use pingora::upstreams::peer::{HttpPeer, Peer};
 
 use crate::cache::recording::Failure;
 use crate::clock::Monotonic;
@@ -27,7 +30,9 @@ pub(super) struct Attempts<'a> {
 /// One of them: an exchange with a server that was connected to.
 pub(super) struct Attempt {
     pub(super) exchange: Exchange,
-    choice: Choice,
+    server: usize,
+    /// Where the connection is pooled.
+    pool: u64,
     origin: Origin,
     begun: Monotonic,
     sent: Option<Monotonic>,
@@ -68,10 +73,7 @@ impl<'a> Attempts<'a> {
             let now = self.shared.clock.monotonic();
             let Some(choice) = self.upstream.choose(&mut self.tried, now) else { break };
             match self.connect_to(&choice).await {
-                Ok((exchange, origin)) => {
-                    let begun = self.shared.clock.monotonic();
-                    return Ok(Attempt { exchange, choice, origin, begun, sent: None });
-                }
+                Ok(attempt) => return Ok(attempt),
                 Err(why) => {
                     self.upstream.failed(choice.server, self.shared.clock.monotonic());
                     self.tried.push(choice.server);
@@ -82,17 +84,37 @@ impl<'a> Attempts<'a> {
         Err(failure)
     }
 
-    /// A connection to the server chosen: a pooled one, if there is one and it is wanted, or a new one.
-    async fn connect_to(&self, choice: &Choice) -> Result<(Exchange, Origin), Failure> {
-        let peer = choice.peer.as_ref();
+    /// A connection to one of the addresses of the server chosen: each has the whole `connect_timeout`.
+    async fn connect_to(&self, choice: &Choice) -> Result<Attempt, Failure> {
+        let mut failure = Failure::Connect;
+        let mut tried = Vec::new();
+        while let Some((place, address)) = choice.addresses.next(&tried, self.shared.clock.monotonic()) {
+            match self.connect_at(&address.peer).await {
+                Ok((exchange, origin)) => {
+                    let begun = self.shared.clock.monotonic();
+                    let pool = address.peer.reuse_hash();
+                    return Ok(Attempt { exchange, server: choice.server, pool, origin, begun, sent: None });
+                }
+                Err(why) => {
+                    address.failed(self.shared.clock.monotonic());
+                    tried.push(place);
+                    failure = why;
+                }
+            }
+        }
+        Err(failure)
+    }
+
+    /// A connection to one address: a pooled one, if there is one and it is wanted, or a new one.
+    async fn connect_at(&self, peer: &HttpPeer) -> Result<(Exchange, Origin), Failure> {
         let exchange =
             |stream| Exchange::new(HttpSession::new_with_options(stream, peer), &self.upstream.settings);
         let pooled = match self.wanted {
             Origin::Pooled => self.shared.transport.reused_stream(peer).await,
             Origin::Fresh => None,
         };
-        if let Some(stream) = pooled {
-            return Ok((exchange(stream), Origin::Pooled));
+        if let Some(link) = pooled.and_then(Link::again) {
+            return Ok((exchange(link), Origin::Pooled));
         }
         // Boxed: it is large and seldom needed, and would make every request's future as large.
         let stream =
@@ -100,12 +122,12 @@ impl<'a> Attempts<'a> {
                 ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => Failure::ConnectTimeout,
                 _ => Failure::Connect,
             })?;
-        Ok((exchange(Box::new(Link::new(stream))), Origin::Fresh))
+        Ok((exchange(Box::new(Link::new(stream, self.shared.clock.clone()))), Origin::Fresh))
     }
 
     /// The server that an attempt goes to.
     pub(super) fn server(&self, attempt: &Attempt) -> Option<&'a LiveServer> {
-        self.upstream.server(attempt.choice.server)
+        self.upstream.server(attempt.server)
     }
 
     /// The request's head has been handed over.
@@ -122,7 +144,7 @@ impl<'a> Attempts<'a> {
     /// The answer's head has come.
     pub(super) fn answered(&self, attempt: &Attempt) {
         let waited = self.shared.clock.monotonic().saturating_since(attempt.sent.unwrap_or(attempt.begun));
-        self.upstream.succeeded(attempt.choice.server);
+        self.upstream.succeeded(attempt.server);
         self.upstream.first_byte.observe(waited.as_secs_f64());
         self.report.first_byte(waited);
     }
@@ -138,11 +160,11 @@ impl<'a> Attempts<'a> {
         repeat: Repeat,
     ) -> Result<(), Failure> {
         let now = self.shared.clock.monotonic();
-        let is_soon = |sent: Monotonic| now.saturating_since(sent) <= STALE_WITHIN;
+        let is_soon = |written: Monotonic| now.saturating_since(written) <= STALE_WITHIN;
         let had_died = failure == Failure::Reset
             && attempt.origin == Origin::Pooled
             && attempt.exchange.is_unanswered()
-            && attempt.sent.is_none_or(is_soon);
+            && attempt.exchange.written().is_none_or(is_soon);
         let may_repeat = repeat == Repeat::Possible && self.upstream.settings.retry == Retry::Safe;
         if had_died && may_repeat {
             self.wanted = Origin::Fresh;
@@ -156,13 +178,27 @@ impl<'a> Attempts<'a> {
 impl Attempt {
     /// The answer broke off.
     pub(super) fn broke_off(&self, shared: &Shared, upstream: &LiveUpstream) {
-        upstream.failed(self.choice.server, shared.clock.monotonic());
+        upstream.failed(self.server, shared.clock.monotonic());
     }
 
     /// Puts the connection back into the pool, if it may carry another request.
     pub(super) async fn give_back(self, shared: &Shared) {
+        let Some(idle) = self.exchange.head().and_then(idle_for) else { return };
         if let Some(stream) = self.exchange.reuse().await {
-            shared.transport.release_stream(stream, self.choice.peer.reuse_hash(), Some(POOLED_IDLE));
+            shared.transport.release_stream(stream, self.pool, Some(idle));
         }
     }
+}
+
+/// How long a connection may wait for its next request: a second less than its server keeps it, if it says so in
+/// `Keep-Alive: timeout=SECONDS`. `None`: not at all.
+fn idle_for(head: &ResponseHeader) -> Option<Duration> {
+    let values = head.headers.get_all("keep-alive").iter().filter_map(|value| value.to_str().ok());
+    let mut parameters = values.flat_map(|value| value.split(',')).filter_map(|part| part.split_once('='));
+    let timeout = parameters.find(|(name, _)| name.trim().eq_ignore_ascii_case("timeout"));
+    let Some(seconds) = timeout.and_then(|(_, seconds)| seconds.trim().parse::<u64>().ok()) else {
+        return Some(POOLED_IDLE);
+    };
+    let idle = Duration::from_secs(seconds.saturating_sub(1)).min(POOLED_IDLE);
+    (!idle.is_zero()).then_some(idle)
 }

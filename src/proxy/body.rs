@@ -37,9 +37,7 @@ pub(super) async fn read(
     if announced.is_some_and(|length| length > limits.max_body.as_u64()) {
         return Err(Rejection::BodyTooLarge);
     }
-    if session.get_header(EXPECT).is_some() {
-        session.write_continue_response().await.map_err(|_| Rejection::BodyBroken)?;
-    }
+    say_continue(session).await?;
     let mut body = Gathered::default();
     loop {
         let filling = body.fill(session, limits, permit);
@@ -50,6 +48,22 @@ pub(super) async fn read(
             Err(_) => return Err(Rejection::BodyTimeout),
         }
     }
+}
+
+/// Tells a client that waits for it to go on with the body (RFC 9110 §10.1.1): what it expects is answered then, and
+/// concerns nobody else. Over HTTP/2 pingora sends no interim answer.
+///
+/// # Errors
+/// [`Rejection::BodyBroken`]: the client has left.
+pub(super) async fn say_continue(session: &mut ServerSession) -> Result<(), Rejection> {
+    if session.get_header(EXPECT).is_none() {
+        return Ok(());
+    }
+    if !session.is_body_done() {
+        session.write_continue_response().await.map_err(|_| Rejection::BodyBroken)?;
+    }
+    session.req_header_mut().remove_header(&EXPECT);
+    Ok(())
 }
 
 /// What has come of a body: nothing is copied while it is one piece.

@@ -46,8 +46,11 @@ pub(super) trait Client {
     fn head_state(&self) -> &HeadState;
 
     /// Ready when the client has ended its side of the connection. To be asked while nothing is read of it. Of one that
-    /// sends a lot meanwhile nobody sees that.
+    /// [`is_full`](Client::is_full) nobody sees that here.
     fn poll_left(&self, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// True if no more is read ahead.
+    fn is_full(&self) -> bool;
 
     /// True unless something was read ahead that may be more than an empty line (RFC 9112 §2.2), which is dropped.
     fn is_quiet(&self) -> bool;
@@ -143,12 +146,12 @@ impl<S: IO + 'static> Client for Connection<S> {
         self.shared().as_mut().map_or(Poll::Ready(()), |line| line.poll_ahead(cx))
     }
 
+    fn is_full(&self) -> bool {
+        self.shared().as_ref().is_some_and(|line| line.ahead.len() >= AHEAD)
+    }
+
     fn is_quiet(&self) -> bool {
-        self.shared().as_mut().is_some_and(|line| {
-            let is_quiet = is_empty_lines(&line.ahead);
-            line.ahead = Vec::new();
-            is_quiet
-        })
+        self.shared().as_mut().is_some_and(|line| is_empty_lines(&std::mem::take(&mut line.ahead)))
     }
 
     fn take(&self) -> Option<Box<dyn End>> {

@@ -12,13 +12,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::StatusCode;
+use http::header::{TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderValue, Method, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Stream;
 use pingora::protocols::http::v1::client::HttpSession;
 use pingora::{Error, ErrorType};
 
 use crate::cache::recording::Failure;
+use crate::clock::Monotonic;
+use crate::proxy::answer_framing;
 use crate::proxy::link::{LARGEST_PIECE, Link};
 use crate::upstream::settings::UpstreamSettings;
 
@@ -39,8 +42,10 @@ pub(super) struct Exchange {
     is_sending: bool,
     /// Runs while a wait goes on; armed only once one does.
     bound: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
-    /// Bytes that the connection had brought before.
-    heard_before: u64,
+    /// What was asked; decides how the answer ends.
+    method: Method,
+    /// The protocol that the server was asked to change to.
+    upgrade: Option<HeaderValue>,
 }
 
 /// How much of the request has been handed over.
@@ -82,7 +87,6 @@ pub(super) enum Event {
 impl Exchange {
     /// An exchange that is about to begin on `session`.
     pub(super) fn new(session: HttpSession, settings: &UpstreamSettings) -> Self {
-        let heard_before = Link::of(&session).map_or(0, Link::heard);
         Self {
             session: Box::new(session),
             first_byte_timeout: settings.first_byte_timeout,
@@ -92,7 +96,8 @@ impl Exchange {
             answer: Answer::Head,
             is_sending: false,
             bound: None,
-            heard_before,
+            method: Method::GET,
+            upgrade: None,
         }
     }
 
@@ -103,6 +108,8 @@ impl Exchange {
     /// connection has ended shows in the answer.
     pub(super) async fn begin(&mut self, head: RequestHeader) -> Result<(), Failure> {
         self.is_sending = true;
+        self.method = head.method.clone();
+        self.upgrade = head.headers.get(UPGRADE).cloned();
         let writing = self.session.write_request_header(Box::new(head));
         match pingora::time::timeout(self.idle_timeout, writing).await {
             Ok(Err(error)) if *error.etype() == ErrorType::InvalidHTTPHeader => Err(Failure::Invalid),
@@ -131,6 +138,12 @@ impl Exchange {
         self.rest.is_empty() && Link::of(&self.session).is_none_or(Link::has_room)
     }
 
+    /// True if the socket has taken the whole request.
+    pub(super) fn is_sent(&self) -> bool {
+        let is_taken = Link::of(&self.session).is_some_and(|link| link.is_drained() && !link.is_broken());
+        self.request == Request::Written && is_taken
+    }
+
     /// Writes what a link takes at once. So nothing here waits, and nothing is lost when the caller's wait is given up.
     async fn write_next(&mut self) {
         self.is_sending = true;
@@ -151,7 +164,12 @@ impl Exchange {
 
     /// True while no byte of the answer has come.
     pub(super) fn is_unanswered(&self) -> bool {
-        Link::of(&self.session).is_none_or(|link| link.heard() == self.heard_before)
+        Link::of(&self.session).is_none_or(|link| link.heard() == 0)
+    }
+
+    /// When the socket last took something of the request; `None` if it never did.
+    pub(super) fn written(&self) -> Option<Monotonic> {
+        Link::of(&self.session).and_then(Link::written)
     }
 
     /// The answer's head, once it has come.
@@ -218,38 +236,58 @@ impl Exchange {
     fn note_head(&mut self) -> Result<Event, Failure> {
         let status = self.session.get_status().ok_or(Failure::Invalid)?;
         if status == StatusCode::SWITCHING_PROTOCOLS {
-            return if self.session.was_upgraded() { Ok(Event::Switched) } else { Err(Failure::Invalid) };
+            let is_asked = self.session.was_upgraded() && self.names_what_was_asked();
+            return if is_asked { Ok(Event::Switched) } else { Err(Failure::Invalid) };
         }
         if status.is_informational() {
             return Ok(Event::Interim);
+        }
+        if !self.head().is_some_and(|head| answer_framing::is_readable(&head.headers)) {
+            return Err(Failure::Invalid);
         }
         self.answer = Answer::Body;
         Ok(Event::Head)
     }
 
+    /// True if the answer names the protocol that was asked for, and no other.
+    fn names_what_was_asked(&self) -> bool {
+        let Some((head, asked)) = self.head().zip(self.upgrade.as_ref()) else { return false };
+        let mut named = head.headers.get_all(UPGRADE).iter();
+        let is_same = |named: &HeaderValue| named.as_bytes().eq_ignore_ascii_case(asked.as_bytes());
+        named.next().is_some_and(is_same) && named.next().is_none()
+    }
+
     /// How long the server may be waited for, and what has happened when it did not come; `None`: for ever.
     fn longest_wait(&self) -> Option<(Duration, Failure)> {
-        if self.answer != Answer::Head {
-            return Some((self.idle_timeout, Failure::IdleTimeout));
+        if self.request == Request::Begun && !self.is_sending && self.takes_more() {
+            // The client is waited for, by who reads its body.
+            return None;
         }
-        if !self.takes_more() {
-            return Some((EARLY_ANSWER, Failure::Reset));
-        }
-        match self.request {
-            _ if self.is_sending => Some((self.idle_timeout, Failure::FirstByteTimeout)),
-            Request::Begun => None,
-            _ => Some((self.first_byte_timeout, Failure::FirstByteTimeout)),
-        }
+        Some(match self.answer {
+            Answer::Body | Answer::Nothing => (self.idle_timeout, Failure::IdleTimeout),
+            Answer::Head if !self.takes_more() => (EARLY_ANSWER, Failure::Reset),
+            Answer::Head if self.is_sending => (self.idle_timeout, Failure::FirstByteTimeout),
+            Answer::Head => (self.first_byte_timeout, Failure::FirstByteTimeout),
+        })
     }
 
     /// The connection, if it may carry another request: both sides have said all, and the server keeps it open.
     pub(super) async fn reuse(mut self) -> Option<Stream> {
-        let is_sent = Link::of(&self.session).is_some_and(|link| link.is_drained() && !link.is_broken());
-        if self.answer != Answer::Nothing || self.request != Request::Written || !is_sent {
+        if self.answer != Answer::Nothing || !self.is_sent() || self.is_doubtful() {
             return None;
         }
         self.session.respect_keepalive();
         self.session.reuse().await
+    }
+
+    /// True if the server may still send a body that the answer cannot have (RFC 9110 §6.4.1): servers are known to
+    /// send one to HEAD, or behind a 204 or 304 whose head speaks of one.
+    fn is_doubtful(&self) -> bool {
+        let Some(head) = self.head() else { return true };
+        let is_bodiless = matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let tells_of_body = head.headers.contains_key(TRANSFER_ENCODING)
+            || answer_framing::length(&head.headers).is_some_and(|length| length > 0);
+        self.method == Method::HEAD || is_bodiless && tells_of_body
     }
 
     /// The connection of a server that has switched, and what it has said in the new protocol already. `None` if it

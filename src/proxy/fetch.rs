@@ -14,6 +14,7 @@ use crate::cache::admit::{Framing, kept_headers, storable_head};
 use crate::cache::recording::writer::Writer;
 use crate::cache::recording::{AnswerHead, Destiny, Failure};
 use crate::llm::request::Api;
+use crate::proxy::answer_framing;
 use crate::proxy::attempts::{Attempt, Attempts, Repeat};
 use crate::proxy::ctx::Report;
 use crate::proxy::exchange::{Event, Exchange};
@@ -113,7 +114,7 @@ impl Fetch {
         let kept = self.stored_as(head, length);
         let as_an_entry = kept.as_ref().and_then(Kept::sent_fields);
         let cookies = Cookies::of(&self.route, self.head.uri.path());
-        let fields = as_an_entry.unwrap_or_else(|| end_to_end(&head.headers, cookies));
+        let fields = as_an_entry.unwrap_or_else(|| end_to_end(head, cookies));
         let mut reading = Reading::of(head, kept, self.api);
         if !reading.is_kept() {
             self.writer.window();
@@ -195,5 +196,5 @@ fn length_of(head: &ResponseHeader) -> Option<u64> {
     if has_no_body(head) {
         return Some(0);
     }
-    head.headers.get(CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
+    answer_framing::length(&head.headers)
 }

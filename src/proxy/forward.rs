@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderValue, Method, StatusCode, Version};
 use pingora::Result as PingoraResult;
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -14,6 +14,7 @@ use crate::cache::recording::Failure;
 use crate::llm::request::Api;
 use crate::outcome::finished::Outcome;
 use crate::outcome::rejection::Rejection;
+use crate::proxy::answer_framing;
 use crate::proxy::attempts::{Attempt, Attempts};
 use crate::proxy::body;
 use crate::proxy::connection::{Client, client};
@@ -25,7 +26,7 @@ use crate::proxy::leaving::left;
 use crate::proxy::patience::Patience;
 use crate::proxy::reading::Bill;
 use crate::proxy::respond;
-use crate::proxy::send::{Sent, is_event_stream_type, rejection_of, tell_in_stream};
+use crate::proxy::send::{Sent, is_readable_stream, rejection_of, tell_in_stream};
 use crate::proxy::shared::Shared;
 use crate::proxy::tail::Tail;
 use crate::proxy::tunnel::{Carried, Early, join};
@@ -48,7 +49,8 @@ pub(super) async fn forward(
     }
     let asks = Asks::of(session, &live.route);
     let rate = body::upload_rate(&ctx.policy.snapshot.config.limits);
-    let upload = Upload::of(session, Patience::new(rate, ctx.clock.clone()));
+    let upload = Upload::of(session, Patience::new(rate, ctx.clock.clone()), shared.permit(ctx))?;
+    body::say_continue(session).await?;
     let sent = Forward { shared, live: &live, asks, upload }.run(session, ctx).await?;
     ctx.outcome = Some(sent.outcome(Outcome::Forwarded));
     Ok(sent)
@@ -124,6 +126,9 @@ impl Forward<'_> {
             Err(Stop::Client(fault)) => return fault.rejection().map_or(Ok(Sent::ClientGone), Err),
         };
         self.upload.let_go();
+        if attempt.exchange.is_sent() {
+            self.upload.release();
+        }
         match answered {
             Answered::WithHead => Ok(self.pass_back(session, ctx, attempt).await),
             Answered::BySwitching => self.tunnel(session, ctx, attempt).await,
@@ -247,8 +252,7 @@ impl Forward<'_> {
         let Some(head) = self.answer_head(session, ctx, &attempt.exchange) else {
             return Sent::CutShort(Failure::Invalid);
         };
-        let kind = head.headers.get(CONTENT_TYPE);
-        let is_stream = kind.is_some_and(|kind| is_event_stream_type(kind.as_bytes()));
+        let can_tell = !head.headers.contains_key(CONTENT_LENGTH) && is_readable_stream(head.headers.iter());
         let mut bill = Bill::of(&head, session.req_header(), self.shared.permit(ctx));
         if session.write_response_header(Box::new(head)).await.is_err() {
             return Sent::ClientGone;
@@ -277,7 +281,7 @@ impl Forward<'_> {
             Some(Stop::Server(failure)) => {
                 attempt.broke_off(self.shared, &self.live.upstream);
                 let api = Api::of(session.req_header().uri.path());
-                if is_stream {
+                if can_tell {
                     tell_in_stream(session, &tail, api, failure).await
                 } else {
                     Sent::CutShort(failure)
@@ -361,9 +365,16 @@ async fn pass_interim(session: &mut ServerSession, exchange: &Exchange, route: &
 /// Gives an answer without length the framing of the client's protocol.
 fn frame(head: &mut ResponseHeader, request: &RequestHeader) -> PingoraResult<()> {
     head.set_version(Version::HTTP_11);
-    let is_bare = matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
-        || head.status.is_informational()
-        || request.method == Method::HEAD;
+    if head.status == StatusCode::NO_CONTENT || head.status.is_informational() {
+        // They have neither (RFC 9110 §8.6, RFC 9112 §6.1).
+        head.remove_header(&CONTENT_LENGTH);
+        head.remove_header(&TRANSFER_ENCODING);
+        return Ok(());
+    }
+    if let Some(length) = answer_framing::collapsed(&head.headers) {
+        head.insert_header(CONTENT_LENGTH, length)?;
+    }
+    let is_bare = head.status == StatusCode::NOT_MODIFIED || request.method == Method::HEAD;
     if is_bare || head.headers.contains_key(CONTENT_LENGTH) {
         return Ok(());
     }

@@ -8,7 +8,7 @@ use http::header::{
     ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST,
     PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::ServerSession;
 use pingora::{ErrorType, OrErr, Result};
@@ -208,11 +208,12 @@ impl Cookies {
 }
 
 /// The fields of an upstream's answer that concern the client, in their order: `fetch`'s side.
-pub(super) fn end_to_end(headers: &HeaderMap, cookies: Cookies) -> Vec<(HeaderName, HeaderValue)> {
-    let nominated = nominated(headers);
-    headers
+pub(super) fn end_to_end(head: &ResponseHeader, cookies: Cookies) -> Vec<(HeaderName, HeaderValue)> {
+    let nominated = nominated(&head.headers);
+    let is_kept = |name: &HeaderName| *name == UPGRADE && tells_protocols(head.status);
+    head.headers
         .iter()
-        .filter(|(name, _)| !HOP_BY_HOP.contains(name) && !nominated.contains(name))
+        .filter(|(name, _)| is_kept(name) || !HOP_BY_HOP.contains(name) && !nominated.contains(name))
         .filter_map(|(name, value)| answer_field(name).map(|name| (name, value.clone())))
         .filter(|(name, _)| *name != SET_COOKIE || cookies == Cookies::Passed)
         .filter(|(name, _)| *name != CONTENT_LENGTH)
@@ -224,11 +225,14 @@ pub(super) fn end_to_end(headers: &HeaderMap, cookies: Cookies) -> Vec<(HeaderNa
 /// # Errors
 /// None that can come up.
 pub(super) fn from_upstream(head: &mut ResponseHeader, cookies: Cookies) -> Result<()> {
-    let is_switching = head.status == http::StatusCode::SWITCHING_PROTOCOLS;
-    let mut unwanted: Vec<HeaderName> = Vec::new();
-    if !is_switching {
-        unwanted.extend(nominated(&head.headers));
-        unwanted.extend([KEEP_ALIVE, PROXY_CONNECTION, PROXY_AUTHENTICATE, TE, TRAILER, UPGRADE]);
+    let is_switching = head.status == StatusCode::SWITCHING_PROTOCOLS;
+    let mut unwanted = nominated(&head.headers);
+    unwanted.extend([KEEP_ALIVE, PROXY_CONNECTION, PROXY_AUTHENTICATE, TE, TRAILER, UPGRADE]);
+    if tells_protocols(head.status) {
+        unwanted.retain(|name| *name != UPGRADE);
+    }
+    if is_switching {
+        head.insert_header(CONNECTION, HeaderValue::from_static("Upgrade"))?;
     }
     unwanted.extend(head.headers.keys().filter(|name| answer_field(name).is_none()).cloned());
     if cookies == Cookies::Dropped {
@@ -241,6 +245,11 @@ pub(super) fn from_upstream(head: &mut ResponseHeader, cookies: Cookies) -> Resu
         Some(id) => head.insert_header(X_UPSTREAM_REQUEST_ID, id),
         None => Ok(()),
     }
+}
+
+/// True if an answer's Upgrade is for the client: it changes, or is required (RFC 9110 §15.5.22).
+fn tells_protocols(status: StatusCode) -> bool {
+    matches!(status, StatusCode::SWITCHING_PROTOCOLS | StatusCode::UPGRADE_REQUIRED)
 }
 
 /// The name under which an upstream's field reaches the client; `None`: not at all, because the gateway says it.

@@ -12,6 +12,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use async_trait::async_trait;
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, recv};
 use pingora::protocols::http::v1::client::HttpSession;
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::tls::{SslDigest, TlsRef};
@@ -20,6 +22,8 @@ use pingora::protocols::{
     TimingDigest, UniqueID, UniqueIDType,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::clock::{Clock, Monotonic};
 
 /// The largest piece of a body that is to be written at once.
 pub(super) const LARGEST_PIECE: usize = 64 * 1024;
@@ -35,12 +39,24 @@ pub(super) struct Link {
     is_unflushed: bool,
     is_broken: bool,
     heard: u64,
+    clock: Clock,
+    /// When the socket last took something of this request.
+    written: Option<Monotonic>,
 }
 
 impl Link {
     /// The link over a new connection.
-    pub(super) fn new(inner: Stream) -> Self {
-        Self { inner, backlog: Vec::new(), sent: 0, is_unflushed: false, is_broken: false, heard: 0 }
+    pub(super) fn new(inner: Stream, clock: Clock) -> Self {
+        Self {
+            inner,
+            backlog: Vec::new(),
+            sent: 0,
+            is_unflushed: false,
+            is_broken: false,
+            heard: 0,
+            clock,
+            written: None,
+        }
     }
 
     /// The link that `session` is spoken over.
@@ -63,9 +79,29 @@ impl Link {
         self.is_broken
     }
 
-    /// Bytes ever read.
+    /// Bytes of answers to this request.
     pub(super) fn heard(&self) -> u64 {
         self.heard
+    }
+
+    /// When the socket last took something of this request; `None` if it never did.
+    pub(super) fn written(&self) -> Option<Monotonic> {
+        self.written
+    }
+
+    /// The link that `pooled` is, for another request; `None` if anything has come since the last one, if only its end:
+    /// what a server says unasked would be taken for the next answer. Looks at the socket itself, in one system call:
+    /// the runtime may not know yet what the system does.
+    pub(super) fn again(pooled: Stream) -> Option<Box<Self>> {
+        let mut byte = [0];
+        let look = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+        if recv(pooled.id(), &mut byte, look) != Err(Errno::EAGAIN) {
+            return None;
+        }
+        let mut link = pooled.into_any().downcast::<Self>().ok()?;
+        link.heard = 0;
+        link.written = None;
+        Some(link)
     }
 
     /// Keeps what the socket does not take now, as far as there is room; how many bytes.
@@ -102,6 +138,7 @@ impl Link {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.sent += written;
+            self.written = Some(self.clock.monotonic());
         }
         if self.is_unflushed {
             ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
@@ -145,6 +182,9 @@ impl AsyncWrite for Link {
                 && let Poll::Ready(written) = Pin::new(&mut this.inner).poll_write_vectored(cx, bufs)
             {
                 this.is_broken = written.is_err();
+                if !this.is_broken {
+                    this.written = Some(this.clock.monotonic());
+                }
                 return Poll::Ready(written);
             }
             let kept = this.keep(bufs);

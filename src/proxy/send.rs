@@ -4,7 +4,8 @@ use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::{HeaderName, HeaderValue};
 use pingora::protocols::http::ServerSession;
 
 use crate::cache::recording::reader::Reader;
@@ -75,7 +76,7 @@ pub(super) async fn follow(
     }
     let end = pump(session, &mut reader, &mut watch, head.length).await;
     match end {
-        Sent::CutShort(failure) if is_event_stream(&head) => {
+        Sent::CutShort(failure) if can_tell(&head) => {
             let api = Api::of(session.req_header().uri.path());
             tell_in_stream(session, &watch.tail, api, failure).await
         }
@@ -174,12 +175,29 @@ pub(super) fn stream_write_timeout(limits: &Limits) -> Option<Duration> {
     Some(SEND_SPAN.max(Duration::from_secs(seconds)))
 }
 
-fn is_event_stream(head: &AnswerHead) -> bool {
-    head.fields.iter().any(|(name, value)| *name == CONTENT_TYPE && is_event_stream_type(value.as_bytes()))
+/// True if a body that breaks off can be told of within: an event is read there, and no length promises other bytes.
+fn can_tell(head: &AnswerHead) -> bool {
+    let fields = head.fields.iter().map(|(name, value)| (name, value));
+    head.length.is_none() && is_readable_stream(fields)
+}
+
+/// True for the fields of `text/event-stream` in no coding but identity.
+pub(super) fn is_readable_stream<'a>(
+    fields: impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)>,
+) -> bool {
+    let (mut is_stream, mut is_plain) = (false, true);
+    for (name, value) in fields {
+        if *name == CONTENT_TYPE {
+            is_stream |= is_event_stream_type(value.as_bytes());
+        } else if *name == CONTENT_ENCODING {
+            is_plain &= value.as_bytes().eq_ignore_ascii_case(b"identity");
+        }
+    }
+    is_stream && is_plain
 }
 
 /// True for `text/event-stream`, whatever its parameters.
-pub(super) fn is_event_stream_type(value: &[u8]) -> bool {
+fn is_event_stream_type(value: &[u8]) -> bool {
     const NAME: &[u8] = b"text/event-stream";
     value.split_at_checked(NAME.len()).is_some_and(|(name, rest)| {
         name.eq_ignore_ascii_case(NAME) && rest.first().is_none_or(|byte| matches!(byte, b';' | b' '))
@@ -200,7 +218,7 @@ pub(super) async fn tell_in_stream(
     };
     match told.await {
         Ok(()) => Sent::ToldInStream(failure),
-        Err(_) => Sent::ClientGone,
+        Err(_) => Sent::CutShort(failure),
     }
 }
 

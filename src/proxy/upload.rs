@@ -9,14 +9,21 @@ use bytes::Bytes;
 use pingora::protocols::http::ServerSession;
 use pingora::{Error, ErrorType};
 
+use crate::memory::Permit;
 use crate::outcome::rejection::Rejection;
 use crate::proxy::attempts::Repeat;
+use crate::proxy::body::content_length;
 use crate::proxy::leaving::left;
+use crate::proxy::link::LARGEST_PIECE;
 use crate::proxy::patience::Patience;
 
 /// Up to this size a body is kept until its answer begins: it may have to be sent once more. So much is also read
 /// ahead of a server that is not there yet.
 const KEPT: usize = 64 * 1024;
+
+/// The most memory that a body on its way takes here: what is kept, a piece that has just been read, and one that is
+/// being written.
+const MOST_HELD: u64 = (KEPT + 2 * LARGEST_PIECE) as u64;
 
 /// A body that is being sent on.
 pub(super) struct Upload {
@@ -30,6 +37,7 @@ pub(super) struct Upload {
     client: Client,
     is_over: bool,
     patience: Patience,
+    memory: Permit,
 }
 
 /// What the client still does.
@@ -65,10 +73,30 @@ impl Fault {
 
 impl Upload {
     /// The body of the request that `session` has read the head of. Only the time in which it is waited for counts
-    /// in `patience`.
-    pub(super) fn of(session: &mut ServerSession, patience: Patience) -> Self {
+    /// in `patience`. What it may hold is counted in `memory` until it is [released](Upload::release).
+    ///
+    /// # Errors
+    /// [`Rejection::Overloaded`]: there is no memory for it.
+    pub(super) fn of(
+        session: &mut ServerSession,
+        patience: Patience,
+        mut memory: Permit,
+    ) -> Result<Self, Rejection> {
         let client = if session.is_body_done() { Client::Waits } else { Client::Sends };
-        Self { pieces: VecDeque::new(), size: 0, is_kept: true, given: 0, client, is_over: false, patience }
+        let most_held = match client {
+            Client::Sends => content_length(session).unwrap_or(MOST_HELD).min(MOST_HELD),
+            Client::Waits => 0,
+        };
+        if !memory.try_grow(most_held) {
+            return Err(Rejection::Overloaded);
+        }
+        let pieces = VecDeque::new();
+        Ok(Self { pieces, size: 0, is_kept: true, given: 0, client, is_over: false, patience, memory })
+    }
+
+    /// All of it has been written: it takes no more memory.
+    pub(super) fn release(&mut self) {
+        self.memory.shrink_to(0);
     }
 
     /// True once it [has ended](Upload::ends).

@@ -14,6 +14,7 @@ use prometheus::{Histogram, IntGauge};
 
 use crate::clock::Monotonic;
 use crate::outcome::rejection::Rejection;
+use crate::proxy::addresses::{Address, Addresses};
 use crate::proxy::places::{Place, Places};
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::health::Health;
@@ -51,7 +52,7 @@ pub(super) struct LiveServer {
     /// The URL's authority as the Host field carries it.
     pub(super) host: HeaderValue,
     template: HttpPeer,
-    peers: ArcSwap<Vec<Arc<HttpPeer>>>,
+    addresses: ArcSwap<Vec<Address>>,
     turn: AtomicUsize,
     up: IntGauge,
     /// Its name is being asked for.
@@ -65,11 +66,11 @@ pub(super) struct Question {
     pub(super) port: u16,
 }
 
-/// A server chosen for one attempt.
+/// A server chosen for one attempt, and where it is.
 #[derive(Clone, Debug)]
 pub(super) struct Choice {
     pub(super) server: usize,
-    pub(super) peer: Arc<HttpPeer>,
+    pub(super) addresses: Addresses,
 }
 
 impl LiveUpstream {
@@ -109,8 +110,8 @@ impl LiveUpstream {
     /// The next server and where it is; `None` when all have been tried or none can be located.
     pub(super) fn choose(&self, tried: &mut Vec<usize>, now: Monotonic) -> Option<Choice> {
         while let Some(server) = self.pool.choose(tried, now) {
-            if let Some(peer) = self.servers.get(server).and_then(LiveServer::peer) {
-                return Some(Choice { server, peer });
+            if let Some(addresses) = self.servers.get(server).and_then(LiveServer::in_turn) {
+                return Some(Choice { server, addresses });
             }
             tried.push(server);
         }
@@ -172,7 +173,7 @@ impl LiveServer {
             url: server.clone(),
             host: HeaderValue::from_str(&server.authority).unwrap_or(HeaderValue::from_static("")),
             template,
-            peers: ArcSwap::default(),
+            addresses: ArcSwap::default(),
             turn: AtomicUsize::new(0),
             up: metrics.upstream_up(settings.name.as_str(), &server.label),
             asking: AtomicBool::new(false),
@@ -181,7 +182,7 @@ impl LiveServer {
 
     /// True while nothing is known of where it is.
     pub(super) fn is_unknown(&self) -> bool {
-        self.peers.load().is_empty()
+        self.addresses.load().is_empty()
     }
 
     /// Its name, to be asked for; `None` if it has none or is being asked for already. Ends with
@@ -210,7 +211,7 @@ impl LiveServer {
         }
         match self.literal_address() {
             Some(address) => self.locate(vec![address]),
-            None => self.locate(known.map(Self::addresses).unwrap_or_default()),
+            None => self.locate(known.map(Self::located).unwrap_or_default()),
         }
     }
 
@@ -220,26 +221,23 @@ impl LiveServer {
     }
 
     /// Where it is, as far as is known.
-    fn addresses(&self) -> Vec<SocketAddr> {
-        self.peers.load().iter().filter_map(|peer| peer._address.as_inet().copied()).collect()
+    fn located(&self) -> Vec<SocketAddr> {
+        self.addresses.load().iter().filter_map(|known| known.peer._address.as_inet().copied()).collect()
     }
 
     fn locate(&self, mut addresses: Vec<SocketAddr>) {
         addresses.sort_unstable();
         addresses.dedup();
-        let peers = addresses.into_iter().map(|address| {
-            let mut peer = self.template.clone();
-            peer._address = address.into();
-            Arc::new(peer)
-        });
-        self.peers.store(Arc::new(peers.collect()));
+        if self.located() == addresses {
+            return;
+        }
+        let addresses = addresses.into_iter().map(|address| Address::new(&self.template, address));
+        self.addresses.store(Arc::new(addresses.collect()));
     }
 
-    /// The server's addresses in turn.
-    fn peer(&self) -> Option<Arc<HttpPeer>> {
-        let peers = self.peers.load();
-        let turn = if peers.len() < 2 { 0 } else { self.turn.fetch_add(1, Ordering::Relaxed) };
-        peers.get(turn.checked_rem(peers.len())?).cloned()
+    /// The server's addresses, each request beginning with the next; `None` while none is known.
+    fn in_turn(&self) -> Option<Addresses> {
+        Addresses::in_turn(self.addresses.load_full(), &self.turn)
     }
 }
 

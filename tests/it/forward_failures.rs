@@ -258,3 +258,49 @@ fn read_away(stream: &mut TcpStream) {
     // Until the gateway gives up.
     let _ = stream.read_to_end(&mut bytes);
 }
+
+/// An event there would fill up the length, or be no part of what the client decodes.
+#[test]
+fn a_stream_with_a_length_or_a_coding_is_cut_short() {
+    for framing in [
+        "Content-Length: 600\r\n\r\ndata: 1\n\nda",
+        "Content-Length: 12\r\n\r\ndata: 1\n\nda",
+        "Content-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n\x1f\u{8}\u{8}\0\r\n",
+        "Content-Encoding: identity\r\nContent-Encoding: br\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n\x1f\u{8}\u{8}\0\r\n",
+    ] {
+        let upstream = Upstream::start(move |_, exchange| {
+            exchange.send(format!("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n{framing}"));
+            exchange.close();
+        });
+        let house = House::before(&[upstream.url()]);
+        for path in PATHS {
+            for mut client in house.fronts() {
+                let answer = client.chat(path);
+                let case = format!("{} {path} {framing:?}", client.name());
+                assert_eq!(answer.status, 200, "{case}");
+                assert!(!answer.is_whole, "{case}: {:?}", answer.text());
+                assert!(!answer.text().contains("error"), "{case}: {:?}", answer.text());
+            }
+        }
+        let log = house.gateway.stop();
+        assert_eq!(log.matches("\"upstream_error\"").count(), 4, "{log}");
+    }
+}
+
+#[test]
+fn a_stream_that_says_it_is_not_coded_ends_with_an_error_event() {
+    let upstream = Upstream::start(|_, exchange| {
+        exchange.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Encoding: Identity\r\n");
+        exchange.send("Transfer-Encoding: chunked\r\n\r\n");
+        exchange.chunk("data: 1\n\n");
+        exchange.close();
+    });
+    let house = House::before(&[upstream.url()]);
+    for path in PATHS {
+        for mut client in house.fronts() {
+            let answer = client.chat(path);
+            assert!(answer.is_whole, "{} {path}", client.name());
+            assert!(answer.text().contains("The upstream failed to answer"), "{} {path}", client.name());
+        }
+    }
+}

@@ -204,3 +204,49 @@ fn a_server_that_keeps_failing_is_left_alone_for_a_while() {
         assert_eq!(up(&bad), 0.0, "{path}");
     }
 }
+
+/// What the server has taken a part of, and thought about, it may have begun to work on.
+#[test]
+fn a_reused_connection_that_stalls_within_a_request_is_not_replaced() {
+    // More than all socket buffers on the way take.
+    let body = vec![b'x'; 24 * 1024 * 1024];
+    for path in PATHS {
+        let (gate, opener) = gate();
+        let uses: std::sync::Mutex<Vec<usize>> = std::sync::Mutex::default();
+        let upstream = Upstream::eager(move |request, exchange| {
+            let length = request.header("content-length").and_then(|length| length.parse().ok());
+            let is_reused = uses.lock().expect("no script panicked").contains(&request.connection);
+            if is_reused {
+                exchange.body(100_000);
+                gate.wait();
+                return exchange.reset();
+            }
+            uses.lock().expect("no script panicked").push(request.connection);
+            exchange.body(length.expect("a length"));
+            exchange.answer("200 OK", "text/plain", "{}");
+        });
+        let house = House::before(&[upstream.url()]);
+        // A connection comes into the pool a moment after its answer.
+        house.gateway.eventually("a pooled connection is used", |gateway| {
+            assert_eq!(house.h1().chat(path).status, 200, "{path}");
+            let (connections, requests) = (upstream.connections(), upstream.count());
+            std::thread::scope(|scope| {
+                let answer = scope.spawn(|| house.h1().ask(&format!("POST {path}"), &[], &body).status);
+                upstream.wait_for(requests + 1);
+                let is_reused = upstream.requests()[requests].connection < connections;
+                if is_reused {
+                    // Once the sockets are full nothing more is written, and this is longer than what is borne with.
+                    for _ in 0..20 {
+                        gateway.pass_some_time();
+                        gateway.clock.advance(std::time::Duration::from_millis(300));
+                    }
+                    opener.open();
+                }
+                let status = answer.join().expect("it is answered");
+                assert_eq!(status, if is_reused { 502 } else { 200 }, "{path}");
+                assert_eq!(upstream.count(), requests + 1, "{path}");
+                is_reused
+            })
+        });
+    }
+}

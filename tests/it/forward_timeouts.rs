@@ -230,3 +230,33 @@ fn a_server_that_does_not_take_the_request_is_a_gateway_timeout() {
         opener.open();
     }
 }
+
+/// The same once its answer has begun: what is missing is the client's.
+#[test]
+fn a_slow_upload_does_not_use_up_the_wait_for_the_next_piece() {
+    let upstream = Upstream::eager(|request, exchange| {
+        if request.line.contains("lost") {
+            return exchange.wait_for_close();
+        }
+        exchange.begin("text/plain");
+        let body = exchange.body(3);
+        exchange.chunk(body);
+        exchange.chunk("");
+    });
+    let (houses, _front) = houses(&upstream, ", first_byte_timeout: 200ms, idle_timeout: 200ms");
+    for house in &houses {
+        let mut client = house.gateway.connect();
+        client.send(format!(
+            "POST {PASSED} HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer {}\r\nContent-Length: 3\r\n\r\n",
+            secret("one")
+        ));
+        let mut answer = client.head();
+        for piece in ["a", "b", "c"] {
+            // The lost request waits for longer than the timeout, within the upload.
+            assert_eq!(house.h1().chat(&format!("{PASSED}?lost")).status, 504);
+            client.send(piece);
+        }
+        client.body_of(&mut answer);
+        assert_eq!((answer.text().as_str(), answer.is_whole), ("abc", true));
+    }
+}
