@@ -1,7 +1,8 @@
 //! The data port: pingora around the pure rules.
 //!
-//! - `guard` accepts connections within bounds; `connection` is one of them, `head_state` where it is between two
-//!   requests, `patience` its account of slow reading. `handshakes` is what its TLS listeners say, `leaving` the eye on
+//! - `guard` accepts connections within bounds; `connection` is one of them, `client` what requests see of it,
+//!   `head_state` where it is between two requests,
+//!   `patience` its account of slow reading. `handshakes` is what its TLS listeners say, `leaving` the eye on
 //!   a client that waits, `cut` how all requests end at once.
 //! - `gateway` takes a connection's requests one after another from head to access line; `ctx` is a request's own
 //!   state, `derived` what all requests of a snapshot share, `shared` what outlives it.
@@ -23,6 +24,7 @@ mod answer_framing;
 mod attempts;
 pub mod auth_failures;
 mod body;
+mod client;
 mod client_address;
 pub mod connection;
 pub mod ctx;

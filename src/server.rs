@@ -50,6 +50,9 @@ const FIRST_RESOLVE: Duration = Duration::from_secs(3);
 /// Between two looks at what is still in flight while draining.
 const DRAIN_LOOK: Duration = Duration::from_millis(5);
 
+/// How long connections may take to send their last bytes and to end, once all requests have been answered.
+const LAST_BYTES: Duration = Duration::from_millis(500);
+
 /// How long requests may take to come to their access lines when everything ends.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
@@ -190,18 +193,26 @@ impl Running {
     pub async fn drain(&self, hurry: impl Future<Output = ()>) {
         let shutdown = self.shared.policy().snapshot.config.shutdown;
         self.ready.store(false, Ordering::Relaxed);
-        self.shared.drain();
+        self.shared.cut().drain();
         let in_order = async {
             tokio::time::sleep(shutdown.delay).await;
             self.shutdown.send_replace(true);
-            let idle = async {
-                while self.metrics.connections.get() > 0 || self.metrics.in_flight_requests.get() > 0 {
+            let answered = async {
+                while self.shared.cut().open_requests() > 0 || self.metrics.in_flight_requests.get() > 0 {
                     tokio::time::sleep(DRAIN_LOOK).await;
                 }
             };
-            if tokio::time::timeout(shutdown.timeout, idle).await.is_err() {
+            if tokio::time::timeout(shutdown.timeout, answered).await.is_err() {
                 tracing::warn!("answers still in flight after shutdown.timeout were cut");
+                return;
             }
+            let closed = async {
+                while self.metrics.connections.get() > 0 {
+                    tokio::time::sleep(DRAIN_LOOK).await;
+                }
+            };
+            // Those that carry nothing any more are not worth a wait: a client may never read that they end.
+            let _ = tokio::time::timeout(LAST_BYTES, closed).await;
         };
         tokio::select! {
             () = in_order => {}

@@ -14,20 +14,19 @@ use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use async_trait::async_trait;
-use pingora::protocols::l4::stream::Stream as TcpConnection;
 use pingora::protocols::raw_connect::ProxyDigest;
-use pingora::protocols::tls::{SslDigest, TlsStream};
+use pingora::protocols::tls::SslDigest;
 use pingora::protocols::{
-    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, IO, Peek, Shutdown, SocketDigest, Ssl, Stream,
+    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, IO, Peek, Shutdown, SocketDigest, Ssl,
     TimingDigest, UniqueID, UniqueIDType,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-use crate::proxy::head_state::{HeadState, is_empty_lines};
+use crate::proxy::client::Client;
+use crate::proxy::head_state::{HeadBounds, HeadState, is_empty_lines};
 use crate::proxy::patience::Patience;
 use crate::proxy::tunnel::End;
 
@@ -39,34 +38,6 @@ const AHEAD: usize = 4 * 1024;
 
 /// The preface of an HTTP/2 connection and the head of the SETTINGS frame after it.
 const HTTP2_PREFACE: usize = 24 + 9;
-
-/// A client's connection, whatever it is carried over.
-pub(super) trait Client {
-    /// Where the connection is; shared with it.
-    fn head_state(&self) -> &HeadState;
-
-    /// Ready when the client has ended its side of the connection. To be asked while nothing is read of it. Of one that
-    /// [`is_full`](Client::is_full) nobody sees that here.
-    fn poll_left(&self, cx: &mut Context<'_>) -> Poll<()>;
-
-    /// True if no more is read ahead.
-    fn is_full(&self) -> bool;
-
-    /// True unless something was read ahead that may be more than an empty line (RFC 9112 §2.2), which is dropped.
-    fn is_quiet(&self) -> bool;
-
-    /// Takes the connection over: for who has it, it has ended.
-    fn take(&self) -> Option<Box<dyn End>>;
-}
-
-/// The client's connection that `stream` is; `None` if it is none of [`Connection`].
-pub(super) fn client(stream: &Stream) -> Option<&dyn Client> {
-    let any = stream.as_ref().as_any();
-    if let Some(plain) = any.downcast_ref::<Connection<TcpConnection>>() {
-        return Some(plain);
-    }
-    any.downcast_ref::<Connection<TlsStream<TcpConnection>>>().map(|tls| tls as &dyn Client)
-}
 
 /// A client's connection over `S`, a TCP stream or TLS upon one.
 pub struct Connection<S> {
@@ -81,7 +52,9 @@ pub struct Connection<S> {
 struct Line<S> {
     inner: S,
     head: HeadState,
-    head_timeout: Duration,
+    bounds: HeadBounds,
+    /// What of the head's bytes may still come.
+    head_left: usize,
     deadline: Option<Pin<Box<Sleep>>>,
     patience: Patience,
     waiting: Vec<u8>,
@@ -96,12 +69,13 @@ struct Line<S> {
 
 impl<S: IO> Connection<S> {
     /// A connection just opened.
-    pub fn new(inner: S, head: HeadState, head_timeout: Duration, patience: Patience) -> Self {
+    pub fn new(inner: S, head: HeadState, bounds: HeadBounds, patience: Patience) -> Self {
         let id = inner.id();
         let line = Line {
             inner,
             head: head.clone(),
-            head_timeout,
+            bounds,
+            head_left: bounds.bytes,
             deadline: None,
             patience,
             waiting: Vec::new(),
@@ -164,7 +138,12 @@ impl<S: IO> Line<S> {
         if bytes == 0 {
             return;
         }
+        if self.head.is_between() {
+            self.head_left = self.bounds.bytes;
+            self.deadline = None;
+        }
         self.head.bytes_came();
+        self.head_left = self.head_left.saturating_sub(bytes);
         if self.preface > 0 {
             self.preface = self.preface.saturating_sub(bytes);
             if self.preface == 0 {
@@ -190,6 +169,7 @@ impl<S: IO> Line<S> {
             }
             self.ahead.extend_from_slice(read.filled());
         }
+        self.flush_if_owed(cx);
         Poll::Pending
     }
 
@@ -277,7 +257,11 @@ impl<S: IO> AsyncRead for Line<S> {
             this.deadline = None;
             return read;
         }
-        let timeout = this.head_timeout;
+        if this.head.is_unfinished() && this.head_left == 0 {
+            this.head.became_too_large();
+            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+        }
+        let timeout = this.bounds.timeout;
         if read.is_pending() || this.deadline.is_some() {
             let deadline = this.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
             if deadline.as_mut().poll(cx).is_ready() {

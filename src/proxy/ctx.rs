@@ -41,7 +41,7 @@ pub struct Ctx {
     pub(super) answered: Option<Monotonic>,
     /// What went through the tunnel that the request became.
     pub(super) carried: Option<Carried>,
-    _open: Open,
+    pub(super) open: Open,
 }
 
 /// A request's places: among `max_requests`, and among its upstream's.
@@ -138,7 +138,7 @@ impl Ctx {
             body_wait: Duration::ZERO,
             answered: None,
             carried: None,
-            _open: open,
+            open,
         }
     }
 }

@@ -25,12 +25,26 @@ pub struct Cut {
 /// What open requests hold. On a cache line of its own: every request writes how many hold it.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-struct Count;
+struct Count {
+    is_draining: AtomicBool,
+}
 
 /// A request from its head to its access line; counted until dropped.
-pub(super) struct Open(#[expect(dead_code, reason = "held to be counted")] Arc<Count>);
+pub(super) struct Open(Arc<Count>);
+
+impl Open {
+    /// True once every answer is to close its connection.
+    pub(super) fn is_draining(&self) -> bool {
+        self.0.is_draining.load(Ordering::Relaxed)
+    }
+}
 
 impl Cut {
+    /// From now on every answer closes its connection.
+    pub fn drain(&self) {
+        self.open.is_draining.store(true, Ordering::Relaxed);
+    }
+
     /// Ends all requests, from now on.
     pub fn tell(&self) {
         self.is_told.store(true, Ordering::SeqCst);

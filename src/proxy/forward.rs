@@ -17,7 +17,7 @@ use crate::outcome::rejection::Rejection;
 use crate::proxy::answer_framing;
 use crate::proxy::attempts::{Attempt, Attempts};
 use crate::proxy::body;
-use crate::proxy::connection::{Client, client};
+use crate::proxy::client::{Client, client};
 use crate::proxy::ctx::Ctx;
 use crate::proxy::derived::LiveRoute;
 use crate::proxy::exchange::{Event, Exchange};
@@ -254,7 +254,7 @@ impl Forward<'_> {
         };
         let can_tell = !head.headers.contains_key(CONTENT_LENGTH) && is_readable_stream(head.headers.iter());
         let mut bill = Bill::of(&head, session.req_header(), self.shared.permit(ctx));
-        if session.write_response_header(Box::new(head)).await.is_err() {
+        if respond::begin(session, ctx, head).await.is_err() {
             return Sent::ClientGone;
         }
         let mut tail = Tail::default();

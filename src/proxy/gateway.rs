@@ -1,8 +1,9 @@
 //! A request from its head to its access line, and the requests of a connection one after another.
 
-use std::pin::pin;
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,16 +11,18 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream};
 use pingora::protocols::Stream;
+use pingora::protocols::http::v1::server::HttpSession;
 use pingora::protocols::http::{HttpTask, ServerSession};
 use pingora::server::ShutdownWatch;
 use pingora::{Error, ErrorType, Result};
+use tokio::io::{AsyncReadExt, AsyncWrite};
 
 use crate::config::Limits;
 use crate::outcome::finished::Outcome;
 use crate::proxy::admit::{self, Next};
 use crate::proxy::answer::answer;
 use crate::proxy::body::PIECE_TIMEOUT;
-use crate::proxy::connection::client;
+use crate::proxy::client::client;
 use crate::proxy::ctx::Ctx;
 use crate::proxy::finish::finish;
 use crate::proxy::forward::forward;
@@ -86,7 +89,7 @@ impl Gateway {
             client.head_state().head_read();
         }
         let mut ctx = Ctx::new(&shared.clock, shared.live.load(), shared.cut.open());
-        set_up(shared, &mut session, &ctx.policy.snapshot.config.limits);
+        set_up(&mut session, &ctx.policy.snapshot.config.limits);
         ctx.request_id = Some(admit::request_id(&session, ctx.started.unix));
         let served = shared.cut.unless_told(pin!(serve(shared, &mut session, &mut ctx))).await;
         let is_whole = match served {
@@ -102,15 +105,15 @@ impl Gateway {
             shared.cut.unless_told(pin!(send_gathered(&mut session))).await;
         }
         finish(shared, &session, &mut ctx);
-        if let Some(client) = session.stream().and_then(client) {
-            client.head_state().request_over();
+        match session {
+            _ if !is_whole => None,
+            ServerSession::H1(session) => next_of(session, &ctx.policy.snapshot.config.limits).await,
+            session => {
+                // A client that is gone is no news here.
+                let _ = session.finish().await;
+                None
+            }
         }
-        if !is_whole {
-            return None;
-        }
-        let (stream, overread) = session.finish().await.ok()??.into_parts();
-        let is_quiet = overread.is_none_or(|bytes| is_empty_lines(&bytes));
-        (is_quiet && client(&stream)?.is_quiet()).then_some(stream)
     }
 }
 
@@ -131,14 +134,22 @@ impl HttpServerApp for Gateway {
     }
 }
 
-/// Reads the head of the connection's next request; false if there is none. One that cannot be parsed gets a bare 400.
+/// Reads the head of the connection's next request; false if there is none. One that cannot be parsed gets a bare 400,
+/// one that grows too large before its end a bare 431.
 async fn read_head(session: &mut ServerSession) -> bool {
     match session.read_request().await {
         Ok(has_head) => has_head,
         Err(error) => {
-            if *error.etype() == ErrorType::InvalidHTTPHeader {
+            let is_too_large =
+                || session.stream().and_then(client).is_some_and(|to| to.head_state().is_too_large());
+            let status = match error.etype() {
+                ErrorType::InvalidHTTPHeader => Some(StatusCode::BAD_REQUEST),
+                _ if is_too_large() => Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
+                _ => None,
+            };
+            if let Some(status) = status {
                 // The client may be gone, and is given up anyway.
-                let _ = session.respond_error(StatusCode::BAD_REQUEST.as_u16()).await;
+                let _ = session.respond_error(status.as_u16()).await;
             }
             session.shutdown().await;
             false
@@ -146,11 +157,45 @@ async fn read_head(session: &mut ServerSession) -> bool {
     }
 }
 
+/// The connection of a request that was answered, if it may carry another.
+async fn next_of(mut session: HttpSession, limits: &Limits) -> Option<Stream> {
+    session.finish_body().await.ok()?;
+    if !session.will_keepalive() {
+        linger(session.into_inner(), limits).await;
+        return None;
+    }
+    let (stream, overread) = session.reuse().await.ok()??.into_parts();
+    let is_quiet = overread.is_none_or(|bytes| is_empty_lines(&bytes));
+    if is_quiet && client(&stream)?.is_quiet() {
+        client(&stream)?.head_state().request_over();
+        return Some(stream);
+    }
+    linger(stream, limits).await;
+    None
+}
+
+/// Ends a connection so that its client can read the answer to its end: what still comes is read away first, within
+/// `limits.drain`, as the system would drop what is on its way where something is left unread (RFC 9112 §9.6).
+async fn linger(mut stream: Stream, limits: &Limits) {
+    let reading_away = async {
+        poll_fn(|cx| Pin::new(&mut stream).poll_shutdown(cx)).await?;
+        let mut piece = [0; 1024];
+        let mut left = limits.drain_bytes.as_usize();
+        while left > 0 {
+            let read = stream.read(&mut piece).await?;
+            left = if read == 0 { 0 } else { left.saturating_sub(read) };
+        }
+        Ok::<(), io::Error>(())
+    };
+    // It ends however that went.
+    let _ = pingora::time::timeout(limits.drain_timeout, reading_away).await;
+}
+
 /// Answers a request, whatever it is.
 async fn serve(shared: &Arc<Shared>, session: &mut ServerSession, ctx: &mut Ctx) -> Result<Sent> {
     if let Some(head) = respond::preflight(session, ctx)? {
         ctx.outcome = Some(Outcome::Forwarded);
-        session.write_response_header(Box::new(head)).await?;
+        respond::begin(session, ctx, head).await?;
         return Ok(Sent::Whole);
     }
     let refused = match admit::admit(shared, session, ctx) {
@@ -169,10 +214,9 @@ async fn serve(shared: &Arc<Shared>, session: &mut ServerSession, ctx: &mut Ctx)
 }
 
 /// What pingora would leave unbounded on a connection. Keep-alive is set only where pingora has not turned it off.
-fn set_up(shared: &Shared, session: &mut ServerSession, limits: &Limits) {
+fn set_up(session: &mut ServerSession, limits: &Limits) {
     if session.get_keepalive().is_some() {
-        let keep_alive = if shared.draining.load(Ordering::Relaxed) { None } else { Some(KEEP_ALIVE) };
-        session.set_keepalive(keep_alive);
+        session.set_keepalive(Some(KEEP_ALIVE));
     }
     session.set_read_timeout(Some(PIECE_TIMEOUT));
     // So that what comes behind a request is given back with the connection; it is not served.
@@ -188,7 +232,7 @@ async fn healthy(session: &mut ServerSession, ctx: &mut Ctx) -> Result<Sent> {
     fields.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     fields.insert(http::header::CONTENT_LENGTH, HeaderValue::from_static("3"));
     respond::decorate(&mut fields, session, ctx)?;
-    session.write_response_header(Box::new(respond::head(StatusCode::OK, fields))).await?;
+    respond::begin(session, ctx, respond::head(StatusCode::OK, fields)).await?;
     session.write_response_body(Bytes::from_static(b"ok\n"), true).await?;
     Ok(Sent::Whole)
 }

@@ -21,10 +21,16 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::config::Limits;
 use crate::proxy::connection::Connection;
 use crate::proxy::gateway::Gateway;
-use crate::proxy::head_state::HeadState;
+use crate::proxy::head_state::{HeadBounds, HeadState};
 use crate::proxy::patience::{Patience, Rate};
 use crate::proxy::send::SEND_SPAN;
 use crate::proxy::shared::Shared;
+
+/// pingora's buffer for a head, at first.
+const FIRST_BUFFER: usize = 4096;
+
+/// So much of a head is read whatever its bound, so that most that are too large are parsed, and refused in our words.
+const LEAST_READ: usize = 256 * 1024;
 
 /// Waited after an accept that failed, so that exhausted file handles do not make a busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -126,15 +132,15 @@ impl Guard {
         let head = HeadState::opened();
         let patience = Patience::new(terms.send_rate, self.shared.clock.clone());
         let Some(tls) = tls else {
-            let connection = Connection::new(tcp, head.clone(), terms.head_timeout, patience);
+            let connection = Connection::new(tcp, head.clone(), terms.head, patience);
             return Some((Box::new(connection), head));
         };
         // Boxed: it is large, and over before the first request.
         let handshake = Box::pin(tls.tls_handshake(tcp));
-        let handshake = tokio::time::timeout(terms.head_timeout, handshake).await;
+        let handshake = tokio::time::timeout(terms.head.timeout, handshake).await;
         let Ok(Ok(tls)) = handshake else { return None };
         let is_http2 = matches!(tls.selected_alpn_proto(), Some(ALPN::H2));
-        let connection = Connection::new(tls, head.clone(), terms.head_timeout, patience);
+        let connection = Connection::new(tls, head.clone(), terms.head, patience);
         let connection = if is_http2 { connection.over_http2() } else { connection };
         Some((Box::new(connection), head))
     }
@@ -143,14 +149,18 @@ impl Guard {
 /// What a connection is held to, as configured when it was opened.
 #[derive(Clone, Copy)]
 struct Terms {
-    head_timeout: Duration,
+    head: HeadBounds,
     send_rate: Rate,
 }
 
 impl Terms {
     fn of(limits: &Limits) -> Self {
         let bytes = limits.min_send_rate.as_u64().saturating_mul(SEND_SPAN.as_secs());
-        Self { head_timeout: limits.head_timeout, send_rate: Rate { bytes, span: SEND_SPAN } }
+        // pingora's buffer for a head doubles as it fills, and the read that ends the head fills it.
+        let head_bytes = limits.head_bytes.as_usize().saturating_mul(2).saturating_add(FIRST_BUFFER);
+        let head_bytes = head_bytes.max(LEAST_READ);
+        let head = HeadBounds { timeout: limits.head_timeout, bytes: head_bytes };
+        Self { head, send_rate: Rate { bytes, span: SEND_SPAN } }
     }
 }
 

@@ -2,6 +2,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+/// What a head is held to.
+#[derive(Clone, Copy, Debug)]
+pub struct HeadBounds {
+    /// From its first byte to its end.
+    pub timeout: Duration,
+    /// What may be read before its end has been. A read may bring some of what comes behind it.
+    pub bytes: usize,
+}
 
 /// Where a connection is between two requests.
 #[derive(Clone, Debug)]
@@ -15,6 +25,8 @@ const IN_HEAD: u8 = 1;
 const SERVING: u8 = 2;
 /// Nothing has come yet: the deadline of the first head runs.
 const OPENED: u8 = 3;
+/// In a head that has become too large.
+const TOO_LARGE: u8 = 4;
 
 impl HeadState {
     /// The state of a connection that has just been opened: its first head is awaited at once.
@@ -32,9 +44,14 @@ impl HeadState {
         self.0.store(BETWEEN, Ordering::Relaxed);
     }
 
-    /// True while a head has begun that has not been read to its end, or whose time ran out.
+    /// True while a head has begun that has not been read to its end, or that was given up.
     pub fn is_unfinished(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == IN_HEAD
+        matches!(self.0.load(Ordering::Relaxed), IN_HEAD | TOO_LARGE)
+    }
+
+    /// True if a head was given up as it had become too large.
+    pub(super) fn is_too_large(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == TOO_LARGE
     }
 
     /// True while a head has a deadline.
@@ -53,6 +70,11 @@ impl HeadState {
         if matches!(self.0.load(Ordering::Relaxed), BETWEEN | OPENED) {
             self.0.store(IN_HEAD, Ordering::Relaxed);
         }
+    }
+
+    /// The head is too large.
+    pub(super) fn became_too_large(&self) {
+        self.0.store(TOO_LARGE, Ordering::Relaxed);
     }
 
     /// The head's time ran out.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use pingora::protocols::http::ServerSession;
 use tokio::time::Sleep;
 
-use crate::proxy::connection::client;
+use crate::proxy::client::client;
 
 /// How often the system is asked about a client that has sent so much that its end is not read.
 const LOOK: Duration = Duration::from_millis(50);

@@ -27,6 +27,6 @@ pub(super) async fn reject(session: &mut ServerSession, ctx: &mut Ctx, rejection
         std::borrow::Cow::Owned(text) => Bytes::from(text),
     };
     ctx.answered = Some(ctx.clock.monotonic());
-    session.write_response_header(Box::new(head)).await?;
+    respond::begin(session, ctx, head).await?;
     session.write_response_body(body, true).await
 }

@@ -60,6 +60,17 @@ pub(super) fn recorded(
     Ok(head(answer.status, fields))
 }
 
+/// Sends the head of an answer. While the gateway drains it tells that the connection ends with the answer.
+///
+/// # Errors
+/// The client left.
+pub(super) async fn begin(session: &mut ServerSession, ctx: &Ctx, head: ResponseHeader) -> Result<()> {
+    if ctx.open.is_draining() {
+        session.set_keepalive(None);
+    }
+    session.write_response_header(Box::new(head)).await
+}
+
 /// A head of plain fields.
 pub(super) fn head(status: StatusCode, fields: HeaderMap) -> ResponseHeader {
     let (mut parts, ()) = http::Response::new(()).into_parts();

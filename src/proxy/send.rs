@@ -67,7 +67,7 @@ pub(super) async fn follow(
     };
     ctx.cache_status = ctx.cache_status.map(|status| settled(status, &head));
     let written = match respond::recorded(session, ctx, &head, age) {
-        Ok(response) => session.write_response_header(Box::new(response)).await,
+        Ok(response) => respond::begin(session, ctx, response).await,
         Err(error) => Err(error),
     };
     ctx.answered = Some(ctx.clock.monotonic());

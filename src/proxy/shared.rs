@@ -1,7 +1,6 @@
 //! What all requests share: the live policy, and the state that outlives every reload.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use pingora::connectors::TransportConnector;
 use prometheus::IntCounter;
@@ -31,7 +30,6 @@ pub struct Shared {
     pub(super) transport: TransportConnector,
     pub(super) buffers: Pool,
     pub(super) access: AccessLog,
-    pub(super) draining: AtomicBool,
     pub(super) cut: Cut,
 }
 
@@ -78,7 +76,6 @@ impl Shared {
             transport: parts.transport,
             buffers: parts.buffers,
             access: parts.access,
-            draining: AtomicBool::new(false),
             cut: Cut::default(),
         })
     }
@@ -106,11 +103,6 @@ impl Shared {
     /// How all requests end at once.
     pub fn cut(&self) -> &Cut {
         &self.cut
-    }
-
-    /// From now on every answer closes its connection.
-    pub fn drain(&self) {
-        self.draining.store(true, Ordering::Relaxed);
     }
 }
 

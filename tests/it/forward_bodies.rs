@@ -148,8 +148,8 @@ fn continue_is_said_by_the_gateway_where_nothing_is_cached() {
     let upstream =
         Upstream::start(|request, exchange| exchange.answer("200 OK", "text/plain", &request.body));
     let house = House::before(&[upstream.url()]);
-    let mut client = house.gateway.connect();
     for _ in 0..2 {
+        let mut client = house.gateway.connect();
         client.send(format!(
             "POST {PASSED} HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer {}\r\nExpect: 100-continue\r\n\
              Content-Length: 5\r\n\r\n",
@@ -201,13 +201,13 @@ fn over_http2_nobody_waits_for_a_continue_that_does_not_come() {
 fn a_body_that_is_passed_on_takes_memory_until_it_is_sent() {
     const MOST: f64 = 192.0 * 1024.0;
     for limits in ["buffer_memory: 256KiB", "buffer_memory_per_key: 256KiB"] {
-        let (gate, opener) = gate();
+        let ((begin, beginner), (end, _ender)) = (gate(), gate());
         let upstream = Upstream::eager(move |request, exchange| {
-            gate.wait();
+            begin.wait();
             let length = request.header("content-length").and_then(|length| length.parse().ok());
             exchange.body(length.unwrap_or_default());
             exchange.begin("text/plain");
-            gate.wait();
+            end.wait();
             exchange.chunk("");
         });
         let more = format!("limits: {{{limits}}}");
@@ -233,8 +233,8 @@ fn a_body_that_is_passed_on_takes_memory_until_it_is_sent() {
         let refused = house.h2().ask(&format!("POST {PASSED}"), &[], &[b'x'; 1024]);
         assert_eq!(refused.status, 503, "{limits}: of an unknown length as much as can be");
         assert_eq!(house.h1().ask("GET /healthz", &[], b"").status, 200, "{limits}");
-        opener.open();
-        opener.open();
+        beginner.open();
+        beginner.open();
         first.send(vec![b'x'; 1024 * 1024]);
         second.send(vec![b'x'; 1024]);
         assert_eq!((first.head().status, second.head().status), (200, 200), "{limits}");

@@ -22,6 +22,7 @@ mod cut_requests;
 mod demo_llm;
 mod demo_process;
 mod early_answers;
+mod ending;
 mod forward_answers;
 mod forward_bodies;
 mod forward_early;

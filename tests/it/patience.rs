@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use safecache::clock::Clock;
 use safecache::proxy::connection::Connection;
-use safecache::proxy::head_state::HeadState;
+use safecache::proxy::head_state::{HeadBounds, HeadState};
 use safecache::proxy::patience::{Patience, Rate};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
@@ -29,7 +29,15 @@ fn connection(clock: &Clock) -> (Connection<DuplexStream>, DuplexStream) {
     let (ours, theirs) = duplex(1000);
     let rate = Rate { bytes: 200, span: SPAN };
     let patience = Patience::new(rate, clock.clone());
-    (Connection::new(ours, HeadState::opened(), Duration::from_secs(60), patience), theirs)
+    (
+        Connection::new(
+            ours,
+            HeadState::opened(),
+            HeadBounds { timeout: Duration::from_secs(60), bytes: 64 * 1024 },
+            patience,
+        ),
+        theirs,
+    )
 }
 
 #[tokio::test]
