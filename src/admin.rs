@@ -1,12 +1,14 @@
 //! The admin listener: what operators and their tools ask.
 //!
+//! - `GET /` -- which of these need no token.
 //! - `GET /metrics` -- Prometheus text.
 //! - `GET /healthz` -- 200 while the process lives.
 //! - `GET /readyz` -- 200 once the data port accepts; 503 while starting or draining.
-//! - `GET /admin/v1/config` -- the policy's generation, its size, and how the newest reload ended.
+//! - `GET /admin/v1/config` -- the policy's generation, its size, how the newest reload ended, and every
+//!   refused one that still stands.
 //! - `POST /admin/v1/reload[?force=true]` -- reloads, and says what changed or what is wrong.
 //!
-//! Everything under `/admin/v1/` wants the operator's token; without one configured it is not there at all.
+//! Any other path is a 404. Both under `/admin/v1/` want the operator's token; without one configured they are not there at all.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,7 +23,8 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::runtime::reload::{LastReload, Reloader, Shrinking};
+use crate::runtime::journal::{LastReload, Standing};
+use crate::runtime::reload::{Reloader, Shrinking};
 use crate::runtime::snapshot::Snapshot;
 use crate::telemetry::access_log::rfc3339;
 use crate::telemetry::metrics::Metrics;
@@ -43,13 +46,28 @@ pub fn router<D: Send + Sync + 'static>(admin: Arc<Admin<D>>) -> Router {
     let operator = Router::new()
         .route("/admin/v1/config", get(config::<D>))
         .route("/admin/v1/reload", post(reload::<D>))
-        .layer(from_fn_with_state(Arc::clone(&admin), operators_only::<D>));
+        .route_layer(from_fn_with_state(Arc::clone(&admin), operators_only::<D>));
     Router::new()
+        .route("/", get(|| async { INDEX }))
         .route("/metrics", get(metrics::<D>))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready::<D>))
         .merge(operator)
+        .fallback(not_found)
         .with_state(admin)
+}
+
+/// What is here, for people who look.
+const INDEX: &str =
+    "safecache, the operator's side\n\n/healthz  alive\n/readyz   takes requests\n/metrics  for Prometheus\n";
+
+async fn not_found() -> Response {
+    let body = json!({
+        "error": "Not found",
+        "message": "There is nothing at this path of the admin listener",
+        "status": 404,
+    });
+    (StatusCode::NOT_FOUND, Json(body)).into_response()
 }
 
 async fn metrics<D>(State(admin): State<Arc<Admin<D>>>) -> Response {
@@ -102,6 +120,7 @@ async fn config<D>(State(admin): State<Arc<Admin<D>>>) -> Json<Value> {
         "routes": config.routes.iter().count(),
         "upstreams": config.upstreams.len(),
         "last_reload": admin.reloader.last().as_ref().map(last_reload),
+        "problems": admin.reloader.standing().iter().map(standing).collect::<Vec<_>>(),
     }))
 }
 
@@ -111,6 +130,11 @@ fn last_reload(last: &LastReload) -> Value {
         Err(why) => (false, why.clone()),
     };
     json!({"at": rfc3339(last.at), "applied": applied, "message": message})
+}
+
+fn standing(standing: &Standing) -> Value {
+    let Standing { part, at, message } = standing;
+    json!({"source": part.as_str(), "at": rfc3339(*at), "message": message})
 }
 
 #[derive(Deserialize)]

@@ -4,5 +4,6 @@ pub mod admit;
 pub mod control;
 pub mod entries;
 pub mod key;
+pub mod memo;
 pub mod policy;
 pub mod recording;

@@ -2,16 +2,16 @@
 //!
 //! - `yaml` reads text into a tree (`node`) that knows its lines; the only file that knows YAML.
 //! - `interpolate` replaces `${VAR}` in string values.
-//! - `raw` mirrors what may be written, out of `scalar`s and read by `de`; `build` turns it into [`Config`]: all
+//! - `raw` mirrors what may be written, out of `scalar`s and read by `de` (`hint`: what would be right); `build` turns it into [`Config`]: all
 //!   defaults, all problems. `server_url` is the URL of an upstream server.
 //! - `key_list` reads the hot-reloaded list of keys (`json_lines`: a line of one); `problem` is how all of them say
 //!   what is wrong.
-//! - `restart` names what a reload cannot change.
+//! - `restart` names what a reload cannot change; `tls_files` reads certificates and keys anew; `file` reads any file
+//!   that operators name.
 //!
 //! Relative paths, in the configuration and in `${file:PATH}`, begin at the folder of the configuration file.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -28,6 +28,7 @@ use crate::config::node::{Kind, Place, Scene};
 use crate::config::problem::{Report, Sink};
 use crate::config::raw::RawConfig;
 use crate::limits::plan::Plan;
+use crate::pem::Identity;
 use crate::routing::table::RouteTable;
 use crate::secret::Secret;
 use crate::units::ByteSize;
@@ -35,6 +36,8 @@ use crate::upstream::settings::UpstreamSettings;
 
 pub mod build;
 pub mod de;
+pub mod file;
+mod hint;
 pub mod interpolate;
 pub mod json_lines;
 pub mod key_list;
@@ -44,6 +47,7 @@ pub mod raw;
 pub mod restart;
 pub mod scalar;
 pub mod server_url;
+pub mod tls_files;
 pub mod yaml;
 
 /// A checked configuration.
@@ -84,17 +88,8 @@ pub struct Config {
 pub struct Listener {
     /// Where; port 0 lets the system choose.
     pub address: SocketAddr,
-    /// PEM files of certificate and key, for TLS.
-    pub tls: Option<ListenerTls>,
-}
-
-/// PEM files of a listener's certificate and key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListenerTls {
-    /// The chain, leaf first.
-    pub cert: PathBuf,
-    /// The private key.
-    pub key: PathBuf,
+    /// Certificate and key, for TLS.
+    pub tls: Option<Identity>,
 }
 
 /// The admin listener.
@@ -153,8 +148,8 @@ pub struct Shutdown {
     pub timeout: Duration,
 }
 
-/// Reads the configuration file at `path`. The files that it names are read as far as they must be right before
-/// anything starts (certificates, `${file:PATH}`); the key list is not.
+/// Reads the configuration file at `path`, and the files that it names (certificates, keys, `${file:PATH}`), but for
+/// the key list.
 ///
 /// # Errors
 /// Every problem, each with its place.
@@ -190,11 +185,12 @@ pub fn check(path: &Path, env: &BTreeMap<String, String>) -> Result<(Config, Vec
     let Some(config) = config else { return Err(report) };
     let mut listed = Vec::new();
     if let Some(keys_file) = &config.keys_file {
-        let read = match read_file(keys_file) {
+        let read = match file::read(keys_file) {
             Ok(content) => key_list::parse(keys_file, &content, Known::of(&config)),
             Err(error) => Err(Report::of_file(
                 &keys_file.display().to_string(),
                 format!("the key list cannot be read: {error}"),
+                "keys_file is relative to the folder of the configuration file",
             )),
         };
         match read {
@@ -208,20 +204,20 @@ pub fn check(path: &Path, env: &BTreeMap<String, String>) -> Result<(Config, Vec
 /// The configuration as far as it can be made out, and all that is wrong with it.
 fn examine(
     text: &str,
-    file: &str,
+    name: &str,
     env: &BTreeMap<String, String>,
     base_dir: &Path,
 ) -> (Option<Config>, Report) {
-    let sink = Sink::new(file);
+    let sink = Sink::new(name);
     let Some(mut root) = yaml::parse(text, yaml::Document::Configuration, &sink) else {
         return (None, sink.into_report());
     };
     if root.kind == Kind::Null {
         let hint = "the gateway.yaml that ships explains every key".to_owned();
-        sink.add((0, 0), String::new(), "the configuration is empty".to_owned(), hint);
+        sink.add((1, 1), String::new(), "the configuration is empty".to_owned(), hint);
         return (None, sink.into_report());
     }
-    let text_of_file = |path: &str| match read_file(&base_dir.join(path)) {
+    let text_of_file = |path: &str| match file::read(&base_dir.join(path)) {
         Ok(content) => String::from_utf8(content).map_err(|_| "it is not UTF-8 text".to_owned()),
         Err(error) => Err(error.to_string()),
     };
@@ -229,33 +225,25 @@ fn examine(
     interpolate(&mut root, &Place::Root, &sources, &sink);
     let config = de::read::<RawConfig>(&root, &Place::Root, &sink).map(|raw| {
         let scene = Scene { root: &root, sink: &sink };
-        Builder { scene, base_dir, read: &read_file }.build(raw)
+        Builder { scene, base_dir, read: &file::read }.build(raw)
     });
     (config, sink.into_report())
 }
 
-/// The largest file that is read whole: a million keys take a quarter of it.
-const MOST_FILE_BYTES: u64 = 1 << 30;
-
-fn read_file(path: &Path) -> io::Result<Vec<u8>> {
-    let metadata = std::fs::metadata(path)?;
-    if metadata.is_dir() {
-        return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a folder"));
-    }
-    if metadata.len() > MOST_FILE_BYTES {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 1 GiB"));
-    }
-    std::fs::read(path)
-}
-
 fn read_text(path: &Path) -> Result<(String, String), Report> {
     let file = path.display().to_string();
-    let content = match read_file(path) {
+    let content = match file::read_any(path) {
         Ok(content) => content,
-        Err(error) => return Err(Report::of_file(&file, format!("the file cannot be read: {error}"))),
+        Err(error) => {
+            return Err(Report::of_file(
+                &file,
+                format!("the file cannot be read: {error}"),
+                "--config names it",
+            ));
+        }
     };
     match String::from_utf8(content) {
         Ok(text) => Ok((file, text)),
-        Err(_) => Err(Report::of_file(&file, "the file is not UTF-8 text")),
+        Err(_) => Err(Report::of_file(&file, "the file is not UTF-8 text", "save it as UTF-8")),
     }
 }

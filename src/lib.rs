@@ -3,7 +3,8 @@
 //! A request is *admitted* (route, key, limits), *answered* from the cache or by one upstream call, and
 //! *finished* (limits settled, metrics, one log line). The code map, from the ground up; imports go downward only:
 //!
-//! - [`clock`], [`dice`], [`ids`], [`secret`], [`units`], [`memory`]: time, randomness, names, redaction, sizes, counted bytes.
+//! - [`clock`], [`dice`], [`ids`], [`pem`], [`secret`], [`units`], [`memory`]: time, randomness, names, certificates,
+//!   redaction, sizes, counted bytes.
 //! - [`routing`], [`auth`], [`limits`], [`llm`], [`cache`], [`upstream`]: the pure rules.
 //! - [`config`], [`outcome`]: what operators write; what clients are told.
 //! - [`runtime`], [`telemetry`]: the live snapshot and its reloads; metrics and logs.
@@ -23,6 +24,7 @@ pub mod limits;
 pub mod llm;
 pub mod memory;
 pub mod outcome;
+pub mod pem;
 pub mod proxy;
 pub mod routing;
 pub mod runtime;

@@ -1,21 +1,36 @@
 //! The data port: pingora around the pure rules.
 //!
-//! - `guard` accepts connections within bounds; `connection` is one of them, `patience` its account of slow reading.
-//! - `gateway` implements pingora's phases, each one call into the files below; `ctx` is a request's own state,
-//!   `derived` what all requests of a snapshot share, `shared` what outlives it.
+//! - `guard` accepts connections within bounds; `connection` is one of them, `client` what requests see of it,
+//!   `head_state` where it is between two requests,
+//!   `patience` its account of slow reading. `handshakes` is what its TLS listeners say, `leaving` the eye on
+//!   a client that waits, `cut` how all requests end at once.
+//! - `gateway` takes a connection's requests one after another from head to access line; `ctx` is a request's own
+//!   state, `derived` what all requests of a snapshot share, `shared` what outlives it.
 //! - `framing`, `client_address`, `query`, `admit`, `auth_failures`, `body`: from a head to an admitted request.
-//! - `answer` looks up and leads; `fetch` calls the upstream and writes the recording; `send` follows it, `tail` how it ends.
-//! - `forward` is everything that is not cached, on pingora's own path; `headers` rewrites heads for both.
+//! - `answer` looks up and leads; `fetch` calls the upstream and writes the recording, `reading` reads it on its way;
+//!   `send` follows it, `tail` how it ends.
+//! - `attempts` says which server is asked and when once more; `exchange` is one request and its answer on a connection
+//!   to a server, `link` that connection; `upload` is a body on its way, `tunnel` what a WebSocket becomes.
+//! - `forward` passes on everything that is not cached; `headers` rewrites heads for both,
+//!   `answer_framing` is what pingora lets through of an answer's framing.
+//! - `upstreams` are where requests go, `addresses` where each server is, `resolver` what their names mean, `places` how
+//!   many at once.
 //! - `respond` builds the heads of answers over `fields`; `reject` tells a client no; `finish` records the end.
 
+mod addresses;
 mod admit;
 mod answer;
+mod answer_framing;
+mod attempts;
 pub mod auth_failures;
 mod body;
+mod client;
 mod client_address;
 pub mod connection;
 pub mod ctx;
+pub mod cut;
 pub mod derived;
+mod exchange;
 mod fetch;
 mod fields;
 mod finish;
@@ -23,12 +38,21 @@ mod forward;
 mod framing;
 pub mod gateway;
 pub mod guard;
+pub mod handshakes;
+pub mod head_state;
 mod headers;
+mod leaving;
+mod link;
 pub mod patience;
+mod places;
 mod query;
+mod reading;
 mod reject;
+pub mod resolver;
 mod respond;
 mod send;
 pub mod shared;
 mod tail;
+mod tunnel;
+mod upload;
 pub mod upstreams;

@@ -1,8 +1,8 @@
 //! Assembly: configuration to listeners and tasks, and their ordered end. The only place where everything meets.
 //!
 //! Two runtimes: the *data* runtime has the configured worker threads and serves clients alone; the *control* runtime
-//! has one thread for the admin listener, the eye on the key list and the resolver, so that none of them can hold up
-//! a request.
+//! has one thread for the admin listener, the resolver, and the eye on key list and certificates, so that none of them
+//! can hold up a request.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,38 +10,33 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
-use pingora::apps::{HttpServerOptions, ServerApp};
 use pingora::connectors::{ConnectorOptions, TransportConnector};
-use pingora::proxy::{HttpProxy, http_proxy};
 use pingora::server::configuration::ServerConf;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::admin::{self, Admin};
 use crate::cache::entries::{Entries, Entry, Removal};
 use crate::clock::Clock;
-use crate::config::{Config, ListenerTls};
+use crate::config::{Config, Listener};
 use crate::limits::limiter::Limiter;
 use crate::memory::{Permit, Pool};
 use crate::proxy::derived::{Derived, derive};
 use crate::proxy::gateway::Gateway;
 use crate::proxy::guard::Guard;
+use crate::proxy::resolver::{Lookup, Resolver};
 use crate::proxy::shared::{Parts, Shared};
+use crate::runtime::journal::{Change, Refusal};
 use crate::runtime::live::Live;
-use crate::runtime::reload::{self, Change, DeriveError, Refusal, Reloader, Shrinking, Source, Tools};
-use crate::runtime::watch::{Seen, follow};
-use crate::server::listeners::{Bound, bind};
+use crate::runtime::reload::{self, Derive, Reloader, Shrinking, Source, Tools};
+use crate::runtime::watch::{Seen, follow_certificates, follow_list};
+use crate::server::listeners::{Bound, Handshake, bind};
 use crate::server::threads::Threads;
 use crate::telemetry::access_log::{AccessLog, AccessWriter};
 use crate::telemetry::metrics::Metrics;
 
 mod listeners;
 mod threads;
-
-/// Requests that one connection may carry.
-const REQUESTS_PER_CONNECTION: u32 = 100_000;
-
-/// An HTTP/2 connection without a stream is closed after this.
-const H2_IDLE: Duration = Duration::from_secs(75);
 
 /// Idle connections kept to upstreams, all together.
 const POOLED_CONNECTIONS: usize = 1024;
@@ -55,6 +50,12 @@ const FIRST_RESOLVE: Duration = Duration::from_secs(3);
 /// Between two looks at what is still in flight while draining.
 const DRAIN_LOOK: Duration = Duration::from_millis(5);
 
+/// How long connections may take to send their last bytes and to end, once all requests have been answered.
+const LAST_BYTES: Duration = Duration::from_millis(500);
+
+/// How long requests may take to come to their access lines when everything ends.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
 /// What a gateway is started with.
 pub struct Start {
     /// The checked configuration.
@@ -63,6 +64,8 @@ pub struct Start {
     pub source: Source,
     /// The clock that limits, ages and dates go by.
     pub clock: Clock,
+    /// How the names of upstream servers become addresses.
+    pub lookup: Lookup,
     /// Where access lines go; `None`: nowhere.
     pub access: Option<Box<dyn std::io::Write + Send>>,
 }
@@ -72,7 +75,7 @@ pub struct Running {
     data_addresses: Vec<SocketAddr>,
     admin_address: SocketAddr,
     shared: Arc<Shared>,
-    proxy: Arc<HttpProxy<Gateway>>,
+    gateway: Arc<Gateway>,
     metrics: Arc<Metrics>,
     reloader: Arc<Reloader<Derived>>,
     ready: Arc<AtomicBool>,
@@ -90,15 +93,17 @@ pub fn start(start: Start) -> anyhow::Result<Running> {
     install_crypto_provider();
     let config = &start.config;
     create_data_dir(&config.data_dir)?;
-    let data_listeners = config.listen.iter().map(bind).collect::<anyhow::Result<Vec<_>>>()?;
-    let admin_listener = bind(&config.admin.listen)?;
+    let addresses = config.listen.iter().map(|listener| listener.address);
+    let data_listeners = addresses.map(bind).collect::<anyhow::Result<Vec<_>>>()?;
+    let admin_listener = bind(config.admin.listen.address)?;
     let metrics = Metrics::new().context("the metrics could not be set up")?;
     let limiter = Limiter::new();
     let buffers = Pool::default();
     let entries = entries(config, &metrics, &buffers);
     let workers = worker_threads(config);
-    let seen = config.keys_file.as_deref().map(Seen::now);
-    let deriving = Arc::clone(&metrics);
+    let seen = Seen::now(config.keys_file.clone());
+    let control = Threads::start("control", 1)?;
+    let resolver = Resolver::new(start.lookup, control.handle().clone());
     let (live, reloader) = reload::first(
         start.config,
         Tools {
@@ -106,9 +111,7 @@ pub fn start(start: Start) -> anyhow::Result<Running> {
             limiter: limiter.clone(),
             metrics: Arc::clone(&metrics),
             clock: start.clock.clone(),
-            derive: Box::new(move |next, previous| {
-                derive(next, previous, &deriving).map_err(|error| DeriveError(error.to_string()))
-            }),
+            derive: deriving(&metrics, &resolver),
         },
     )?;
     let (access, writer) = access_log(start.access, &metrics)?;
@@ -126,7 +129,7 @@ pub fn start(start: Start) -> anyhow::Result<Running> {
     let running = Running {
         data_addresses: data_listeners.iter().map(|bound| bound.address).collect(),
         admin_address: admin_listener.address,
-        proxy: proxy(&conf, &shared),
+        gateway: Arc::new(Gateway::new(Arc::clone(&shared))),
         shared,
         metrics,
         reloader: Arc::new(reloader),
@@ -134,12 +137,14 @@ pub fn start(start: Start) -> anyhow::Result<Running> {
         shutdown: watch::channel(false).0,
         access: writer,
         data: Threads::start("data", workers)?,
-        control: Threads::start("control", 1)?,
+        control,
     };
-    running.resolve_first(&live);
+    if !resolver.ask_all(&live.load().derived).wait(FIRST_RESOLVE) {
+        tracing::warn!("the names of upstreams are still being resolved");
+    }
     running.open_admin(admin_listener, &entries, &buffers)?;
-    running.open_data(data_listeners, &live)?;
-    running.look_after(&live, seen);
+    running.open_data(data_listeners)?;
+    running.look_after(live, resolver, seen);
     Ok(running)
 }
 
@@ -157,14 +162,15 @@ impl Running {
     /// The same as URLs.
     pub fn data_urls(&self) -> impl Iterator<Item = String> {
         let config = Arc::clone(&self.shared.policy().snapshot.config);
-        let tls = move |index: usize| config.listen.get(index).and_then(|listener| listener.tls.clone());
-        self.data_addresses.iter().enumerate().map(move |(index, at)| url(tls(index).as_ref(), *at))
+        let listener = move |index: usize| config.listen.get(index).cloned();
+        let listeners = self.data_addresses.iter().enumerate();
+        listeners.filter_map(move |(index, at)| Some(url(&listener(index)?, *at)))
     }
 
     /// The same as a URL.
     pub fn admin_url(&self) -> String {
         let policy = self.shared.policy();
-        url(policy.snapshot.config.admin.listen.tls.as_ref(), self.admin_address)
+        url(&policy.snapshot.config.admin.listen, self.admin_address)
     }
 
     /// Reads configuration and key list anew. Blocks on files.
@@ -175,24 +181,38 @@ impl Running {
         self.reloader.reload(shrinking)
     }
 
+    /// The same, begun on a thread of its own; its result is logged and counted. Whoever ends the gateway does not wait
+    /// for it.
+    pub fn begin_reload(&self) -> JoinHandle<()> {
+        let reloader = Arc::clone(&self.reloader);
+        self.control.handle().spawn_blocking(move || drop(reloader.reload(Shrinking::Guarded)))
+    }
+
     /// Ends in order (contract §7): not ready, served on for `shutdown.delay`, listeners closed, answers in flight run
     /// to their end within `shutdown.timeout`. `hurry` cuts every wait short.
     pub async fn drain(&self, hurry: impl Future<Output = ()>) {
         let shutdown = self.shared.policy().snapshot.config.shutdown;
         self.ready.store(false, Ordering::Relaxed);
-        self.shared.drain();
+        self.shared.cut().drain();
         let in_order = async {
             tokio::time::sleep(shutdown.delay).await;
             self.shutdown.send_replace(true);
-            self.proxy.cleanup().await;
-            let idle = async {
-                while self.metrics.connections.get() > 0 || self.metrics.in_flight_requests.get() > 0 {
+            let answered = async {
+                while self.shared.cut().open_requests() > 0 || self.metrics.in_flight_requests.get() > 0 {
                     tokio::time::sleep(DRAIN_LOOK).await;
                 }
             };
-            if tokio::time::timeout(shutdown.timeout, idle).await.is_err() {
+            if tokio::time::timeout(shutdown.timeout, answered).await.is_err() {
                 tracing::warn!("answers still in flight after shutdown.timeout were cut");
+                return;
             }
+            let closed = async {
+                while self.metrics.connections.get() > 0 {
+                    tokio::time::sleep(DRAIN_LOOK).await;
+                }
+            };
+            // Those that carry nothing any more are not worth a wait: a client may never read that they end.
+            let _ = tokio::time::timeout(LAST_BYTES, closed).await;
         };
         tokio::select! {
             () = in_order => {}
@@ -200,9 +220,11 @@ impl Running {
         }
     }
 
-    /// Stops every task and writes out what waits. Call it last.
+    /// Ends every request that is still under way, stops every task and writes out what waits, all of it within
+    /// seconds. Call it last.
     pub fn end(mut self) {
         self.shutdown.send_replace(true);
+        self.cut();
         self.data.stop();
         self.control.stop();
         if let Some(access) = self.access.take() {
@@ -210,13 +232,20 @@ impl Running {
         }
     }
 
-    fn resolve_first(&self, live: &Arc<Live<Derived>>) {
-        let live = Arc::clone(live);
-        self.control.wait_for(async move {
-            if tokio::time::timeout(FIRST_RESOLVE, resolve(&live)).await.is_err() {
-                tracing::warn!("the names of upstreams are still being resolved");
+    /// Cuts the requests that are still under way, and waits until each has been told.
+    fn cut(&self) {
+        let shared = Arc::clone(&self.shared);
+        shared.cut().tell();
+        let told = async move {
+            while shared.cut().open_requests() > 0 {
+                tokio::time::sleep(DRAIN_LOOK).await;
             }
-        });
+        };
+        let told = self.control.wait_for(async { tokio::time::timeout(LAST_LINES, told).await.is_ok() });
+        if told != Some(true) {
+            let requests = self.shared.cut().open_requests();
+            tracing::warn!(requests, "requests ended without an access line");
+        }
     }
 
     fn open_admin(&self, bound: Bound, entries: &Entries, buffers: &Pool) -> anyhow::Result<()> {
@@ -227,8 +256,11 @@ impl Running {
             reloader: Arc::clone(&self.reloader),
         });
         let mut shutdown = self.shutdown.subscribe();
+        let live = Arc::clone(&self.shared);
+        let handshake = move || live.policy().derived.handshakes().admin();
+        let handshake = handshake().is_some().then(|| Box::new(handshake) as Handshake);
         let served = self.control.wait_for(async move {
-            bound.serve(admin::router(admin), async move {
+            bound.serve(admin::router(admin), handshake, async move {
                 // The admin listener outlives the drain; its runtime ends it.
                 let _ = shutdown.wait_for(|_| false).await;
             })
@@ -236,41 +268,49 @@ impl Running {
         served.context("the control runtime ended early")?
     }
 
-    fn open_data(&self, listeners: Vec<Bound>, live: &Arc<Live<Derived>>) -> anyhow::Result<()> {
-        for bound in listeners {
-            let guard = Guard::new(
-                Arc::clone(&self.proxy),
-                Arc::clone(live),
-                Arc::clone(&self.metrics),
-                self.shutdown.subscribe(),
-                self.shared.clock().clone(),
-            );
-            let (listener, tls) = {
+    fn open_data(&self, listeners: Vec<Bound>) -> anyhow::Result<()> {
+        for (index, bound) in listeners.into_iter().enumerate() {
+            let (gateway, shared) = (Arc::clone(&self.gateway), Arc::clone(&self.shared));
+            let guard = Guard::new(gateway, shared, self.shutdown.subscribe(), index);
+            let listener = {
                 let _entered = self.data.handle().enter();
-                bound.into_parts()?
+                bound.into_listener()?
             };
-            self.data.handle().spawn(guard.accept(listener, tls));
+            self.data.handle().spawn(guard.accept(listener));
         }
         self.ready.store(true, Ordering::Relaxed);
         Ok(())
     }
 
     /// Starts the tasks that nobody waits for.
-    fn look_after(&self, live: &Arc<Live<Derived>>, seen: Option<Seen>) {
-        self.control.handle().spawn(follow(Arc::clone(&self.reloader), seen));
-        let live = Arc::clone(live);
+    fn look_after(&self, live: Arc<Live<Derived>>, resolver: Resolver, seen: Seen) {
+        self.control.handle().spawn(follow_list(Arc::clone(&self.reloader), seen));
+        self.control.handle().spawn(follow_certificates(Arc::clone(&self.reloader)));
         self.control.handle().spawn(async move {
             loop {
                 tokio::time::sleep(RESOLVE_EVERY).await;
-                resolve(&live).await;
+                // The answers are put in place as they come.
+                drop(resolver.ask_all(&live.load().derived));
             }
         });
     }
 }
 
-fn url(tls: Option<&ListenerTls>, address: SocketAddr) -> String {
-    let scheme = if tls.is_some() { "https" } else { "http" };
+fn url(listener: &Listener, address: SocketAddr) -> String {
+    let scheme = if listener.tls.is_some() { "https" } else { "http" };
     format!("{scheme}://{address}")
+}
+
+/// The proxy's side of each snapshot, with the names that a reload brings.
+fn deriving(metrics: &Arc<Metrics>, resolver: &Resolver) -> Derive<Derived> {
+    let (metrics, resolver) = (Arc::clone(metrics), resolver.clone());
+    Box::new(move |next, previous| {
+        let derived = derive(next, previous, &metrics);
+        if let Some(previous) = previous {
+            resolver.find_new(&derived, &previous.derived);
+        }
+        derived
+    })
 }
 
 /// One provider for all TLS of the process; two would panic at the first handshake.
@@ -296,22 +336,14 @@ fn server_conf(workers: usize) -> Arc<ServerConf> {
     Arc::new(ServerConf {
         threads: workers,
         upstream_keepalive_pool_size: POOLED_CONNECTIONS,
-        max_retries: 4,
         ..ServerConf::default()
     })
 }
 
-fn proxy(conf: &Arc<ServerConf>, shared: &Arc<Shared>) -> Arc<HttpProxy<Gateway>> {
-    let mut proxy = http_proxy(conf, Gateway(Arc::clone(shared)));
-    let mut options = HttpServerOptions::default();
-    options.keepalive_request_limit = Some(REQUESTS_PER_CONNECTION);
-    options.h2_idle_timeout = Some(H2_IDLE);
-    proxy.server_options = Some(options);
-    Arc::new(proxy)
-}
-
 /// The cache; an entry that is evicted while it is still being sent counts as held memory until it has been.
 fn entries(config: &Config, metrics: &Arc<Metrics>, buffers: &Pool) -> Entries {
+    // A counter that is there from the start shows its first event as a rise.
+    Removal::ALL.iter().for_each(|removal| drop(metrics.cache_evictions(removal.as_str())));
     let metrics = Arc::clone(metrics);
     let buffers = buffers.clone();
     Entries::new(config.cache.memory, move |removal: Removal, entry: &Entry| {
@@ -355,12 +387,4 @@ fn refresh(
             upstream.show_health(shared.clock().monotonic());
         }
     })
-}
-
-async fn resolve(live: &Live<Derived>) {
-    for upstream in live.load().derived.upstreams() {
-        for name in upstream.resolve().await {
-            tracing::warn!(%name, "an upstream's name could not be resolved");
-        }
-    }
 }

@@ -15,13 +15,15 @@ class LastLine(unittest.TestCase):
         stand_in = pathlib.Path(folder) / "make"
         stand_in.write_text(f"#!/bin/sh\n{make}\n")
         stand_in.chmod(0o755)
-        environment = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}
+        (pathlib.Path(folder) / "tmp").mkdir()
+        environment = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", "TMPDIR": f"{folder}/tmp"}
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
         return subprocess.Popen([RUN], env=environment, text=True, **pipes)
 
     def run_with(self, make):
         with tempfile.TemporaryDirectory() as folder, self.start(folder, make) as running:
             output, _ = running.communicate()
+            self.assertEqual(os.listdir(f"{folder}/tmp"), [])
         return running.returncode, output.splitlines()[-1]
 
     def test_it_adds_up(self):
@@ -35,7 +37,7 @@ class LastLine(unittest.TestCase):
     def test_a_bad_end_is_a_failure_though_none_was_counted(self):
         self.assertEqual(self.run_with('echo "3 passed, 0 failed"; exit 2'), (1, "6 passed, 2 failed"))
 
-    def test_a_signal_leaves_the_line(self):
+    def test_a_signal_leaves_the_line_and_nothing_else(self):
         with tempfile.TemporaryDirectory() as folder:
             gate = pathlib.Path(folder) / "gate"
             os.mkfifo(gate)
@@ -43,6 +45,7 @@ class LastLine(unittest.TestCase):
                 self.assertEqual(running.stdout.readline(), "started\n")
                 running.terminate()
                 self.assertEqual((running.wait(), running.stdout.read()), (1, "0 passed, 1 failed\n"))
+                self.assertEqual(os.listdir(f"{folder}/tmp"), [])
                 gate.open("w").close()
 
 

@@ -10,7 +10,7 @@ import unittest
 NEED = pathlib.Path(__file__).resolve().parent / "need"
 ALL = ["c", "c++", "make", "cmake", "git", "curl", "python", "cargo"]
 TOOLS = {"cc", "c++", "make", "cmake", "git", "curl", "python3", "cargo"}
-SHELL = ["sh", "mktemp", "find", "sort", "comm", "rm", "chmod"]
+SHELL = ["sh", "mktemp", "find", "sed", "sort", "comm", "rm", "chmod"]
 
 
 class Machine:
@@ -80,18 +80,24 @@ class Need(unittest.TestCase):
         self.assertIn("Could not install: curl", done.stderr)
 
     def test_no_service_is_started_or_left_enabled(self):
-        wants = "etc/systemd/system/multi-user.target.wants"
-        enables = f'"$NEED_ROOT/usr/sbin/policy-rc.d"; echo "policy $?" >>"$NEED_ROOT/calls"; ' + (
-            f'ln -s /x "$NEED_ROOT/{wants}/new.service"'
-        )
-        machine = self.machine(tools=TOOLS - {"git"} | {"ln"}, apt=enables)
-        (machine.bin / "ln").unlink()
-        (machine.bin / "ln").symlink_to(shutil.which("ln"))
-        (machine.root / wants / "old.service").symlink_to("/x")
+        wants, early, late = "etc/systemd/system/multi-user.target.wants", "etc/rcS.d", "etc/rc2.d"
+        installs = [
+            'cd "$NEED_ROOT"; usr/sbin/policy-rc.d; echo "policy $?" >>calls',
+            f"ln -s /x {wants}/new.service; ln -s /x {early}/S01new; ln -s /x {late}/S03new; ln -s /x {late}/K01new",
+            # As insserv does: the newcomer comes first, so an old one gets another number.
+            f"mv {late}/S01old {late}/S02old",
+        ]
+        machine = self.machine(tools=TOOLS - {"git"}, apt="\n".join(installs))
+        for name in ["ln", "mv"]:
+            (machine.bin / name).symlink_to(shutil.which(name))
+        for folder, link in [(wants, "old.service"), (early, "S01old"), (late, "S01old")]:
+            (machine.root / folder).mkdir(exist_ok=True)
+            (machine.root / folder / link).symlink_to("/x")
         self.assertEqual(machine.need().returncode, 0)
         self.assertIn("policy 101", machine.calls())
-        self.assertEqual(os.listdir(machine.root / wants), ["old.service"])
-        self.assertEqual(os.listdir(machine.root / "usr/sbin"), [])
+        left = {folder: sorted(os.listdir(machine.root / folder)) for folder in [wants, early, late, "usr/sbin"]}
+        expected = {wants: ["old.service"], early: ["S01old"], late: ["K01new", "S02old"], "usr/sbin": []}
+        self.assertEqual(left, expected)
 
     def test_the_operators_own_policy_stays(self):
         machine = self.machine(tools=TOOLS - {"git"})

@@ -1,8 +1,8 @@
 //! Which requests are looked up and which answers are stored.
 
 use http::header::{
-    ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_TYPE, ORIGIN,
-    SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VARY,
+    CONNECTION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_TYPE, SET_COOKIE, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE, VARY,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
@@ -80,11 +80,10 @@ pub fn lookable(policy: &RoutePolicy, fields: &RequestFields) -> Result<(), Bypa
     }
 }
 
-/// The form in which an answer may be stored, as far as its head tells. `request` is what the upstream was sent.
+/// The form in which an answer may be stored, as far as its head tells.
 pub fn storable_head(
     status: StatusCode,
     answer: &HeaderMap,
-    request: &HeaderMap,
     policy: &RoutePolicy,
     framing: Framing,
 ) -> Result<Form, NotStored> {
@@ -107,10 +106,15 @@ pub fn storable_head(
             return Err(NotStored::Private);
         }
     }
-    if varies_beyond_key(answer, request, policy) {
+    if varies_beyond_key(answer, policy) {
         return Err(NotStored::Vary);
     }
     Ok(form)
+}
+
+/// The form in which a good answer can be read for what it cost, stored or not; `None` if it cannot.
+pub fn readable_form(status: StatusCode, answer: &HeaderMap) -> Option<Form> {
+    form_of(answer).filter(|_| status == StatusCode::OK && is_identity(answer))
 }
 
 /// Ok if an answer that has come to its end, by its framing, is a whole one.
@@ -120,7 +124,8 @@ pub fn storable_body(summary: &AnswerSummary) -> Result<(), NotStored> {
 
 /// The headers that an entry keeps, each with all its values: Content-Type, Content-Language, openai-version,
 /// openai-model and the route's, but never Set-Cookie, nor one that belongs to a connection or a framing, nor one that
-/// the gateway says itself.
+/// the gateway says itself. Values are copies: one that came is a slice of the buffer that the whole head was read into,
+/// and would hold all of it for as long as the entry lives.
 pub fn kept_headers(policy: &RoutePolicy, answer: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
     static KEPT: [HeaderName; 4] = [
         CONTENT_TYPE,
@@ -131,8 +136,13 @@ pub fn kept_headers(policy: &RoutePolicy, answer: &HeaderMap) -> Vec<(HeaderName
     let of_route = policy.keep_headers.iter().filter(|name| !KEPT.contains(name) && !is_never_kept(name));
     KEPT.iter()
         .chain(of_route)
-        .flat_map(|name| answer.get_all(name).iter().map(|value| (name.clone(), value.clone())))
+        .flat_map(|name| answer.get_all(name).iter().filter_map(|value| Some((name.clone(), copied(value)?))))
         .collect()
+}
+
+/// The same value in memory of its own; `None` cannot come up.
+fn copied(value: &HeaderValue) -> Option<HeaderValue> {
+    HeaderValue::from_bytes(value.as_bytes()).ok()
 }
 
 fn is_never_kept(name: &HeaderName) -> bool {
@@ -175,17 +185,29 @@ fn is_identity(answer: &HeaderMap) -> bool {
     values.all(|value| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity"))
 }
 
-/// True if Vary names `*`, or a header that the request carries and the key does not. Accept-Encoding and Origin do
-/// not count: the first is ours on cached paths, the second changes no content.
-fn varies_beyond_key(answer: &HeaderMap, request: &HeaderMap, policy: &RoutePolicy) -> bool {
+/// True if Vary names `*`, or a header that the key does not have, whether or not this request had it: another may, and
+/// would be given this one's answer (RFC 9111 §4.1).
+fn varies_beyond_key(answer: &HeaderMap, policy: &RoutePolicy) -> bool {
     let names = answer.get_all(VARY).iter().flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
     names.map(<[u8]>::trim_ascii).filter(|name| !name.is_empty()).any(|name| {
-        let Ok(name) = HeaderName::from_bytes(name) else { return true };
-        if name.as_str() == "*" {
-            return true;
-        }
-        let is_covered =
-            name == ACCEPT_ENCODING || name == ORIGIN || header_names(policy).any(|own| *own == name);
-        !is_covered && request.contains_key(&name)
+        let name = HeaderName::from_bytes(name);
+        !name.is_ok_and(|name| changes_nothing(&name) || header_names(policy).any(|own| *own == name))
     })
+}
+
+/// True for headers that servers name in Vary as a matter of course, and that no stored answer depends on: what the
+/// gateway itself says on cached paths, what of a client never reaches an upstream, and what a browser tells of the
+/// page that asks.
+fn changes_nothing(name: &HeaderName) -> bool {
+    const SAID_BY_US: [&str; 1] = ["accept-encoding"];
+    const NOT_SENT_ON: [&str; 5] = ["authorization", "proxy-authorization", "x-api-key", "api-key", "cookie"];
+    const OF_THE_PAGE: [&str; 5] = [
+        "origin",
+        "access-control-request-method",
+        "access-control-request-headers",
+        // Google's servers name these two beside Origin.
+        "x-origin",
+        "referer",
+    ];
+    [&SAID_BY_US[..], &NOT_SENT_ON, &OF_THE_PAGE].iter().any(|names| names.contains(&name.as_str()))
 }

@@ -17,8 +17,8 @@ use crate::clock::Monotonic;
 use crate::llm::usage::Usage;
 use crate::units::ByteSize;
 
-/// Bytes counted for an entry beside its body and its head's fields: key, recording and bookkeeping, as measured with
-/// entries of 1 KiB.
+/// Bytes counted for an entry beside its body and its head's fields: key, recording, bookkeeping, and what the
+/// allocator rounds up, as measured with entries of 1 KiB and a little more.
 const OVERHEAD: u64 = 1408;
 
 /// Which of the answers to one key it is. Until one form is translated into the other, each is kept by itself.
@@ -64,6 +64,9 @@ pub enum Removal {
 }
 
 impl Removal {
+    /// Every cause.
+    pub const ALL: [Self; 3] = [Self::Expired, Self::Size, Self::Replaced];
+
     /// The label's value.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -148,12 +151,12 @@ impl Expiry<Slot, Arc<Entry>> for Lifetimes {
     }
 }
 
-/// Takes a key's own bytes as its hash: they are a SHA-256 already, of which no client can choose many.
+/// Takes a key as its own hash: it is a SHA-256 already, or a keyed hash, of which no client can choose many.
 #[derive(Clone, Copy, Debug, Default)]
-struct SpreadKeys;
+pub(super) struct SpreadKeys;
 
 #[derive(Clone, Copy, Debug, Default)]
-struct FirstBytes(u64);
+pub(super) struct FirstBytes(u64);
 
 impl BuildHasher for SpreadKeys {
     type Hasher = FirstBytes;
@@ -172,6 +175,10 @@ impl Hasher for FirstBytes {
 
     fn write_u8(&mut self, byte: u8) {
         self.0 = self.0.rotate_left(1) ^ u64::from(byte);
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 ^= hash;
     }
 
     fn write_usize(&mut self, _length: usize) {}

@@ -70,7 +70,7 @@ pub struct KeyParts<'a> {
     pub path: &'a str,
     /// The query as it came; `None` without a question mark.
     pub query: Option<&'a str>,
-    /// The request's headers.
+    /// The request's headers, without those that are not sent on.
     pub headers: &'a HeaderMap,
     /// The route's policy, for its `vary`.
     pub policy: &'a RoutePolicy,

@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::config;
 use crate::demo::{self, DemoSettings};
 use crate::dice;
+use crate::proxy::resolver;
 use crate::runtime::reload::Source;
 use crate::server::{Running, Start, start};
 use crate::telemetry::init::logging;
@@ -31,7 +32,13 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<()> {
     let key = token::generate(dice::fill).context("no random numbers can be had for a key")?;
     let text = configuration(args, &folder.0, llm.address, &data_encoding::HEXLOWER.encode(&key.digest));
     let config = config::parse(&text, "demo", &BTreeMap::new(), &folder.0)?;
-    let running = start(Start { config, source: Source::Fixed, clock: Clock::system(), access: None })?;
+    let running = start(Start {
+        config,
+        source: Source::Fixed,
+        clock: Clock::system(),
+        lookup: resolver::system(),
+        access: None,
+    })?;
     greet(&running, key.secret.expose(), &mut std::io::stdout())?;
     signals.heed(running);
     llm.stop();

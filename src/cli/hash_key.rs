@@ -4,8 +4,9 @@ use std::io::{Read, Write};
 
 use anyhow::{Context, bail};
 use data_encoding::HEXLOWER;
-use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
+
+use crate::auth::token;
 
 /// A shorter key could be found by trying.
 const LEAST_CHARACTERS: usize = 20;
@@ -16,7 +17,8 @@ const MOST_BYTES: usize = 4096;
 /// Reads a key from `input`, without one newline at its end, and prints its SHA-256 in hexadecimal on `out`.
 ///
 /// # Errors
-/// A key that is short, not text, or that no `Authorization` header could carry; a closed `out`.
+/// A key that is short, not text, that no `Authorization` header could carry, or that has the form of a key made here
+/// but not its checksum; a closed `out`.
 pub fn run(input: &mut dyn Read, out: &mut dyn Write) -> anyhow::Result<()> {
     let mut text = Zeroizing::new(String::new());
     input.take(MOST_BYTES as u64 + 3).read_to_string(&mut text).context("cannot read a key from stdin")?;
@@ -31,6 +33,11 @@ pub fn run(input: &mut dyn Read, out: &mut dyn Write) -> anyhow::Result<()> {
     if !key.bytes().all(|b| b.is_ascii_graphic()) {
         bail!("the key holds a space, a line break or a character beyond ASCII: no request could carry it");
     }
-    writeln!(out, "{}", HEXLOWER.encode(&Sha256::digest(key.as_bytes())))?;
+    if !token::looks_valid(key.as_bytes()) {
+        bail!(
+            "the key's checksum is wrong: one of its characters is not as it was made, and no request could use it"
+        );
+    }
+    writeln!(out, "{}", HEXLOWER.encode(&token::digest(key.as_bytes())))?;
     Ok(())
 }

@@ -5,8 +5,8 @@ use std::io::Write;
 use anyhow::Context;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
 
-use crate::runtime::reload::Shrinking;
 use crate::server::Running;
 
 /// Prints where `running` listens, one line each: `gateway: URL`, `admin: URL`.
@@ -50,16 +50,16 @@ impl Signals {
         Ok(Self { runtime, hangup, terminate, interrupt })
     }
 
-    /// Serves until TERM or INT, then ends in order or at once. HUP reloads.
+    /// Serves until TERM or INT, then ends in order or at once. HUP reloads, elsewhere, so that the others are heard
+    /// meanwhile; any number of HUPs during a reload are one more after it.
     pub fn heed(self, running: Running) {
         let Self { runtime, mut hangup, mut terminate, mut interrupt } = self;
         runtime.block_on(async {
+            let mut reloading: Option<JoinHandle<()>> = None;
             loop {
                 tokio::select! {
-                    _ = hangup.recv() => {
-                        // Its result has been logged and counted.
-                        let _ = running.reload(Shrinking::Guarded);
-                    }
+                    _ = hangup.recv(), if reloading.is_none() => reloading = Some(running.begin_reload()),
+                    () = over(&mut reloading), if reloading.is_some() => reloading = None,
                     _ = terminate.recv() => {
                         tracing::info!("told to end: draining");
                         return running.drain(either(&mut terminate, &mut interrupt)).await;
@@ -72,6 +72,14 @@ impl Signals {
             }
         });
         running.end();
+    }
+}
+
+/// Waits for the reload that is under way.
+async fn over(reloading: &mut Option<JoinHandle<()>>) {
+    if let Some(reload) = reloading {
+        // A reload that panicked has changed nothing.
+        let _ = reload.await;
     }
 }
 

@@ -6,6 +6,7 @@ use crate::cli::ServeArgs;
 use crate::cli::running::{Signals, print_addresses};
 use crate::clock::Clock;
 use crate::config;
+use crate::proxy::resolver;
 use crate::runtime::reload::Source;
 use crate::server::{Start, start};
 use crate::telemetry::init::logging;
@@ -22,6 +23,7 @@ pub fn run(args: &ServeArgs, env: &BTreeMap<String, String>) -> anyhow::Result<(
         config: config::load(path, env)?,
         source: Source::File { path: path.clone(), env: env.clone() },
         clock: Clock::system(),
+        lookup: resolver::system(),
         access: Some(Box::new(std::io::stdout())),
     })?;
     print_addresses(&running, &mut std::io::stderr())?;

@@ -14,15 +14,13 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustls::crypto::ring;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::sign::CertifiedKey;
+use rustls::pki_types::CertificateDer;
 
-use crate::config::node::{Place, Scene};
+use crate::config::node::{Kind, Node, Place, Scene};
 use crate::config::raw::RawConfig;
 use crate::config::scalar::{Count, Size, Slot, Span, Text};
 use crate::config::{Config, key_list};
+use crate::pem::{self, Identity, KeyPair, PemFault};
 use crate::units::ByteSize;
 
 pub mod bounds;
@@ -133,59 +131,54 @@ impl Builder<'_> {
         size.0
     }
 
-    /// A value that must be written.
-    fn required<T>(&self, slot: Slot<T>, place: &Place<'_>) -> Option<T> {
+    /// A value that must be written, such as `example`.
+    fn required<T>(&self, slot: Slot<T>, place: &Place<'_>, example: &str) -> Option<T> {
         if matches!(slot, Slot::Absent) {
-            self.scene.refuse(place, "is missing", "");
+            self.scene.refuse(place, "is missing", format!("such as {example}"));
         }
         slot.given()
     }
 
-    /// Reads the file that `text` names; records why it cannot be read.
-    fn read_file(&self, text: &str, place: &Place<'_>) -> Option<(PathBuf, Vec<u8>)> {
-        let path = self.base_dir.join(text);
-        match (self.read)(&path) {
-            Ok(content) => Some((path, content)),
-            Err(error) => {
-                let hint = "paths are relative to the folder of the configuration file";
-                self.scene.refuse(place, format!("the file cannot be read: {error}"), hint);
-                None
-            }
-        }
+    /// Reads the file that is named at `place`.
+    fn read_file(&self, slot: Slot<Text>, place: &Place<'_>) -> Option<(PathBuf, Vec<u8>)> {
+        let path = self.base_dir.join(self.required(slot, place, "tls/server.pem, a PEM file")?.0);
+        let content = (self.read)(&path).map_err(PemFault::from);
+        self.unfaulted(content, place).map(|content| (path, content))
     }
 
-    /// The certificates in a PEM file; at least one.
+    /// The certificates in the file that is named at `place`; at least one.
     fn certificates(
         &self,
         slot: Slot<Text>,
         place: &Place<'_>,
     ) -> Option<(PathBuf, Vec<CertificateDer<'static>>)> {
-        let (path, content) = self.read_file(&self.required(slot, place)?.0, place)?;
-        match CertificateDer::pem_slice_iter(&content).collect::<Result<Vec<_>, _>>() {
-            Ok(certificates) if !certificates.is_empty() => Some((path, certificates)),
-            _ => {
-                let hint = "it must begin with -----BEGIN CERTIFICATE-----";
-                self.scene.refuse(place, "the file holds no certificate in PEM form", hint);
-                None
-            }
-        }
+        let (path, content) = self.read_file(slot, place)?;
+        self.unfaulted(pem::certificates(&content), place).map(|chain| (path, chain))
     }
 
     /// Certificate and private key, which must belong together.
-    fn key_pair(&self, cert: Slot<Text>, key: Slot<Text>, place: &Place<'_>) -> Option<(PathBuf, PathBuf)> {
+    fn identity(&self, cert: Slot<Text>, key: Slot<Text>, place: &Place<'_>) -> Option<Identity> {
         let cert = self.certificates(cert, &place.key("cert"));
         let place = place.key("key");
-        let key = self.required(key, &place).and_then(|text| self.read_file(&text.0, &place));
-        let ((cert_path, chain), (key_path, content)) = (cert?, key?);
-        let Ok(key) = PrivateKeyDer::from_pem_slice(&content) else {
-            let hint = "it must begin with -----BEGIN PRIVATE KEY----- or the like";
-            self.scene.refuse(&place, "the file holds no private key in PEM form", hint);
-            return None;
+        let key = self.read_file(key, &place).and_then(|(path, content)| {
+            self.unfaulted(pem::private_key(&content), &place).map(|key| (path, key))
+        });
+        let ((cert, chain), (key, private)) = (cert?, key?);
+        let pair = self.unfaulted(KeyPair::join(chain, private), &place)?;
+        Some(Identity { cert, key, pair })
+    }
+
+    /// What was made of the file that is named at `place`; records why it could not be.
+    fn unfaulted<T>(&self, made: Result<T, PemFault>, place: &Place<'_>) -> Option<T> {
+        let fault = match made {
+            Ok(made) => return Some(made),
+            Err(fault) => fault,
         };
-        if CertifiedKey::from_der(chain, key, &ring::default_provider()).is_err() {
-            self.scene.refuse(&place, "certificate and key do not belong together", "");
-            return None;
-        }
-        Some((cert_path, key_path))
+        let file = match place.find(self.scene.root) {
+            Some(Node { kind: Kind::Str(name), interpolated: false, .. }) => format!("`{name}`"),
+            _ => self.scene.quote(place),
+        };
+        self.scene.refuse(place, format!("{file} {fault}"), fault.hint());
+        None
     }
 }

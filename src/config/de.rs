@@ -14,6 +14,7 @@ use serde::de::{
 };
 use serde::forward_to_deserialize_any;
 
+use crate::config::hint;
 use crate::config::node::{Entry, Kind, Node, Place};
 use crate::config::problem::Sink;
 
@@ -84,39 +85,17 @@ impl<'n> Reader<'_, 'n> {
     fn record(&self, error: ReadError) -> ReadError {
         let (message, hint) = match error.0 {
             Reason::Recorded => return error,
-            Reason::Value(expected) => {
-                (format!("expected {expected}, found {}", self.node.quote()), self.value_hint(&expected))
-            }
-            Reason::Type(expected) => {
-                (format!("expected {expected}, found {}", self.node.describe()), self.type_hint(&expected))
-            }
-            Reason::Other(message) => (message, String::new()),
+            Reason::Value(expected) => (
+                format!("expected {expected}, found {}", self.node.quote()),
+                hint::of_value(self.node, &expected),
+            ),
+            Reason::Type(expected) => (
+                format!("expected {expected}, found {}", self.node.describe()),
+                hint::of_type(self.node, &expected),
+            ),
+            Reason::Other(message) => (message, "the gateway.yaml that ships explains every key".to_owned()),
         };
         self.refuse(message, hint)
-    }
-
-    fn value_hint(&self, expected: &str) -> String {
-        let wants_plain =
-            ["a whole number", "a number", "true or false"].iter().any(|w| expected.starts_with(w));
-        let is_quoted = match &self.node.kind {
-            Kind::Str(text) => {
-                !self.node.interpolated && (text.parse::<f64>().is_ok() || text.parse::<bool>().is_ok())
-            }
-            _ => false,
-        };
-        if wants_plain && is_quoted { "take the quotes away".to_owned() } else { String::new() }
-    }
-
-    fn type_hint(&self, expected: &str) -> String {
-        let hint = match self.node.kind {
-            Kind::Int(_) | Kind::Float(_) | Kind::Bool(_) if expected == "text" => "put it in quotes",
-            Kind::Null if expected == "a mapping" => "write {} or remove the key",
-            Kind::Null if expected == "a list" => "write [] or remove the key",
-            Kind::Null => "remove the key",
-            Kind::Str(_) | Kind::Int(_) if expected == "a list" => "write it between [ and ]",
-            _ => "",
-        };
-        hint.to_owned()
     }
 
     fn expected(&self, what: &str) -> ReadError {
@@ -292,7 +271,7 @@ impl<'n> Deserializer<'n> for Reader<'_, 'n> {
             }
             _ => Err(self.refuse(
                 format!("expected one of {}, found {}", variants.join(", "), self.node.describe()),
-                String::new(),
+                "write one of these words".to_owned(),
             )),
         }
     }

@@ -83,8 +83,10 @@ fn replace(text: &str, sources: &Sources<'_>) -> Result<String, Refusal> {
 /// What stands for `${inside}`.
 fn value_of(inside: &str, sources: &Sources<'_>) -> Result<String, Refusal> {
     if let Some(path) = inside.strip_prefix("file:") {
-        let mut content = (sources.file)(path)
-            .map_err(|why| Refusal { message: format!("cannot read the file `{path}`: {why}"), hint: "" })?;
+        let mut content = (sources.file)(path).map_err(|why| Refusal {
+            message: format!("cannot read the file `{path}`: {why}"),
+            hint: "paths are relative to the folder of the configuration file",
+        })?;
         if content.ends_with('\n') {
             content.pop();
             if content.ends_with('\r') {

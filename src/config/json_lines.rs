@@ -11,11 +11,12 @@ use crate::config::problem::Sink;
 /// Reads line `number` of a file, without its newline. `None`: it is no JSON; `sink` holds why and where.
 pub fn parse<'a>(line: &'a str, number: u32, sink: &Sink) -> Option<Node<'a>> {
     let mut reader = serde_json::Deserializer::from_str(line);
-    let node = Line(number).deserialize(&mut reader).and_then(|node| reader.end().map(|()| node));
+    let whole = Line { number, text: line, column: 1 };
+    let node = whole.deserialize(&mut reader).and_then(|node| reader.end().map(|()| node));
     match node {
         Ok(node) => Some(node),
         Err(error) => {
-            let column = u32::try_from(error.column()).unwrap_or(u32::MAX);
+            let column = u32::try_from(error.column()).unwrap_or(u32::MAX).max(1);
             let message = match error.classify() {
                 serde_json::error::Category::Data => {
                     "a member is written twice, or there are more than any key has".to_owned()
@@ -31,11 +32,15 @@ pub fn parse<'a>(line: &'a str, number: u32, sink: &Sink) -> Option<Node<'a>> {
     }
 }
 
-/// Reads any value; every node of it stands on this line.
+/// Reads any value of a line. A member stands where its name does; what is within a list, where the list does.
 #[derive(Clone, Copy)]
-struct Line(u32);
+struct Line<'a> {
+    number: u32,
+    text: &'a str,
+    column: u32,
+}
 
-impl<'de> DeserializeSeed<'de> for Line {
+impl<'de> DeserializeSeed<'de> for Line<'de> {
     type Value = Node<'de>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node<'de>, D::Error> {
@@ -70,13 +75,21 @@ impl<'de> Visitor<'de> for NameVisitor {
     }
 }
 
-impl Line {
+impl<'a> Line<'a> {
     fn node(self, kind: Kind<'_>) -> Node<'_> {
-        Node::new((self.0, 0), kind)
+        Node::new((self.number, self.column), kind)
+    }
+
+    /// The column of a member's name, its quote counted; of an escaped one, that of the object.
+    fn column_of(self, name: &str) -> u32 {
+        // How far into the line a slice of it begins. A name that was unescaped is no slice of it.
+        let bytes = name.as_ptr().addr().checked_sub(self.text.as_ptr().addr());
+        let before = bytes.and_then(|bytes| self.text.get(..bytes)).map(|before| before.chars().count());
+        before.filter(|count| *count != 0).and_then(|count| u32::try_from(count).ok()).unwrap_or(self.column)
     }
 }
 
-impl<'de> Visitor<'de> for Line {
+impl<'de> Visitor<'de> for Line<'de> {
     type Value = Node<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -126,8 +139,9 @@ impl<'de> Visitor<'de> for Line {
             if entries.len() > MOST_MEMBERS || entries.iter().any(|entry| entry.key == key) {
                 return Err(Error::custom("written twice"));
             }
-            let value = access.next_value_seed(self)?;
-            entries.push(Entry { key, line: self.0, column: 0, value });
+            let column = self.column_of(&key);
+            let value = access.next_value_seed(Line { column, ..self })?;
+            entries.push(Entry { key, line: self.number, column, value });
         }
         Ok(self.node(Kind::Map(entries)))
     }

@@ -26,6 +26,12 @@ use crate::limits::plan::Plan;
 /// Longest id, account and name, in bytes.
 const MOST_BYTES: usize = 128;
 
+/// Why a list must not be empty.
+const LOCKED_OUT: &str = "a list without keys would lock everyone out";
+
+/// What a list looks like.
+const LIST: &str = "write `keys:` and a list below it";
+
 /// Accounts made in the console begin with this; none in a list may.
 const GENERATED_ACCOUNT: &str = "acct_";
 
@@ -52,7 +58,7 @@ impl<'a> Known<'a> {
 pub fn parse(path: &Path, content: &[u8], known: Known<'_>) -> Result<Vec<KeyEntry>, Report> {
     let file = path.display().to_string();
     let Ok(text) = std::str::from_utf8(content) else {
-        return Err(Report::of_file(&file, "the file is not UTF-8 text"));
+        return Err(Report::of_file(&file, "the file is not UTF-8 text", "save it as UTF-8"));
     };
     match path.extension() {
         Some(extension) if extension == "jsonl" => parse_jsonl(text, &file, known),
@@ -70,11 +76,7 @@ pub fn parse_yaml(text: &str, file: &str, known: Known<'_>) -> Result<Vec<KeyEnt
     if let Some(root) = yaml::parse(text, yaml::Document::KeyList, &sink) {
         let scene = Scene { root: &root, sink: &sink };
         match &root.kind {
-            Kind::Null => scene.refuse(
-                &Place::Root,
-                "the key list is empty",
-                "a list without keys would lock everyone out",
-            ),
+            Kind::Null => scene.refuse(&Place::Root, "the key list is empty", LOCKED_OUT),
             Kind::Map(entries) => {
                 for entry in entries.iter().filter(|entry| entry.key != "keys") {
                     let message = format!("unknown key `{}`", entry.key.escape_debug());
@@ -90,7 +92,7 @@ pub fn parse_yaml(text: &str, file: &str, known: Known<'_>) -> Result<Vec<KeyEnt
             _ => scene.refuse(
                 &Place::Root,
                 format!("expected a mapping with `keys`, found {}", root.describe()),
-                "",
+                LIST,
             ),
         }
     }
@@ -102,10 +104,12 @@ pub fn parse_yaml(text: &str, file: &str, known: Known<'_>) -> Result<Vec<KeyEnt
 /// # Errors
 /// Everything that is wrong with it.
 pub fn parse_jsonl(text: &str, file: &str, known: Known<'_>) -> Result<Vec<KeyEntry>, Report> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let sink = Sink::with_limit(file, MOST_LISTED);
     let mut list = List::new(known);
+    list.expect(memchr::memchr_iter(b'\n', text.as_bytes()).count());
     if text.is_empty() {
-        return Err(Report::of_file(file, "the key list is empty"));
+        sink.add((1, 1), String::new(), "the key list is empty".into(), LOCKED_OUT.into());
     }
     let mut number = 0;
     for line in text.split_inclusive('\n') {
@@ -117,7 +121,7 @@ pub fn parse_jsonl(text: &str, file: &str, known: Known<'_>) -> Result<Vec<KeyEn
                 }
             }
             None => sink.add(
-                (number, 0),
+                (number, u32::try_from(line.chars().count() + 1).unwrap_or(u32::MAX)),
                 String::new(),
                 "the last line has no newline".into(),
                 "the file may not have been written to its end".into(),
@@ -162,6 +166,13 @@ impl<'a> List<'a> {
         }
     }
 
+    /// Makes room for so many keys at once: growing would hash every id again.
+    fn expect(&mut self, keys: usize) {
+        self.ids.reserve(keys);
+        self.digests.reserve(keys);
+        self.entries.reserve(keys);
+    }
+
     fn finish(self, sink: Sink) -> Result<Vec<KeyEntry>, Report> {
         if sink.count() == 0 { Ok(self.entries) } else { Err(sink.into_report()) }
     }
@@ -173,11 +184,7 @@ impl<'a> List<'a> {
         match place.find(scene.root).map(|node| &node.kind) {
             Some(Kind::Seq(items)) => {
                 if items.is_empty() && least == Least::One {
-                    scene.refuse(
-                        &place,
-                        "the key list is empty",
-                        "a list without keys would lock everyone out",
-                    );
+                    scene.refuse(&place, "the key list is empty", LOCKED_OUT);
                 }
                 for (index, item) in items.iter().enumerate() {
                     self.read_key(scene, &place.index(index), item);
@@ -185,9 +192,9 @@ impl<'a> List<'a> {
             }
             Some(Kind::Refused) => {}
             Some(_) => {
-                scene.refuse(&place, format!("expected a list of keys, found {}", scene.quote(&place)), "")
+                scene.refuse(&place, format!("expected a list of keys, found {}", scene.quote(&place)), LIST)
             }
-            None => scene.refuse(&place, "is missing", "a key list is `keys:` and a list"),
+            None => scene.refuse(&place, "is missing", LIST),
         }
     }
 
@@ -285,7 +292,13 @@ impl KeyAt<'_> {
 
     fn required(&self, slot: Slot<Text>, key: &str) -> Option<Text> {
         if matches!(slot, Slot::Absent) {
-            self.refuse(key, "is missing", "");
+            let hint = match key {
+                "id" => "a name of your choice, such as acme-prod",
+                "account" => "the owner, such as acme",
+                "plan" => "a plan's name, such as free",
+                _ => "the line that `safecache hash-key` prints",
+            };
+            self.refuse(key, "is missing", hint);
         }
         slot.given()
     }
@@ -307,7 +320,11 @@ impl KeyAt<'_> {
     fn name(&self, text: Text) -> Option<Box<str>> {
         let is_name = (1..=MOST_BYTES).contains(&text.0.len()) && !text.0.chars().any(char::is_control);
         if !is_name {
-            self.refuse("name", "must be 1 to 128 bytes without control characters", "");
+            self.refuse(
+                "name",
+                "must be 1 to 128 bytes without control characters",
+                "such as production backend",
+            );
         }
         is_name.then(|| text.0.into())
     }

@@ -10,7 +10,7 @@ use crate::config::problem::Sink;
 pub struct Node<'a> {
     /// The line, from 1.
     pub line: u32,
-    /// The column in characters, from 1; 0 if only the line is known.
+    /// The column in characters, from 1.
     pub column: u32,
     /// True if `${…}` was replaced in it: such a text also reads as a number, and is never shown.
     pub interpolated: bool,

@@ -19,7 +19,7 @@ pub struct Problem {
     pub path: String,
     /// What is wrong.
     pub message: String,
-    /// What would be right; empty if the message says it.
+    /// What would be right.
     pub hint: String,
 }
 
@@ -37,10 +37,7 @@ impl fmt::Display for Problem {
             write!(f, "{}: ", self.path)?;
         }
         f.write_str(&self.message)?;
-        if !self.hint.is_empty() {
-            write!(f, " (hint: {})", self.hint)?;
-        }
-        Ok(())
+        write!(f, " (hint: {})", self.hint)
     }
 }
 
@@ -68,9 +65,9 @@ impl Report {
     }
 
     /// A report of one problem with a file as a whole, such as one that cannot be read.
-    pub fn of_file(file: &str, message: impl Into<String>) -> Self {
+    pub fn of_file(file: &str, message: impl Into<String>, hint: &str) -> Self {
         let sink = Sink::new(file);
-        sink.add((0, 0), String::new(), message.into(), String::new());
+        sink.add((0, 0), String::new(), message.into(), hint.to_owned());
         sink.into_report()
     }
 

@@ -87,7 +87,7 @@ impl<'a> Tree<'a, '_> {
             let (event, span) = event.map_err(|error| Stop {
                 at: (number(error.marker().line()), number(error.marker().col() + 1)),
                 message: format!("not YAML: {}", error.info()),
-                hint: "",
+                hint: "indent with spaces alone; quote a text with `: ` or ` #` in it, or that begins with a sign",
             })?;
             let at = position(&span);
             match event {
@@ -130,7 +130,7 @@ impl<'a> Tree<'a, '_> {
             return stop(at, "a tag stands before a list or mapping", "remove it");
         }
         if self.open.len() >= MOST_DEPTH {
-            return stop(at, format!("nested deeper than {MOST_DEPTH}"), "");
+            return stop(at, format!("nested deeper than {MOST_DEPTH}"), "no setting is so deep");
         }
         let waits_for_key =
             matches!(self.open.last(), Some(Open { node: Node { kind: Kind::Map(_), .. }, key: None, .. }));
@@ -166,10 +166,18 @@ impl<'a> Tree<'a, '_> {
         };
         let nodes = anchored.nodes;
         if self.nodes + nodes > self.most_nodes {
-            return stop(at, format!("more than {} values, aliases counted", self.most_nodes), "");
+            return stop(
+                at,
+                format!("more than {} values, aliases counted", self.most_nodes),
+                "write fewer aliases",
+            );
         }
         if self.open.len() + depth(&anchored.node) > MOST_DEPTH {
-            return stop(at, format!("nested deeper than {MOST_DEPTH}, aliases followed"), "");
+            return stop(
+                at,
+                format!("nested deeper than {MOST_DEPTH}, aliases followed"),
+                "no setting is so deep",
+            );
         }
         let mut node = anchored.node.clone();
         (node.line, node.column) = at;
@@ -179,7 +187,11 @@ impl<'a> Tree<'a, '_> {
     fn count(&mut self, nodes: usize, at: (u32, u32)) -> Result<(), Stop> {
         self.nodes += nodes;
         if self.nodes > self.most_nodes {
-            return stop(at, format!("more than {} values, aliases counted", self.most_nodes), "");
+            return stop(
+                at,
+                format!("more than {} values, aliases counted", self.most_nodes),
+                "write fewer aliases",
+            );
         }
         Ok(())
     }

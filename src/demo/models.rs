@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::demo::failure::Failure;
 
 /// The names, in the order in which they are listed.
-const NAMES: [&str; 3] = ["demo-large", "demo-small", "demo-embedding"];
+const NAMES: [&str; 4] = ["demo", "demo-large", "demo-small", "demo-embedding"];
 
 /// A fixed date (2025-01-01), so that two lists are equal.
 const CREATED: u64 = 1_735_689_600;

@@ -103,9 +103,14 @@ impl Verdict {
     /// and two numbers of twenty digits fit. `None` cannot come up, as a plan's name is checked.
     fn level_header(&self) -> Option<HeaderValue> {
         let mut line = Cursor::new([0_u8; 96]);
-        write!(line, "\"{}\";r={}", self.plan.name().as_str(), self.level()).ok()?;
+        let mut digits = itoa::Buffer::new();
+        line.write_all(b"\"").ok()?;
+        line.write_all(self.plan.name().as_str().as_bytes()).ok()?;
+        line.write_all(b"\";r=").ok()?;
+        line.write_all(digits.format(self.level()).as_bytes()).ok()?;
         if let Some(time) = self.decision.time_to_one_more() {
-            write!(line, ";t={}", seconds_rounded_up(time)).ok()?;
+            line.write_all(b";t=").ok()?;
+            line.write_all(digits.format(seconds_rounded_up(time)).as_bytes()).ok()?;
         }
         let written = usize::try_from(line.position()).ok()?;
         HeaderValue::from_bytes(line.get_ref().get(..written)?).ok()

@@ -1,6 +1,7 @@
 //! What is read of an answer: whether it is whole, and what it cost.
 
 use crate::llm::json::{Kind, Tape, Value};
+use crate::llm::request::Api;
 use crate::llm::usage::{Usage, UsageParts};
 
 /// Why an answer is not a whole, good one.
@@ -10,8 +11,10 @@ pub enum Flaw {
     NotJson,
     /// It says that something failed.
     Error,
-    /// Its `status` is not `completed`.
+    /// Its `status` is something else than `completed`.
     Status,
+    /// It lacks what the answers of its API are made of.
+    Shape,
     /// A choice has no `finish_reason`, or there is no choice.
     Unfinished,
     /// The stream's terminal event did not come.
@@ -27,6 +30,7 @@ impl Flaw {
             Self::NotJson => "answer_not_json",
             Self::Error => "answer_is_error",
             Self::Status => "answer_status",
+            Self::Shape => "answer_shape",
             Self::Unfinished => "answer_unfinished",
             Self::NoTerminal => "no_terminal_event",
             Self::Overlong => "event_too_long",
@@ -44,8 +48,8 @@ pub struct AnswerSummary {
 }
 
 impl AnswerSummary {
-    /// Reads a whole JSON answer of any API. An array of `choices` that is there must not be empty.
-    pub fn of_json(body: &[u8]) -> Self {
+    /// Reads a whole JSON answer of `api`.
+    pub fn of_json(body: &[u8], api: Api) -> Self {
         let mut tape = Tape::default();
         let Ok(document) = tape.read(body) else {
             return Self { flaw: Some(Flaw::NotJson), usage: None };
@@ -55,18 +59,43 @@ impl AnswerSummary {
         if let Some(counts) = root.member("usage") {
             usage.take(counts);
         }
-        Self { flaw: flaw_of(root), usage: usage.total() }
+        let flaw = flaw_of(root).or_else(|| (!has_shape(root, api)).then_some(Flaw::Shape));
+        Self { flaw, usage: usage.total() }
     }
 }
 
-/// What is wrong with a JSON answer of any API, or with the answer that an event carries; `None`: it is whole.
+/// What a JSON answer of any API, or the answer that an event carries, says of itself; `None`: it is whole.
 pub fn flaw_of(answer: Value<'_>) -> Option<Flaw> {
     answer.members().find_map(|(name, value)| match name.as_str()?.as_ref() {
         "error" if !value.is_null() => Some(Flaw::Error),
-        "status" if value.as_str().is_some_and(|status| status != "completed") => Some(Flaw::Status),
+        "status" if value.as_str().is_none_or(|status| status != "completed") => Some(Flaw::Status),
         "choices" if !all_finished(value) => Some(Flaw::Unfinished),
         _ => None,
     })
+}
+
+/// True if `answer` has what the answers of `api` are made of. Of an API that is not known nothing is asked.
+fn has_shape(answer: Value<'_>, api: Api) -> bool {
+    let has_some = |name| answer.member(name).is_some_and(is_filled);
+    match api {
+        Api::ChatCompletions | Api::Completions => has_some("choices"),
+        // Ollama's own API has a single `embedding`.
+        Api::Embeddings => has_some("data") || has_some("embedding"),
+        Api::Moderations => has_some("results"),
+        // Cohere, Jina and vLLM; Voyage; text-embeddings-inference.
+        Api::Rerank => has_some("results") || has_some("data") || is_filled(answer),
+        // A turn may end without a word, but not without a reason.
+        Api::Messages => {
+            answer.member("content").is_some_and(|content| content.kind() == Kind::Array)
+                && answer.member("stop_reason").is_some_and(|reason| !reason.is_null())
+        }
+        Api::Responses => has_some("output"),
+        Api::Other => true,
+    }
+}
+
+fn is_filled(value: Value<'_>) -> bool {
+    value.kind() == Kind::Array && value.elements().next().is_some()
 }
 
 /// True if `choice` has ended.
@@ -75,49 +104,81 @@ pub fn is_finished(choice: Value<'_>) -> bool {
 }
 
 fn all_finished(choices: Value<'_>) -> bool {
-    match choices.kind() {
-        Kind::Array => choices.elements().next().is_some() && choices.elements().all(is_finished),
-        Kind::Null => true,
-        _ => false,
-    }
+    is_filled(choices) && choices.elements().all(is_finished)
 }
 
 #[cfg(test)]
 mod tests {
     use super::{AnswerSummary, Flaw};
+    use crate::llm::request::Api;
 
     #[track_caller]
-    fn check(body: &str, flaw: Option<Flaw>) {
-        assert_eq!(AnswerSummary::of_json(body.as_bytes()).flaw, flaw, "{body}");
+    fn check(api: Api, body: &str, flaw: Option<Flaw>) {
+        assert_eq!(AnswerSummary::of_json(body.as_bytes(), api).flaw, flaw, "{api:?} {body}");
     }
 
     #[test]
     fn tells_whole_answers_from_others() {
-        check(
+        let chat = |body: &str, flaw| check(Api::ChatCompletions, body, flaw);
+        chat(
             r#"{"choices":[{"index":0,"finish_reason":"stop"},{"index":1,"finish_reason":"length"}]}"#,
             None,
         );
-        check(r#"{"data":[{"embedding":[0.1]}],"usage":{"prompt_tokens":8}}"#, None);
-        check(r#"{"status":"completed","error":null}"#, None);
-        check(r#"[{"index":0,"score":0.9}]"#, None);
-        check(r#"{"status":200}"#, None);
-        check(r#"{"choices":null}"#, None);
+        chat(r#"{"status":"completed","error":null,"choices":[{"finish_reason":"stop"}]}"#, None);
 
-        check(r#"{"choices":[{"finish_reason":"stop"},{"finish_reason":null}]}"#, Some(Flaw::Unfinished));
-        check(r#"{"choices":[{"index":0}]}"#, Some(Flaw::Unfinished));
-        check(r#"{"choices":[]}"#, Some(Flaw::Unfinished));
-        check(r#"{"choices":"none"}"#, Some(Flaw::Unfinished));
-        check(r#"{"error":{"message":"no"}}"#, Some(Flaw::Error));
-        check(r#"{"error":""}"#, Some(Flaw::Error));
-        check(r#"{"status":"incomplete"}"#, Some(Flaw::Status));
-        check(r#"{"choices":[{"finish_reason":"stop"}]"#, Some(Flaw::NotJson));
-        check("", Some(Flaw::NotJson));
+        chat(r#"{"choices":[{"finish_reason":"stop"},{"finish_reason":null}]}"#, Some(Flaw::Unfinished));
+        chat(r#"{"choices":[{"index":0}]}"#, Some(Flaw::Unfinished));
+        chat(r#"{"choices":[]}"#, Some(Flaw::Unfinished));
+        chat(r#"{"choices":"none"}"#, Some(Flaw::Unfinished));
+        chat(r#"{"error":{"message":"no"}}"#, Some(Flaw::Error));
+        chat(r#"{"error":"","choices":[{"finish_reason":"stop"}]}"#, Some(Flaw::Error));
+        for status in [r#""incomplete""#, r#""""#, "200", "429", "null", "true", r#"["completed"]"#] {
+            let body = format!(r#"{{"status":{status},"choices":[{{"finish_reason":"stop"}}]}}"#);
+            chat(&body, Some(Flaw::Status));
+        }
+        chat(r#"{"choices":[{"finish_reason":"stop"}]"#, Some(Flaw::NotJson));
+        chat("", Some(Flaw::NotJson));
+    }
+
+    #[test]
+    fn each_api_has_a_shape() {
+        let table: [(Api, &[&str], &[&str]); 8] = [
+            (Api::ChatCompletions, &[r#"{"choices":[{"finish_reason":"stop"}]}"#], &[r#"{"choices":null}"#]),
+            (Api::Completions, &[r#"{"choices":[{"finish_reason":"stop"}]}"#], &[r#"{"data":[1]}"#]),
+            (
+                Api::Embeddings,
+                &[r#"{"data":[{"embedding":[0.1]}],"usage":{"prompt_tokens":8}}"#, r#"{"embedding":[0.1]}"#],
+                &[r#"{"data":[]}"#, r#"{"data":{"0":1}}"#],
+            ),
+            (Api::Moderations, &[r#"{"results":[{"flagged":false}]}"#], &[r#"{"results":[]}"#]),
+            (
+                Api::Rerank,
+                &[r#"{"results":[{"index":0}]}"#, r#"{"data":[{}]}"#, r#"[{"index":0,"score":0.9}]"#],
+                &["[]", r#"{"results":[]}"#],
+            ),
+            (
+                Api::Messages,
+                &[r#"{"content":[],"stop_reason":"end_turn"}"#],
+                &[r#"{"content":[{}],"stop_reason":null}"#, r#"{"stop_reason":"end_turn"}"#],
+            ),
+            (Api::Responses, &[r#"{"status":"completed","output":[{}]}"#], &[r#"{"status":"completed"}"#]),
+            (Api::Other, &["{}", "null", r#""overloaded""#, "[]"], &[]),
+        ];
+        for (api, whole, lacking) in table {
+            whole.iter().for_each(|body| check(api, body, None));
+            let never = ["{}", "null", r#""overloaded""#, r#"{"message":"slow down"}"#];
+            let others = never.iter().filter(|_| api != Api::Other);
+            for body in lacking.iter().chain(others) {
+                let flaw = if body.contains("choices") { Flaw::Unfinished } else { Flaw::Shape };
+                check(api, body, Some(flaw));
+            }
+        }
     }
 
     #[test]
     fn reads_usage_beside_a_flaw() {
         let body = br#"{"status":"incomplete","usage":{"input_tokens":3,"output_tokens":4}}"#;
-        let usage = AnswerSummary::of_json(body).usage.expect("counts");
+        let usage = AnswerSummary::of_json(body, Api::Responses).usage.expect("counts");
         assert_eq!((usage.prompt, usage.completion), (3, 4));
     }
 }

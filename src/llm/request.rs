@@ -107,7 +107,7 @@ pub enum BypassReason {
     ServerTool,
     /// `stream` or `stream_options` of a type that only the upstream can make sense of.
     Stream,
-    /// `temperature` above the route's bound.
+    /// `temperature` above the route's bound, or not a number.
     Temperature,
 }
 
@@ -162,7 +162,7 @@ impl RequestFields {
             let Some(name) = name.as_str() else { continue };
             match name.as_ref() {
                 "model" => fields.model = owned(value),
-                "temperature" => fields.temperature = value.as_f64(),
+                "temperature" => fields.temperature = fields.degree(value),
                 "service_tier" => fields.service_tier = owned(value),
                 "stream" => fields.stream = fields.switch(value),
                 "stream_options" => fields.read_stream_options(value),
@@ -182,6 +182,15 @@ impl RequestFields {
             self.unlookable.get_or_insert(BypassReason::Stream);
         }
         value.as_bool().unwrap_or(false)
+    }
+
+    /// A member that should be a number or null. What else it may be, an upstream may take for any number.
+    fn degree(&mut self, value: Value<'_>) -> Option<f64> {
+        let degree = value.as_f64();
+        if !value.is_null() && degree.is_none() {
+            self.unlookable.get_or_insert(BypassReason::Temperature);
+        }
+        degree
     }
 
     fn read_stream_options(&mut self, options: Value<'_>) {
@@ -274,7 +283,7 @@ mod tests {
 
     #[test]
     fn fields_of_another_type_are_absent() {
-        let body = r#"{"model":["gpt-4o"],"stream":null,"stream_options":null,"temperature":"1","service_tier":null}"#;
+        let body = r#"{"model":["gpt-4o"],"stream":null,"stream_options":null,"temperature":null,"service_tier":null}"#;
         assert_eq!(read(Api::ChatCompletions, body), RequestFields::default());
     }
 
@@ -324,6 +333,8 @@ mod tests {
             (r#"{"stream":"true"}"#, BypassReason::Stream),
             (r#"{"stream_options":[]}"#, BypassReason::Stream),
             (r#"{"stream_options":{"include_usage":1}}"#, BypassReason::Stream),
+            (r#"{"temperature":"0"}"#, BypassReason::Temperature),
+            (r#"{"temperature":[0]}"#, BypassReason::Temperature),
             (r#"["model"]"#, BypassReason::NotAnObject),
             ("null", BypassReason::NotAnObject),
         ];

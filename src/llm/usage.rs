@@ -2,6 +2,10 @@
 
 use crate::llm::json::Value;
 
+/// The most of any count that is believed: far more than a model reads or writes, and far too little to make a sum of
+/// 64 bits overflow.
+const MOST: u64 = 1 << 32;
+
 /// The tokens of one answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
@@ -29,7 +33,7 @@ impl UsageParts {
     /// Takes what `usage`, the object of that name, says: chat completions' `prompt_tokens`, `completion_tokens`,
     /// `prompt_tokens_details.cached_tokens`; responses' `input_tokens`, `output_tokens`,
     /// `input_tokens_details.cached_tokens`; messages' `input_tokens`, `output_tokens`, `cache_read_input_tokens`,
-    /// `cache_creation_input_tokens`. Other members, and counts that are no whole numbers, are passed over.
+    /// `cache_creation_input_tokens`. Other members, and counts that are no whole numbers or more than 2³², are passed over.
     pub fn take(&mut self, usage: Value<'_>) {
         for (name, value) in usage.members() {
             let Some(name) = name.as_str() else { continue };
@@ -62,7 +66,7 @@ impl UsageParts {
 }
 
 fn set(count: &mut Option<u64>, value: Value<'_>) {
-    *count = value.as_u64().or(*count);
+    *count = value.as_u64().filter(|tokens| *tokens <= MOST).or(*count);
 }
 
 #[cfg(test)]
@@ -106,5 +110,7 @@ mod tests {
         check(&["{}"], None);
         check(&[r#"{"prompt_tokens":-1,"completion_tokens":1.5}"#], None);
         check(&[r#"{"prompt_tokens":3,"prompt_tokens_details":null}"#], Some((3, 0, 0)));
+        check(&[r#"{"prompt_tokens":4294967296,"completion_tokens":4294967297}"#], Some((1 << 32, 0, 0)));
+        check(&[r#"{"prompt_tokens":18446744073709551611}"#], None);
     }
 }

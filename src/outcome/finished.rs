@@ -36,7 +36,7 @@ pub enum Outcome {
     UpstreamError,
     /// The client left before its answer.
     ClientClosed,
-    /// The gateway failed.
+    /// The gateway failed, or ended before the request had.
     InternalError,
 }
 

@@ -5,19 +5,29 @@ use std::borrow::Cow;
 use crate::outcome::finished::Outcome;
 use crate::routing::route::ErrorShape;
 
+mod table;
+
 /// Why a request is not answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rejection {
     /// No Host, or no `:authority`.
     MissingHost,
+    /// A Host that is no host.
+    BadHost,
     /// Content-Length beside Transfer-Encoding.
     AmbiguousLength,
+    /// A transfer coding beside `chunked`.
+    UnknownCoding,
+    /// An expectation beside `100-continue`.
+    UnknownExpectation,
     /// Dot segments, `%2e`, `%2f` or `//` in the path.
     AmbiguousPath,
     /// A trusted proxy sent an X-Forwarded-For that cannot be read.
     BadForwardedFor,
     /// The head is over its bounds.
     HeadTooLarge,
+    /// TRACE or CONNECT.
+    MethodNotAllowed,
     /// No route takes the path.
     NoRoute,
     /// No credentials.
@@ -96,12 +106,16 @@ const FAILURES_WINDOW: u64 = 60;
 
 impl Rejection {
     /// Every rejection, as the README prints them; the wait is an example.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 29] = [
         Self::MissingHost,
+        Self::BadHost,
         Self::AmbiguousLength,
+        Self::UnknownCoding,
+        Self::UnknownExpectation,
         Self::AmbiguousPath,
         Self::BadForwardedFor,
         Self::HeadTooLarge,
+        Self::MethodNotAllowed,
         Self::NoRoute,
         Self::MissingKey,
         Self::MalformedKey,
@@ -126,200 +140,7 @@ impl Rejection {
 
     /// What the table says of it.
     pub fn row(self) -> Row {
-        self.request_row().or_else(|| self.key_row()).unwrap_or_else(|| self.server_row())
-    }
-
-    /// Rows about the request's own form.
-    fn request_row(self) -> Option<Row> {
-        let invalid = |status, title, message, code| Row {
-            status,
-            title,
-            message,
-            kind: "invalid_request_error",
-            code,
-            outcome: Outcome::Invalid,
-        };
-        Some(match self {
-            Self::MissingHost => invalid(400, "Bad request", "The Host header is required", "missing_host"),
-            Self::AmbiguousLength => invalid(
-                400,
-                "Bad request",
-                "Content-Length and Transfer-Encoding must not be sent together",
-                "ambiguous_length",
-            ),
-            Self::AmbiguousPath => invalid(
-                400,
-                "Bad request",
-                "The path must not contain dot segments, empty segments, %2e or %2f",
-                "ambiguous_path",
-            ),
-            Self::BadForwardedFor => {
-                invalid(400, "Bad request", "The X-Forwarded-For header cannot be read", "bad_forwarded_for")
-            }
-            Self::HeadTooLarge => invalid(
-                431,
-                "Request header fields too large",
-                "The request head is too large",
-                "head_too_large",
-            ),
-            Self::BodyTooLarge => {
-                invalid(413, "Payload too large", "The request body is too large", "payload_too_large")
-            }
-            Self::BodyTimeout => {
-                invalid(408, "Request timeout", "The request body did not arrive in time", "request_timeout")
-            }
-            Self::BodyBroken => {
-                invalid(400, "Bad request", "The request body broke off or is badly framed", "bad_body")
-            }
-            Self::DuplicateMember => invalid(
-                400,
-                "Bad request",
-                "A member name stands twice in one JSON object of the body",
-                "duplicate_member",
-            ),
-            Self::NoRoute => Row {
-                status: 404,
-                title: "Not found",
-                message: "No route takes this path",
-                kind: "invalid_request_error",
-                code: "not_found",
-                outcome: Outcome::NotFound,
-            },
-            _ => return None,
-        })
-    }
-
-    /// Rows about the key and what it may do.
-    fn key_row(self) -> Option<Row> {
-        let row = |status, title, message, code, outcome| Row {
-            status,
-            title,
-            message,
-            kind: "invalid_request_error",
-            code,
-            outcome,
-        };
-        Some(match self {
-            Self::MissingKey => row(
-                401,
-                "Missing API key",
-                "Authorization header is required",
-                "missing_api_key",
-                Outcome::Unauthorized,
-            ),
-            Self::MalformedKey => row(
-                401,
-                "Invalid authorization format",
-                "Authorization header must be in format: Bearer YOUR_API_KEY",
-                "invalid_authorization_format",
-                Outcome::Unauthorized,
-            ),
-            Self::InvalidKey => row(
-                401,
-                "Invalid API key",
-                "The provided API key is invalid or has been revoked",
-                "invalid_api_key",
-                Outcome::Unauthorized,
-            ),
-            Self::AddressDenied => row(
-                403,
-                "Access denied",
-                "This API key may not be used from your address",
-                "access_denied",
-                Outcome::Forbidden,
-            ),
-            Self::ModelDenied => row(
-                403,
-                "Access denied",
-                "This API key may not use the requested model",
-                "model_not_allowed",
-                Outcome::Forbidden,
-            ),
-            Self::TooManyFailures => Row {
-                kind: "requests",
-                ..row(
-                    429,
-                    "Rate limit exceeded",
-                    "Too many requests with an invalid API key came from your address. Please try again later.",
-                    "rate_limit_exceeded",
-                    Outcome::RateLimited,
-                )
-            },
-            Self::RateLimited(_) => Row {
-                kind: "requests",
-                ..row(
-                    429,
-                    "Rate limit exceeded",
-                    "You have exceeded your rate limit. Please try again later.",
-                    "rate_limit_exceeded",
-                    Outcome::RateLimited,
-                )
-            },
-            _ => return None,
-        })
-    }
-
-    /// Rows about the gateway and what is behind it.
-    fn server_row(self) -> Row {
-        let row = |status, title, message, code, outcome| Row {
-            status,
-            title,
-            message,
-            kind: "server_error",
-            code,
-            outcome,
-        };
-        let upstream = Outcome::UpstreamError;
-        match self {
-            Self::Overloaded => row(
-                503,
-                "Service unavailable",
-                "The gateway is at its limits. Please try again later.",
-                "overloaded",
-                Outcome::Overloaded,
-            ),
-            Self::UpstreamBusy => row(
-                503,
-                "Service unavailable",
-                "The upstream is at its limits. Please try again later.",
-                "upstream_busy",
-                Outcome::Overloaded,
-            ),
-            Self::NotCached => row(
-                504,
-                "Not in cache",
-                "Only a cached answer was asked for, and there is none",
-                "not_cached",
-                Outcome::NotFound,
-            ),
-            Self::UpstreamUnreachable => {
-                row(502, "Bad gateway", "The upstream could not be reached", "upstream_unreachable", upstream)
-            }
-            Self::UpstreamConnectTimeout => row(
-                504,
-                "Gateway timeout",
-                "The upstream could not be reached in time",
-                "upstream_connect_timeout",
-                upstream,
-            ),
-            Self::UpstreamFailed => {
-                row(502, "Bad gateway", "The upstream failed to answer", "upstream_failed", upstream)
-            }
-            Self::UpstreamTimeout => row(
-                504,
-                "Gateway timeout",
-                "The upstream did not answer in time",
-                "upstream_timeout",
-                upstream,
-            ),
-            _ => row(
-                500,
-                "Internal server error",
-                "The gateway failed to handle this request",
-                "internal_error",
-                Outcome::InternalError,
-            ),
-        }
+        table::of_request(self).or_else(|| table::of_key(self)).unwrap_or_else(|| table::of_servers(self))
     }
 
     /// `WWW-Authenticate` of a 401 (RFC 6750 §3).
@@ -331,13 +152,23 @@ impl Rejection {
         }
     }
 
+    /// `Allow` of a 405 (RFC 9110 §10.2.1).
+    pub fn allowed_methods(self) -> Option<&'static str> {
+        match self {
+            Self::MethodNotAllowed => Some("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
+            _ => None,
+        }
+    }
+
     /// What the client's library is told about trying again.
     pub fn retry_hint(self) -> RetryHint {
         match self {
             Self::Overloaded | Self::UpstreamBusy => RetryHint::After(1),
-            Self::NotCached | Self::UpstreamFailed | Self::UpstreamTimeout | Self::Internal => {
-                RetryHint::Never
-            }
+            Self::UnknownCoding
+            | Self::NotCached
+            | Self::UpstreamFailed
+            | Self::UpstreamTimeout
+            | Self::Internal => RetryHint::Never,
             Self::TooManyFailures => RetryHint::NeverSoon(FAILURES_WINDOW),
             _ => RetryHint::Unsaid,
         }
@@ -348,9 +179,13 @@ impl Rejection {
         matches!(
             self,
             Self::MissingHost
+                | Self::BadHost
                 | Self::AmbiguousLength
+                | Self::UnknownCoding
+                | Self::UnknownExpectation
                 | Self::AmbiguousPath
                 | Self::HeadTooLarge
+                | Self::MethodNotAllowed
                 | Self::BodyTooLarge
                 | Self::BodyTimeout
                 | Self::BodyBroken

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::{HeaderValue, Method};
-use pingora::proxy::Session;
+use pingora::protocols::http::ServerSession;
 
 use crate::auth::authenticate::{AuthFailure, allows_address, allows_model, authenticate};
 use crate::auth::key_record::KeyRecord;
@@ -38,7 +38,7 @@ pub(super) enum Next {
 ///
 /// # Errors
 /// The first step that refuses it.
-pub(super) fn admit(shared: &Shared, session: &Session, ctx: &mut Ctx) -> Result<Next, Rejection> {
+pub(super) fn admit(shared: &Shared, session: &ServerSession, ctx: &mut Ctx) -> Result<Next, Rejection> {
     let policy = Arc::clone(&ctx.policy);
     let config = policy.snapshot.config.as_ref();
     let head = session.req_header();
@@ -74,7 +74,7 @@ pub(super) fn admit(shared: &Shared, session: &Session, ctx: &mut Ctx) -> Result
 }
 
 /// The client's request id, if it is one to keep, or a new one.
-pub(super) fn request_id(session: &Session, now: UnixTime) -> HeaderValue {
+pub(super) fn request_id(session: &ServerSession, now: UnixTime) -> HeaderValue {
     let theirs = session.get_header(X_REQUEST_ID).filter(|id| {
         (1..=LONGEST_REQUEST_ID).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
     });
@@ -89,7 +89,7 @@ pub(super) fn request_id(session: &Session, now: UnixTime) -> HeaderValue {
 /// Step 3: the key. Its failures are counted by address.
 fn known_key(
     shared: &Shared,
-    session: &Session,
+    session: &ServerSession,
     ctx: &Ctx,
     peer: IpAddr,
 ) -> Result<Arc<KeyRecord>, Rejection> {

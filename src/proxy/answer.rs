@@ -7,18 +7,19 @@ use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use http::{HeaderValue, Method};
 use pingora::http::RequestHeader;
-use pingora::proxy::Session;
+use pingora::protocols::http::ServerSession;
 
 use crate::auth::authenticate::allows_model;
 use crate::cache::admit::lookable;
 use crate::cache::control::{CacheStatus, RequestControl};
 use crate::cache::entries::{Entry, Slot, Variant};
 use crate::cache::key::{EntryKey, KeyParts, Owner, ScannedBody};
+use crate::cache::memo::{Body, Known};
 use crate::cache::policy::{OnDisconnect, RoutePolicy, Scope};
 use crate::cache::recording::{WINDOW, attach, begin};
 use crate::llm::json::JsonFault;
 use crate::llm::request::Api;
-use crate::memory::{Bounds, Permit};
+use crate::memory::Permit;
 use crate::outcome::finished::Outcome;
 use crate::outcome::rejection::Rejection;
 use crate::proxy::admit::take_room;
@@ -26,9 +27,11 @@ use crate::proxy::body;
 use crate::proxy::client_address::ClientAddress;
 use crate::proxy::ctx::Ctx;
 use crate::proxy::derived::LiveRoute;
-use crate::proxy::fetch::{Fetch, OutboundHead, Storing};
+use crate::proxy::fetch::{Fetch, OutboundHead};
+use crate::proxy::finish::count_tokens;
 use crate::proxy::headers::{self, Outbound};
-use crate::proxy::send::{self, Sent, rejection_of};
+use crate::proxy::reading::Storing;
+use crate::proxy::send::{self, ClientWatch, Sent, rejection_of};
 use crate::proxy::shared::Shared;
 
 /// Answers the request, or says why not.
@@ -37,13 +40,13 @@ use crate::proxy::shared::Shared;
 /// The client is still to be told.
 pub(super) async fn answer(
     shared: &Arc<Shared>,
-    session: &mut Session,
+    session: &mut ServerSession,
     ctx: &mut Ctx,
 ) -> Result<Sent, Rejection> {
     let (Some(live), Some(address)) = (ctx.route.clone(), ctx.address) else {
         return Err(Rejection::Internal);
     };
-    let mut memory = permit(shared, ctx);
+    let mut memory = shared.permit(ctx);
     let config = Arc::clone(&ctx.policy.snapshot.config);
     let before = shared.clock.monotonic();
     let body = body::read(session, &config.limits, &mut memory).await?;
@@ -52,6 +55,7 @@ pub(super) async fn answer(
     let plan = request.plan(session, ctx)?;
     ctx.room = Some(take_room(shared, &config)?);
     if let Some((entry, age)) = request.find(&plan, ctx) {
+        request.remember(plan, ctx);
         // The body was of use for its key alone: its memory is given back before the answer is sent.
         drop(request);
         return Ok(send_hit(shared, session, ctx, &entry, age).await);
@@ -60,16 +64,6 @@ pub(super) async fn answer(
         return Err(Rejection::NotCached);
     }
     request.forward(session, ctx, plan).await
-}
-
-/// A permit within the bounds of the request's key.
-fn permit(shared: &Shared, ctx: &Ctx) -> Permit {
-    let limits = &ctx.policy.snapshot.config.limits;
-    let bounds =
-        Bounds { total: limits.buffer_memory.as_u64(), share: limits.buffer_memory_per_key.as_u64() };
-    let nobody = crate::memory::Pool::default();
-    let share = ctx.key.as_ref().map_or(&nobody, |key| key.buffered());
-    Permit::new(&shared.buffers, share, bounds)
 }
 
 /// A request with its body.
@@ -87,29 +81,43 @@ struct Plan {
     /// Where its answer is looked for; `None`: nowhere.
     slot: Option<(Slot, Arc<RoutePolicy>)>,
     api: Api,
+    /// What was read in the body; `None` if it had been read before.
+    fresh: Option<ScannedBody>,
+}
+
+/// A body that was read, now or before.
+enum Scan {
+    Fresh(ScannedBody),
+    Known(Arc<Known>),
+}
+
+impl Scan {
+    fn body(&self) -> &ScannedBody {
+        match self {
+            Self::Fresh(scanned) => scanned,
+            Self::Known(known) => known.scanned(),
+        }
+    }
 }
 
 impl Request<'_> {
     /// Steps 6 and 7, and what the cache has to do with the request.
-    fn plan(&self, session: &Session, ctx: &mut Ctx) -> Result<Plan, Rejection> {
+    fn plan(&self, session: &ServerSession, ctx: &mut Ctx) -> Result<Plan, Rejection> {
         let head = session.req_header();
         let path = head.uri.path();
         let api = Api::of(path);
         let policy = self.live.route.cache.as_ref();
         let cached = policy.filter(|policy| head.method == Method::POST && policy.takes(path));
-        let ignore = cached.map_or(&[][..], |policy| &policy.ignore);
-        let scanned = match ScannedBody::read(&self.body, api, ignore) {
-            Err(JsonFault::Duplicate) => return Err(Rejection::DuplicateMember),
-            scanned => scanned.ok(),
-        };
-        let model = scanned.as_ref().and_then(|scanned| scanned.fields.model.as_deref());
+        let scan = self.scan(ctx, api, cached)?;
+        let scanned = scan.as_ref().map(Scan::body);
+        let model = scanned.and_then(|scanned| scanned.fields.model.as_deref());
         if let Some(key) = ctx.key.as_ref().filter(|key| key.is_bound_to_models())
             && !allows_model(key, model)
         {
             return Err(Rejection::ModelDenied);
         }
         let control = RequestControl::read(&head.headers);
-        let slot = cached.zip(scanned.as_ref()).and_then(|(policy, scanned)| {
+        let slot = cached.zip(scanned).and_then(|(policy, scanned)| {
             lookable(policy, &scanned.fields).ok()?;
             let variant =
                 Variant { stream: scanned.fields.stream, include_usage: scanned.fields.include_usage };
@@ -122,12 +130,47 @@ impl Request<'_> {
             (Some(_), false, true) => CacheStatus::RequestStored,
             (Some(_), false, false) => CacheStatus::Request,
         });
-        Ok(Plan { control, slot, api })
+        let fresh = match scan {
+            Some(Scan::Fresh(scanned)) => Some(scanned),
+            _ => None,
+        };
+        Ok(Plan { control, slot, api, fresh })
+    }
+
+    /// Reads the body, unless it was read before; `None` if it is no JSON that can be read.
+    fn scan(
+        &self,
+        ctx: &Ctx,
+        api: Api,
+        cached: Option<&Arc<RoutePolicy>>,
+    ) -> Result<Option<Scan>, Rejection> {
+        let known = cached.and_then(|policy| self.shared.bodies.find(&self.known_as(ctx, api, policy)?));
+        if let Some(known) = known {
+            return Ok(Some(Scan::Known(known)));
+        }
+        let ignore = cached.map_or(&[][..], |policy| &policy.ignore);
+        match ScannedBody::read(&self.body, api, ignore) {
+            Ok(scanned) => Ok(Some(Scan::Fresh(scanned))),
+            Err(JsonFault::Duplicate) => Err(Rejection::DuplicateMember),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Remembers the body of a hit: it has come at least twice. Bodies that come once would only push out others.
+    fn remember(&self, plan: Plan, ctx: &Ctx) {
+        let Some(((_, policy), fresh)) = plan.slot.zip(plan.fresh) else { return };
+        if let Some(body) = self.known_as(ctx, plan.api, &policy) {
+            self.shared.bodies.remember(&body, fresh);
+        }
+    }
+
+    fn known_as<'a>(&'a self, ctx: &'a Ctx, api: Api, policy: &'a Arc<RoutePolicy>) -> Option<Body<'a>> {
+        Some(Body { account: ctx.key.as_ref()?.account(), api, policy, bytes: &self.body })
     }
 
     fn key(
         &self,
-        session: &Session,
+        session: &ServerSession,
         ctx: &Ctx,
         policy: &RoutePolicy,
         scanned: &ScannedBody,
@@ -139,7 +182,7 @@ impl Request<'_> {
             route: &self.live.route.label,
             path: head.uri.path(),
             query: head.uri.query(),
-            headers: &head.headers,
+            headers: &headers::without_nominated(&head.headers),
             policy,
             body: scanned.digest.as_ref().ok()?,
         }))
@@ -162,13 +205,22 @@ impl Request<'_> {
     }
 
     /// Calls the upstream and sends what it answers.
-    async fn forward(self, session: &mut Session, ctx: &mut Ctx, plan: Plan) -> Result<Sent, Rejection> {
+    async fn forward(
+        self,
+        session: &mut ServerSession,
+        ctx: &mut Ctx,
+        plan: Plan,
+    ) -> Result<Sent, Rejection> {
         let upstream = &self.live.upstream;
-        let place = upstream.place().await?;
+        let Some(place) = ClientWatch::default().until_gone(session, upstream.place()).await else {
+            ctx.outcome = Some(Outcome::ClientClosed);
+            return Ok(Sent::ClientGone);
+        };
+        let place = place?;
         if let Some(room) = &mut ctx.room {
-            room.upstream = place;
+            room.upstream = Some(place);
         }
-        let mut recording = permit(self.shared, ctx);
+        let mut recording = self.shared.permit(ctx);
         if !recording.try_grow(WINDOW) {
             return Err(Rejection::Overloaded);
         }
@@ -177,7 +229,6 @@ impl Request<'_> {
         let storing = plan.slot.filter(|_| plan.control.may_write).map(|(slot, policy)| Storing {
             slot,
             policy,
-            api: plan.api,
             max_entry: ctx.policy.snapshot.config.cache.max_entry.as_u64(),
         });
         let finishes =
@@ -190,6 +241,7 @@ impl Request<'_> {
             body: self.body,
             writer,
             storing,
+            api: plan.api,
             report: Arc::clone(&ctx.report),
         };
         let memory = self.memory;
@@ -200,23 +252,24 @@ impl Request<'_> {
         let (sent, unfinished) = send::lead(session, ctx, call, reader).await;
         if let Some(call) = unfinished.filter(|_| finishes && sent == Sent::ClientGone && recording.is_kept())
         {
-            let room = ctx.room.take();
+            let (room, report, shared) = (ctx.room.take(), Arc::clone(&ctx.report), Arc::clone(self.shared));
             tokio::spawn(async move {
                 call.await;
+                count_tokens(&shared, &report);
                 drop(room);
             });
         }
         match sent {
             Sent::Unbegun(failure) => Err(rejection_of(failure)),
             sent => {
-                ctx.outcome = Some(outcome_of(sent, Outcome::Forwarded));
+                ctx.outcome = Some(sent.outcome(Outcome::Forwarded));
                 Ok(sent)
             }
         }
     }
 
     /// The head as it is sent on, but for what depends on the server.
-    fn outbound_head(&self, session: &Session, ctx: &Ctx) -> Result<OutboundHead, Rejection> {
+    fn outbound_head(&self, session: &ServerSession, ctx: &Ctx) -> Result<OutboundHead, Rejection> {
         let Some(request_id) = &ctx.request_id else { return Err(Rejection::Internal) };
         let head = session.req_header();
         let mut fields = headers::message_fields(&head.headers);
@@ -249,7 +302,7 @@ fn odd_target(head: &RequestHeader) -> Option<Box<[u8]>> {
 
 async fn send_hit(
     shared: &Shared,
-    session: &mut Session,
+    session: &mut ServerSession,
     ctx: &mut Ctx,
     entry: &Entry,
     age: Duration,
@@ -260,14 +313,6 @@ async fn send_hit(
         shared.metrics.tokens_saved.inc_by(usage.prompt.saturating_add(usage.completion));
     }
     let sent = send::follow(session, ctx, reader, Some(age)).await;
-    ctx.outcome = Some(outcome_of(sent, Outcome::ExactHit));
+    ctx.outcome = Some(sent.outcome(Outcome::ExactHit));
     sent
-}
-
-fn outcome_of(sent: Sent, whole: Outcome) -> Outcome {
-    match sent {
-        Sent::Whole => whole,
-        Sent::Unbegun(_) | Sent::CutShort(_) | Sent::ToldInStream(_) => Outcome::UpstreamError,
-        Sent::ClientGone => Outcome::ClientClosed,
-    }
 }

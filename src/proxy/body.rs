@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, EXPECT};
-use pingora::proxy::Session;
+use pingora::protocols::http::ServerSession;
 use pingora::{Error, ErrorType};
 
 use crate::config::Limits;
 use crate::memory::Permit;
 use crate::outcome::rejection::Rejection;
+use crate::proxy::patience::Rate;
 
 /// Longest wait for the next piece of a body.
 pub(super) const PIECE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -17,12 +18,18 @@ pub(super) const PIECE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How a body's permit grows: with what has come, not with what was announced.
 const GROWTH: u64 = 64 * 1024;
 
+/// What is asked of a client that sends a body: `limits.min_send_rate`, at least a byte.
+pub(super) fn upload_rate(limits: &Limits) -> Rate {
+    let bytes = limits.min_send_rate.as_u64().saturating_mul(PIECE_TIMEOUT.as_secs()).max(1);
+    Rate { bytes, span: PIECE_TIMEOUT }
+}
+
 /// Reads the whole body, counting it in `permit`.
 ///
 /// # Errors
 /// It is over `max_body`, did not come in time, is badly framed, or there is no memory for it.
 pub(super) async fn read(
-    session: &mut Session,
+    session: &mut ServerSession,
     limits: &Limits,
     permit: &mut Permit,
 ) -> Result<Bytes, Rejection> {
@@ -30,9 +37,7 @@ pub(super) async fn read(
     if announced.is_some_and(|length| length > limits.max_body.as_u64()) {
         return Err(Rejection::BodyTooLarge);
     }
-    if session.get_header(EXPECT).is_some() {
-        session.write_continue_response().await.map_err(|_| Rejection::BodyBroken)?;
-    }
+    say_continue(session).await?;
     let mut body = Gathered::default();
     loop {
         let filling = body.fill(session, limits, permit);
@@ -43,6 +48,22 @@ pub(super) async fn read(
             Err(_) => return Err(Rejection::BodyTimeout),
         }
     }
+}
+
+/// Tells a client that waits for it to go on with the body (RFC 9110 §10.1.1): what it expects is answered then, and
+/// concerns nobody else. Over HTTP/2 pingora sends no interim answer.
+///
+/// # Errors
+/// [`Rejection::BodyBroken`]: the client has left.
+pub(super) async fn say_continue(session: &mut ServerSession) -> Result<(), Rejection> {
+    if session.get_header(EXPECT).is_none() {
+        return Ok(());
+    }
+    if !session.is_body_done() {
+        session.write_continue_response().await.map_err(|_| Rejection::BodyBroken)?;
+    }
+    session.req_header_mut().remove_header(&EXPECT);
+    Ok(())
 }
 
 /// What has come of a body: nothing is copied while it is one piece.
@@ -60,15 +81,14 @@ enum Filled {
 }
 
 impl Gathered {
-    /// Reads until enough has come for the rate of `min_send_rate`, which bodies are held to as well.
+    /// Reads until enough has come for the [rate](upload_rate) that bodies are held to.
     async fn fill(
         &mut self,
-        session: &mut Session,
+        session: &mut ServerSession,
         limits: &Limits,
         permit: &mut Permit,
     ) -> Result<Filled, Rejection> {
-        let enough = limits.min_send_rate.as_u64().saturating_mul(PIECE_TIMEOUT.as_secs()).max(1);
-        let target = self.len() + enough;
+        let target = self.len().saturating_add(upload_rate(limits).bytes);
         while let Some(piece) = next_piece(session).await? {
             let size = self.len() + piece.len() as u64;
             if size > limits.max_body.as_u64() {
@@ -105,22 +125,22 @@ impl Gathered {
     }
 }
 
-async fn next_piece(session: &mut Session) -> Result<Option<Bytes>, Rejection> {
-    session.downstream_session.read_request_body().await.map_err(|error| match error.etype() {
+async fn next_piece(session: &mut ServerSession) -> Result<Option<Bytes>, Rejection> {
+    session.read_request_body().await.map_err(|error| match error.etype() {
         ErrorType::ReadTimedout => Rejection::BodyTimeout,
         _ => Rejection::BodyBroken,
     })
 }
 
 /// The announced length; `None` for a chunked body.
-pub(super) fn content_length(session: &Session) -> Option<u64> {
+pub(super) fn content_length(session: &ServerSession) -> Option<u64> {
     let value = session.get_header(CONTENT_LENGTH)?;
     value.to_str().ok()?.trim().parse().ok()
 }
 
 /// Reads an unwanted body away, within `limits.drain_*`, so that a client that is still sending reads the answer.
 /// True if nothing of it is left.
-pub(super) async fn drain(session: &mut Session, limits: &Limits) -> bool {
+pub(super) async fn drain(session: &mut ServerSession, limits: &Limits) -> bool {
     if session.is_body_done() {
         return true;
     }
@@ -131,7 +151,7 @@ pub(super) async fn drain(session: &mut Session, limits: &Limits) -> bool {
     let bound = limits.drain_bytes.as_usize();
     let draining = async {
         let mut read = 0;
-        while let Some(piece) = session.downstream_session.read_request_body().await? {
+        while let Some(piece) = session.read_request_body().await? {
             read += piece.len();
             if read > bound {
                 return Ok(false);

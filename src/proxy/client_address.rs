@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::HeaderMap;
 use ipnet::IpNet;
-use pingora::proxy::Session;
+use pingora::protocols::http::ServerSession;
 
 use crate::outcome::rejection::Rejection;
 
@@ -29,7 +29,7 @@ pub(super) enum Trust {
 }
 
 /// The connection's other end, IPv4-mapped addresses as IPv4; unspecified if the system does not tell.
-pub(super) fn peer(session: &Session) -> IpAddr {
+pub(super) fn peer(session: &ServerSession) -> IpAddr {
     let address = session.client_addr().and_then(|address| address.as_inet());
     address.map_or(IpAddr::from([0, 0, 0, 0]), |address| address.ip().to_canonical())
 }

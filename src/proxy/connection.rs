@@ -5,105 +5,62 @@
 //! costs little. pingora bounds each read of a
 //! head, never the whole: here the time from a head's first byte (on a new connection: from its opening) to its end
 //! is bounded, with a timer that is armed only if the head does not come at once. And every byte passes here, whoever
-//! wrote it: so here a client that reads too slowly is noticed.
+//! wrote it: so here a client that reads too slowly is noticed. So is one that leaves while it waits for its answer: for
+//! that, what it sends meanwhile is read ahead.
 
 use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use async_trait::async_trait;
-use pingora::protocols::l4::stream::Stream as TcpConnection;
 use pingora::protocols::raw_connect::ProxyDigest;
-use pingora::protocols::tls::{SslDigest, TlsRef, TlsStream};
+use pingora::protocols::tls::SslDigest;
 use pingora::protocols::{
     ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, IO, Peek, Shutdown, SocketDigest, Ssl,
     TimingDigest, UniqueID, UniqueIDType,
 };
-use pingora::proxy::Session;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
+use crate::proxy::client::Client;
+use crate::proxy::head_state::{HeadBounds, HeadState, is_empty_lines};
 use crate::proxy::patience::Patience;
+use crate::proxy::tunnel::End;
 
 /// Writes of this size or more are not gathered, only what waited before them.
 const GATHER: usize = 16 * 1024;
 
+/// So much is read ahead of a client that waits for its answer.
+const AHEAD: usize = 4 * 1024;
+
 /// The preface of an HTTP/2 connection and the head of the SETTINGS frame after it.
 const HTTP2_PREFACE: usize = 24 + 9;
 
-/// Where a connection is between two requests.
-#[derive(Clone, Debug)]
-pub struct HeadState(Arc<AtomicU8>);
-
-/// Waiting for the first byte of the next head; pingora's keep-alive timeout bounds it.
-const BETWEEN: u8 = 0;
-/// In a head: the deadline runs.
-const IN_HEAD: u8 = 1;
-/// A request is being served.
-const SERVING: u8 = 2;
-/// Nothing has come yet: the deadline of the first head runs.
-const OPENED: u8 = 3;
-
-impl HeadState {
-    /// The state of a connection that has just been opened: its first head is awaited at once.
-    pub fn opened() -> Self {
-        Self(Arc::new(AtomicU8::new(OPENED)))
-    }
-
-    /// The head has been read.
-    pub fn head_read(&self) {
-        self.0.store(SERVING, Ordering::Relaxed);
-    }
-
-    /// The request is over; the next byte begins a head.
-    pub fn request_over(&self) {
-        self.0.store(BETWEEN, Ordering::Relaxed);
-    }
-
-    /// True while a head has begun that has not been read to its end, or whose time ran out.
-    pub fn is_unfinished(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == IN_HEAD
-    }
-
-    fn is_timed(&self) -> bool {
-        matches!(self.0.load(Ordering::Relaxed), IN_HEAD | OPENED)
-    }
-
-    fn bytes_came(&self) {
-        // While a request is served, bytes are its body.
-        if matches!(self.0.load(Ordering::Relaxed), BETWEEN | OPENED) {
-            self.0.store(IN_HEAD, Ordering::Relaxed);
-        }
-    }
-
-    fn timed_out(&self) {
-        self.0.store(IN_HEAD, Ordering::Relaxed);
-    }
-}
-
-/// The head state of the connection that a request came on; `None` on HTTP/2, where there is none.
-pub(super) fn head_state(session: &Session) -> Option<&HeadState> {
-    let connection = session.stream()?.as_ref().as_any();
-    let plain = connection.downcast_ref::<Connection<TcpConnection>>().map(Connection::head_state);
-    plain.or_else(|| {
-        connection.downcast_ref::<Connection<TlsStream<TcpConnection>>>().map(Connection::head_state)
-    })
-}
-
 /// A client's connection over `S`, a TCP stream or TLS upon one.
 pub struct Connection<S> {
+    id: UniqueIDType,
+    head: HeadState,
+    /// `None` once it was taken over. A lock, as pingora lends out a connection only to be looked at; who reads and
+    /// writes has it alone and needs not take it.
+    line: Mutex<Option<Line<S>>>,
+}
+
+/// What is read and written.
+struct Line<S> {
     inner: S,
     head: HeadState,
-    head_timeout: Duration,
+    bounds: HeadBounds,
+    /// What of the head's bytes may still come.
+    head_left: usize,
     deadline: Option<Pin<Box<Sleep>>>,
     patience: Patience,
     waiting: Vec<u8>,
     sent: usize,
+    /// What was read ahead.
+    ahead: Vec<u8>,
     /// Something was written since the last flush.
     is_unflushed: bool,
     /// Bytes of an HTTP/2 preface that are still to come; its deadline is a head's.
@@ -112,34 +69,81 @@ pub struct Connection<S> {
 
 impl<S: IO> Connection<S> {
     /// A connection just opened.
-    pub fn new(inner: S, head: HeadState, head_timeout: Duration, patience: Patience) -> Self {
-        let waiting = Vec::new();
-        Self {
+    pub fn new(inner: S, head: HeadState, bounds: HeadBounds, patience: Patience) -> Self {
+        let id = inner.id();
+        let line = Line {
             inner,
-            head,
-            head_timeout,
+            head: head.clone(),
+            bounds,
+            head_left: bounds.bytes,
             deadline: None,
             patience,
-            waiting,
+            waiting: Vec::new(),
             sent: 0,
+            ahead: Vec::new(),
             is_unflushed: false,
             preface: 0,
-        }
+        };
+        Self { id, head, line: Mutex::new(Some(line)) }
     }
 
     /// The same over HTTP/2: its preface and the head of its first frame (RFC 9113 §3.4) come in the time of a head.
     /// After that pingora bounds the idle connection, and each stream's list of fields.
     #[must_use]
     pub fn over_http2(mut self) -> Self {
-        self.preface = HTTP2_PREFACE;
+        if let Some(line) = self.line() {
+            line.preface = HTTP2_PREFACE;
+        }
         self
     }
 
+    fn line(&mut self) -> Option<&mut Line<S>> {
+        self.line.get_mut().unwrap_or_else(PoisonError::into_inner).as_mut()
+    }
+
+    fn shared(&self) -> MutexGuard<'_, Option<Line<S>>> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What `look` sees of the connection, unless it was taken over.
+    fn seen<T>(&self, look: impl FnOnce(&S) -> Option<T>) -> Option<T> {
+        look(&self.shared().as_ref()?.inner)
+    }
+}
+
+impl<S: IO + 'static> Client for Connection<S> {
+    fn head_state(&self) -> &HeadState {
+        &self.head
+    }
+
+    fn poll_left(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.shared().as_mut().map_or(Poll::Ready(()), |line| line.poll_ahead(cx))
+    }
+
+    fn is_full(&self) -> bool {
+        self.shared().as_ref().is_some_and(|line| line.ahead.len() >= AHEAD)
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.shared().as_mut().is_some_and(|line| is_empty_lines(&std::mem::take(&mut line.ahead)))
+    }
+
+    fn take(&self) -> Option<Box<dyn End>> {
+        Some(Box::new(self.shared().take()?))
+    }
+}
+
+impl<S: IO> Line<S> {
     fn note_read(&mut self, bytes: usize) {
         if bytes == 0 {
             return;
         }
+        if self.head.is_between() {
+            self.head_left = self.bounds.bytes;
+            self.deadline = None;
+        }
         self.head.bytes_came();
+        self.head_left = self.head_left.saturating_sub(bytes);
         if self.preface > 0 {
             self.preface = self.preface.saturating_sub(bytes);
             if self.preface == 0 {
@@ -148,9 +152,47 @@ impl<S: IO> Connection<S> {
         }
     }
 
-    /// Where the connection is; shared with it.
-    pub fn head_state(&self) -> &HeadState {
-        &self.head
+    /// Reads ahead as far as there is room; ready at the end of what the client sends.
+    fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.ahead.len() < AHEAD {
+            let mut bytes = [0; 512];
+            let mut read = ReadBuf::new(&mut bytes);
+            let is_at_end = match Pin::new(&mut self.inner).poll_read(cx, &mut read) {
+                Poll::Pending => {
+                    self.flush_if_owed(cx);
+                    return Poll::Pending;
+                }
+                Poll::Ready(read_to) => read_to.is_err() || read.filled().is_empty(),
+            };
+            if is_at_end {
+                return Poll::Ready(());
+            }
+            self.ahead.extend_from_slice(read.filled());
+        }
+        self.flush_if_owed(cx);
+        Poll::Pending
+    }
+
+    /// Gives out what was read ahead, if there is any.
+    fn read_from_ahead(&mut self, buf: &mut ReadBuf<'_>) -> bool {
+        if self.ahead.is_empty() {
+            return false;
+        }
+        let n = self.ahead.len().min(buf.remaining());
+        buf.put_slice(self.ahead.get(..n).unwrap_or_default());
+        self.ahead.drain(..n);
+        if self.ahead.is_empty() {
+            self.ahead = Vec::new();
+        }
+        true
+    }
+
+    /// Who waits has said all for now: pingora flushes a body with a length only at its end.
+    fn flush_if_owed(&mut self, cx: &mut Context<'_>) {
+        if self.is_unflushed {
+            // What cannot be written is the next write's to report.
+            let _ = self.poll_send(cx);
+        }
     }
 
     /// Writes out what was gathered.
@@ -190,22 +232,36 @@ fn write<S: IO>(
     }
 }
 
-impl<S: IO> AsyncRead for Connection<S> {
+impl<S: IO> AsyncRead for Line<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buf.filled().len();
-        let read = Pin::new(&mut this.inner).poll_read(cx, buf);
-        if read.is_pending() && this.is_unflushed {
-            // Who waits has said all for now: pingora flushes a body with a length only at its end. What cannot be
-            // written is the next write's to report.
-            let _ = this.poll_send(cx);
+        let read = if this.read_from_ahead(buf) {
+            Poll::Ready(Ok(()))
+        } else {
+            Pin::new(&mut this.inner).poll_read(cx, buf)
+        };
+        if read.is_pending() {
+            this.flush_if_owed(cx);
         }
-        this.note_read(buf.filled().len() - before);
+        let came = buf.filled().get(before..).unwrap_or_default();
+        if this.head.is_between() && !came.is_empty() && is_empty_lines(came) {
+            // Empty lines before a request are skipped (RFC 9112 §2.2); its head has not begun.
+            buf.set_filled(before);
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let count = came.len();
+        this.note_read(count);
         if !this.head.is_timed() {
             this.deadline = None;
             return read;
         }
-        let timeout = this.head_timeout;
+        if this.head.is_unfinished() && this.head_left == 0 {
+            this.head.became_too_large();
+            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+        }
+        let timeout = this.bounds.timeout;
         if read.is_pending() || this.deadline.is_some() {
             let deadline = this.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
             if deadline.as_mut().poll(cx).is_ready() {
@@ -217,7 +273,7 @@ impl<S: IO> AsyncRead for Connection<S> {
     }
 }
 
-impl<S: IO> AsyncWrite for Connection<S> {
+impl<S: IO> AsyncWrite for Line<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         this.is_unflushed = true;
@@ -244,50 +300,78 @@ impl<S: IO> AsyncWrite for Connection<S> {
     }
 }
 
+/// One that was taken over has ended for who is left with it.
+impl<S: IO> AsyncRead for Connection<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut().line() {
+            Some(line) => Pin::new(line).poll_read(cx, buf),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+impl<S: IO> AsyncWrite for Connection<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut().line() {
+            Some(line) => Pin::new(line).poll_write(cx, buf),
+            None => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().line().map_or(Poll::Ready(Ok(())), |line| line.poll_send(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut().line() {
+            Some(line) => Pin::new(line).poll_shutdown(cx),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+}
+
 #[async_trait]
 impl<S: IO> Shutdown for Connection<S> {
     async fn shutdown(&mut self) {
-        // What was gathered is an answer that the client is still owed; a dead client is no news here.
-        let _ = std::future::poll_fn(|cx| self.poll_drain(cx)).await;
-        self.inner.shutdown().await;
+        if let Some(line) = self.line() {
+            // What was gathered is an answer that the client is still owed; a dead client is no news here.
+            let _ = std::future::poll_fn(|cx| line.poll_drain(cx)).await;
+            line.inner.shutdown().await;
+        }
     }
 }
 
 impl<S: IO> UniqueID for Connection<S> {
     fn id(&self) -> UniqueIDType {
-        self.inner.id()
+        self.id
     }
 }
 
 impl<S: IO> Ssl for Connection<S> {
-    fn get_ssl(&self) -> Option<&TlsRef> {
-        self.inner.get_ssl()
-    }
-
     fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
-        self.inner.get_ssl_digest()
+        self.seen(|inner| inner.get_ssl_digest())
     }
 
     fn selected_alpn_proto(&self) -> Option<ALPN> {
-        self.inner.selected_alpn_proto()
+        self.seen(|inner| inner.selected_alpn_proto())
     }
 }
 
 impl<S: IO> GetTimingDigest for Connection<S> {
     fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        self.inner.get_timing_digest()
+        self.seen(|inner| Some(inner.get_timing_digest())).unwrap_or_default()
     }
 }
 
 impl<S: IO> GetProxyDigest for Connection<S> {
     fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        self.inner.get_proxy_digest()
+        self.seen(|inner| inner.get_proxy_digest())
     }
 }
 
 impl<S: IO> GetSocketDigest for Connection<S> {
     fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        self.inner.get_socket_digest()
+        self.seen(|inner| inner.get_socket_digest())
     }
 }
 
@@ -295,6 +379,6 @@ impl<S: IO> Peek for Connection<S> {}
 
 impl<S: IO> fmt::Debug for Connection<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection").field("inner", &self.inner).finish_non_exhaustive()
+        f.debug_struct("Connection").field("id", &self.id).finish_non_exhaustive()
     }
 }

@@ -1,12 +1,11 @@
 //! A request's own state, from its head to its log line.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::HeaderValue;
 use prometheus::IntGauge;
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::auth::key_record::KeyRecord;
 use crate::cache::control::CacheStatus;
@@ -15,8 +14,10 @@ use crate::limits::verdict::Verdict;
 use crate::llm::usage::Usage;
 use crate::outcome::finished::Outcome;
 use crate::proxy::client_address::ClientAddress;
+use crate::proxy::cut::Open;
 use crate::proxy::derived::{Derived, LiveRoute};
-use crate::proxy::tail::Tail;
+use crate::proxy::places;
+use crate::proxy::tunnel::Carried;
 use crate::runtime::snapshot::Loaded;
 
 /// What is known of a request so far.
@@ -34,16 +35,18 @@ pub struct Ctx {
     pub(super) outcome: Option<Outcome>,
     pub(super) cache_status: Option<CacheStatus>,
     pub(super) report: Arc<Report>,
-    pub(super) forwarding: Option<Forwarding>,
     /// Time spent reading the request body.
     pub(super) body_wait: Duration,
     /// When the answer's first byte was ready.
     pub(super) answered: Option<Monotonic>,
+    /// What went through the tunnel that the request became.
+    pub(super) carried: Option<Carried>,
+    pub(super) open: Open,
 }
 
 /// A request's places: among `max_requests`, and among its upstream's.
 pub(super) struct Room {
-    pub(super) upstream: Option<OwnedSemaphorePermit>,
+    pub(super) upstream: Option<places::Place>,
     _place: Place,
 }
 
@@ -72,27 +75,13 @@ impl Drop for Place {
     }
 }
 
-/// A request on pingora's own path.
-#[derive(Default)]
-pub(super) struct Forwarding {
-    pub(super) tried: Vec<usize>,
-    pub(super) server: Option<usize>,
-    pub(super) reused: bool,
-    pub(super) sent: Option<Monotonic>,
-    /// The request was sent on a pooled connection that had died, and is sent again.
-    pub(super) is_second_try: bool,
-    /// The answer is a stream of events, so a failure can be told within it.
-    pub(super) is_event_stream: bool,
-    /// How the bytes of the answer so far end.
-    pub(super) tail: Tail,
-}
-
 /// What an upstream call tells of itself; shared with the task that makes it.
 #[derive(Debug, Default)]
 pub(super) struct Report {
     sent: AtomicU64,
     first_byte: AtomicU64,
     usage: OnceLock<Usage>,
+    is_counted: AtomicBool,
 }
 
 impl Report {
@@ -119,6 +108,12 @@ impl Report {
         Some(self.first_byte.load(Ordering::Relaxed)).filter(|nanos| *nanos > 0).map(Duration::from_nanos)
     }
 
+    /// What the call cost, if it is known: told to the first who asks, who counts it. A call may outlive its request.
+    pub(super) fn usage_to_count(&self) -> Option<Usage> {
+        let usage = self.usage_told()?;
+        (!self.is_counted.swap(true, Ordering::Relaxed)).then_some(usage)
+    }
+
     pub(super) fn usage_told(&self) -> Option<Usage> {
         self.usage.get().copied()
     }
@@ -126,7 +121,7 @@ impl Report {
 
 impl Ctx {
     /// A request whose head has just been read.
-    pub(super) fn new(clock: &Clock, policy: Arc<Loaded<Derived>>) -> Self {
+    pub(super) fn new(clock: &Clock, policy: Arc<Loaded<Derived>>, open: Open) -> Self {
         Self {
             started: clock.now(),
             clock: clock.clone(),
@@ -140,9 +135,10 @@ impl Ctx {
             outcome: None,
             cache_status: None,
             report: Arc::default(),
-            forwarding: None,
             body_wait: Duration::ZERO,
             answered: None,
+            carried: None,
+            open,
         }
     }
 }

@@ -1,10 +1,12 @@
-//! What the proxy makes of a policy once, so that a request looks nothing up: live upstreams and resolved metrics.
+//! What the proxy makes of a policy once, so that a request looks nothing up: live upstreams, resolved
+//! metrics, and what listeners say in handshakes.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use crate::proxy::auth_failures::AuthFailures;
-use crate::proxy::upstreams::{LiveUpstream, UpstreamError};
+use crate::proxy::handshakes::Handshakes;
+use crate::proxy::upstreams::LiveUpstream;
 use crate::routing::route::Route;
 use crate::runtime::snapshot::{Loaded, Snapshot};
 use crate::telemetry::metrics::{Metrics, RouteMetrics};
@@ -17,6 +19,7 @@ pub struct Derived {
     upstreams: Vec<Arc<LiveUpstream>>,
     pub(super) failures: Arc<AuthFailures>,
     auth_failures: Option<NonZeroU32>,
+    handshakes: Handshakes,
 }
 
 /// A route with everything that a request on it needs.
@@ -27,50 +30,47 @@ pub struct LiveRoute {
     pub(super) metrics: Arc<RouteMetrics>,
 }
 
-/// Prepares the proxy's side of `next`, keeping what it shares with `previous`.
-///
-/// # Errors
-/// An upstream that cannot be made live.
-pub fn derive(
-    next: &Snapshot,
-    previous: Option<&Loaded<Derived>>,
-    metrics: &Metrics,
-) -> Result<Derived, UpstreamError> {
+/// Prepares the proxy's side of `next`, keeping what it shares with `previous`. Asks no resolver: that is `resolver`'s.
+pub fn derive(next: &Snapshot, previous: Option<&Loaded<Derived>>, metrics: &Metrics) -> Derived {
     let before = |name: &crate::ids::UpstreamName| {
         previous?.derived.upstreams.iter().find(|upstream| upstream.settings.name == *name)
     };
-    let upstreams = next
+    let upstreams: Vec<_> = next
         .config
         .upstreams
         .iter()
         .map(|settings| LiveUpstream::prepare(settings, before(&settings.name), metrics))
-        .collect::<Result<Vec<_>, _>>()?;
-    if previous.is_some() {
-        // A server that is new by name is found before requests come; at the start `server` sees to it.
-        upstreams.iter().for_each(|upstream| upstream.locate_unknown());
-    }
+        .collect();
     let routes = next.config.routes.iter().filter_map(|route| {
         // Present by construction: `config::build` resolved the index.
         let upstream = Arc::clone(upstreams.get(route.upstream)?);
         Some(Arc::new(LiveRoute { route: Arc::clone(route), upstream, metrics: metrics.route(&route.label) }))
     });
+    // A counter that is there from the start shows its first event as a rise.
+    next.config.plans.iter().for_each(|plan| drop(metrics.rate_limited(plan.name().as_str())));
     let auth_failures = next.config.limits.auth_failures;
     let kept =
         previous.map(|loaded| &loaded.derived).filter(|derived| derived.auth_failures == auth_failures);
-    Ok(Derived {
+    Derived {
         routes: routes.collect(),
         unrouted: metrics.route("none"),
         failures: kept
             .map_or_else(|| Arc::new(AuthFailures::new(auth_failures)), |kept| Arc::clone(&kept.failures)),
         auth_failures,
+        handshakes: Handshakes::of(&next.config, previous.map(|loaded| &loaded.derived.handshakes)),
         upstreams,
-    })
+    }
 }
 
 impl Derived {
     /// The route at an index of the configuration's table.
     pub(super) fn route(&self, index: usize) -> Option<&Arc<LiveRoute>> {
         self.routes.get(index)
+    }
+
+    /// How the listeners shake hands.
+    pub fn handshakes(&self) -> &Handshakes {
+        &self.handshakes
     }
 
     /// All upstreams, for the tasks that look after them.

@@ -2,31 +2,29 @@
 
 use std::time::Duration;
 
-use http::Method;
-use pingora::proxy::Session;
+use http::{Method, StatusCode};
+use pingora::protocols::http::ServerSession;
 
-use crate::llm::usage::Usage;
 use crate::outcome::finished::{Finished, Outcome};
-use crate::proxy::ctx::Ctx;
+use crate::proxy::ctx::{Ctx, Report};
 use crate::proxy::shared::Shared;
 use crate::telemetry::metrics::Times;
 
 /// Records the end of a request.
-pub(super) fn finish(shared: &Shared, session: &Session, ctx: &mut Ctx) {
-    let status = session.response_written().map_or(0, |head| head.status.as_u16());
+pub(super) fn finish(shared: &Shared, session: &ServerSession, ctx: &mut Ctx) {
+    let is_answer =
+        |status: &StatusCode| !status.is_informational() || *status == StatusCode::SWITCHING_PROTOCOLS;
+    let status = session.response_written().map(|head| head.status).filter(is_answer);
+    let status = status.map_or(0, |status| status.as_u16());
     let outcome = ctx.outcome.unwrap_or(match status {
         0 => Outcome::ClientClosed,
-        _ if ctx.forwarding.is_some() => Outcome::Forwarded,
         _ => Outcome::InternalError,
     });
     let duration = shared.clock.monotonic().saturating_since(ctx.started.monotonic);
     let times = Times { duration, overhead: overhead(ctx, duration) };
     let metrics = ctx.route.as_ref().map_or(&ctx.policy.derived.unrouted, |live| &live.metrics);
     metrics.finished(outcome, status, times);
-    let tokens = ctx.report.usage_told();
-    if let Some(usage) = tokens {
-        count(shared, usage);
-    }
+    count_tokens(shared, &ctx.report);
     shared.access.record(|| Finished {
         at: ctx.started.unix,
         request_id: ctx.request_id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default().into(),
@@ -37,9 +35,9 @@ pub(super) fn finish(shared: &Shared, session: &Session, ctx: &mut Ctx) {
         status,
         duration,
         upstream_first_byte: ctx.report.first_byte_after(),
-        bytes_received: session.body_bytes_read() as u64,
-        bytes_sent: session.body_bytes_sent() as u64,
-        tokens,
+        bytes_received: ctx.carried.map_or(session.body_bytes_read() as u64, |carried| carried.from_client),
+        bytes_sent: ctx.carried.map_or(session.body_bytes_sent() as u64, |carried| carried.from_server),
+        tokens: ctx.report.usage_told(),
     });
     ctx.room = None;
 }
@@ -51,7 +49,9 @@ fn overhead(ctx: &Ctx, duration: Duration) -> Duration {
     until.saturating_sub(ctx.body_wait)
 }
 
-fn count(shared: &Shared, usage: Usage) {
+/// Counts what a call cost, unless that has been done.
+pub(super) fn count_tokens(shared: &Shared, report: &Report) {
+    let Some(usage) = report.usage_to_count() else { return };
     shared.counters.prompt_tokens.inc_by(usage.prompt);
     shared.counters.completion_tokens.inc_by(usage.completion);
     shared.counters.cached_tokens.inc_by(usage.cached);

@@ -1,256 +1,389 @@
-//! Requests that are passed on as they come: pingora's own path, its phases filled in.
-
-use std::sync::atomic::Ordering;
+//! Requests that are passed on as they come: nothing of them is held, nothing of their answers is stored, and what an
+//! answer cost is read on its way.
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HOST};
+use futures_util::FutureExt;
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderValue, Method, StatusCode, Version};
+use pingora::Result as PingoraResult;
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::proxy::Session;
-use pingora::upstreams::peer::{H1UpgradePolicy, HttpPeer, HttpUpstreamRequestPolicy};
-use pingora::{Error, ErrorSource, ErrorType, Result};
+use pingora::protocols::http::ServerSession;
 
 use crate::cache::control::CacheStatus;
 use crate::cache::recording::Failure;
 use crate::llm::request::Api;
 use crate::outcome::finished::Outcome;
 use crate::outcome::rejection::Rejection;
-use crate::proxy::ctx::{Ctx, Forwarding};
+use crate::proxy::answer_framing;
+use crate::proxy::attempts::{Attempt, Attempts};
+use crate::proxy::body;
+use crate::proxy::client::{Client, client};
+use crate::proxy::ctx::Ctx;
+use crate::proxy::derived::LiveRoute;
+use crate::proxy::exchange::{Event, Exchange};
 use crate::proxy::headers::{self, Cookies, Outbound};
+use crate::proxy::leaving::left;
+use crate::proxy::patience::Patience;
+use crate::proxy::reading::Bill;
 use crate::proxy::respond;
-use crate::proxy::send::{error_event, is_event_stream_type, rejection_of};
+use crate::proxy::send::{Sent, is_readable_stream, rejection_of, tell_in_stream};
 use crate::proxy::shared::Shared;
-use crate::proxy::upstreams::{MOST_ATTEMPTS, STALE_WITHIN};
-use crate::routing::route::Upgrade;
-use crate::upstream::settings::Retry;
+use crate::proxy::tail::Tail;
+use crate::proxy::tunnel::{Carried, Early, join};
+use crate::proxy::upload::{Fault, Upload};
+use crate::proxy::upstreams::LiveServer;
+use crate::routing::route::{self, Route};
 
-/// Takes a place upstream, before pingora connects.
+/// Passes the request on and its answer back.
 ///
 /// # Errors
-/// The upstream is at its limits.
-pub(super) async fn begin(ctx: &mut Ctx) -> Result<(), Rejection> {
+/// The client is still to be told.
+pub(super) async fn forward(
+    shared: &Shared,
+    session: &mut ServerSession,
+    ctx: &mut Ctx,
+) -> Result<Sent, Rejection> {
     let Some(live) = ctx.route.clone() else { return Err(Rejection::Internal) };
-    let place = live.upstream.place().await?;
-    if let Some(room) = &mut ctx.room {
-        room.upstream = place;
-    }
     if live.route.cache.is_some() {
         ctx.cache_status = Some(CacheStatus::Bypass);
     }
-    ctx.forwarding = Some(Forwarding::default());
-    Ok(())
+    let asks = Asks::of(session, &live.route);
+    let rate = body::upload_rate(&ctx.policy.snapshot.config.limits);
+    let upload = Upload::of(session, Patience::new(rate, ctx.clock.clone()), shared.permit(ctx))?;
+    body::say_continue(session).await?;
+    let sent = Forward { shared, live: &live, asks, upload }.run(session, ctx).await?;
+    ctx.outcome = Some(sent.outcome(Outcome::Forwarded));
+    Ok(sent)
 }
 
-/// The server of the next attempt.
-///
-/// # Errors
-/// None is left.
-pub(super) fn peer(shared: &Shared, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
-    let none = || Error::explain(ErrorType::ConnectNoRoute, "no server left to try");
-    let Some(live) = &ctx.route else { return Err(none()) };
-    let forwarding = ctx.forwarding.get_or_insert_default();
-    if forwarding.tried.len() >= MOST_ATTEMPTS {
-        return Err(none());
-    }
-    let choice = live.upstream.choose(&mut forwarding.tried, shared.clock.monotonic()).ok_or_else(none)?;
-    forwarding.server = Some(choice.server);
-    let mut peer = Box::new(HttpPeer::clone(&choice.peer));
-    if forwarding.is_second_try {
-        // Another pooled connection may be as dead as the first: nothing is pooled yet in a group of its own.
-        peer.group_key = shared.second_tries.fetch_add(1, Ordering::Relaxed);
-    }
-    peer.options.http_upstream_request_policy.h1_upgrade = match live.route.upgrade {
-        Upgrade::Deny => H1UpgradePolicy::Deny,
-        Upgrade::WebSocket => HttpUpstreamRequestPolicy::default().h1_upgrade,
-    };
-    Ok(peer)
+/// What a request asks of the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asks {
+    /// Nothing, or nothing that its route lets through.
+    Nothing,
+    /// To become a WebSocket (RFC 6455 §4.1).
+    WebSocket,
 }
 
-/// Rewrites the head that is about to be sent.
-///
-/// # Errors
-/// As `headers::to_upstream`.
-pub(super) fn request(
-    shared: &Shared,
-    session: &Session,
-    head: &mut RequestHeader,
-    ctx: &mut Ctx,
-) -> Result<()> {
-    let internal = || Error::explain(ErrorType::InternalError, "a request without route");
-    let (Some(live), Some(address), Some(request_id)) = (&ctx.route, &ctx.address, &ctx.request_id) else {
-        return Err(internal());
-    };
-    let outbound = Outbound {
-        route: &live.route,
-        upstream: &live.upstream.settings,
-        address,
-        request_id,
-        path: session.req_header().uri.path(),
-        host: headers::host_of(session.req_header()),
-        scheme: headers::scheme_of(session),
-    };
-    headers::strip_credentials(head);
-    headers::to_upstream(head, &outbound)?;
-    let Some(forwarding) = &mut ctx.forwarding else { return Err(internal()) };
-    if let Some(server) = forwarding.server.and_then(|index| live.upstream.server(index)) {
-        head.insert_header(HOST, server.host.clone())?;
-        headers::to_server(head, &live.route, &server.url)?;
-    }
-    let now = shared.clock.monotonic();
-    forwarding.sent = Some(now);
-    ctx.report.sent(now);
-    Ok(())
-}
-
-/// An empty last piece is no piece. pingora would write it as the last chunk and then another last chunk, which the
-/// upstream would take for the beginning of the next request; HTTP/2 clients commonly end a body with an empty frame.
-#[expect(clippy::fn_params_excessive_bools, reason = "as pingora's phase has it")]
-pub(super) fn request_body(body: &mut Option<Bytes>, end_of_stream: bool) {
-    if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) {
-        *body = None;
+impl Asks {
+    fn of(session: &mut ServerSession, route: &Route) -> Self {
+        let is_handshake = route.upgrade == route::Upgrade::WebSocket
+            && session.is_upgrade_req()
+            && session.req_header().method == Method::GET
+            && session.get_header(UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"))
+            && session.is_body_empty();
+        if is_handshake { Self::WebSocket } else { Self::Nothing }
     }
 }
 
-/// Rewrites the head of the answer, and notes that it has come.
-///
-/// # Errors
-/// As `respond::decorate`.
-pub(super) fn response(
-    shared: &Shared,
-    session: &mut Session,
-    head: &mut ResponseHeader,
-    ctx: &mut Ctx,
-) -> Result<()> {
-    if head.status.is_informational() && head.status != http::StatusCode::SWITCHING_PROTOCOLS {
-        return Ok(());
+/// A request that is being passed on.
+struct Forward<'a> {
+    shared: &'a Shared,
+    live: &'a LiveRoute,
+    asks: Asks,
+    upload: Upload,
+}
+
+/// Why an exchange ended early.
+enum Stop {
+    Server(Failure),
+    Client(Fault),
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Self::Server(failure)
     }
-    let path = session.req_header().uri.path();
-    let cookies = ctx.route.as_ref().map_or(Cookies::Passed, |live| Cookies::of(&live.route, path));
-    headers::from_upstream(head, cookies)?;
-    let now = shared.clock.monotonic();
-    ctx.answered = Some(now);
-    if let (Some(live), Some(forwarding)) = (&ctx.route, &mut ctx.forwarding) {
-        if let Some(server) = forwarding.server {
-            live.upstream.succeeded(server);
+}
+
+impl From<Fault> for Stop {
+    fn from(fault: Fault) -> Self {
+        Self::Client(fault)
+    }
+}
+
+/// What the server does about a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answered {
+    /// It answers.
+    WithHead,
+    /// It changes the protocol.
+    BySwitching,
+}
+
+impl Forward<'_> {
+    async fn run(mut self, session: &mut ServerSession, ctx: &mut Ctx) -> Result<Sent, Rejection> {
+        let place = match self.upload.until(session, self.live.upstream.place()).await {
+            Ok(place) => place?,
+            Err(fault) => return fault.rejection().map_or(Ok(Sent::ClientGone), Err),
+        };
+        if let Some(room) = &mut ctx.room {
+            room.upstream = Some(place);
         }
-        if let Some(sent) = forwarding.sent {
-            let waited = now.saturating_since(sent);
-            live.upstream.first_byte.observe(waited.as_secs_f64());
-            ctx.report.first_byte(waited);
+        let (attempt, answered) = match self.answered(session, ctx).await {
+            Ok(answered) => answered,
+            Err(Stop::Server(failure)) => return Err(rejection_of(failure)),
+            Err(Stop::Client(fault)) => return fault.rejection().map_or(Ok(Sent::ClientGone), Err),
+        };
+        self.upload.let_go();
+        if attempt.exchange.is_sent() {
+            self.upload.release();
         }
-        forwarding.is_event_stream =
-            head.headers.get(CONTENT_TYPE).is_some_and(|value| is_event_stream_type(value.as_bytes()));
+        match answered {
+            Answered::WithHead => Ok(self.pass_back(session, ctx, attempt).await),
+            Answered::BySwitching => self.tunnel(session, ctx, attempt).await,
+        }
     }
-    respond::decorate(head, session, ctx)
-}
 
-/// Notes how the answer's bytes end, so that a stream that breaks off can be finished.
-pub(super) fn body(piece: Option<&Bytes>, ctx: &mut Ctx) {
-    if let (Some(piece), Some(forwarding)) = (piece, &mut ctx.forwarding) {
-        forwarding.tail.note(piece);
-    }
-}
-
-/// A connection could not be made: the next server may be tried, nothing has been sent.
-pub(super) fn not_connected(shared: &Shared, ctx: &mut Ctx, mut error: Box<Error>) -> Box<Error> {
-    let (Some(live), Some(forwarding)) = (&ctx.route, &mut ctx.forwarding) else { return error };
-    if let Some(server) = forwarding.server {
-        live.upstream.failed(server, shared.clock.monotonic());
-        forwarding.tried.push(server);
-    }
-    let servers = live.upstream.settings.servers.len();
-    error.set_retry(forwarding.tried.len() < servers.min(MOST_ATTEMPTS));
-    error
-}
-
-/// An exchange broke off: sent again only if its connection must have been dead before (contract §4).
-pub(super) fn broke_off(
-    shared: &Shared,
-    session: &mut Session,
-    ctx: &mut Ctx,
-    mut error: Box<Error>,
-) -> Box<Error> {
-    let (Some(live), Some(forwarding)) = (&ctx.route, &mut ctx.forwarding) else { return error };
-    let now = shared.clock.monotonic();
-    let is_upstream = *error.esource() == ErrorSource::Upstream;
-    let is_recent = forwarding.sent.is_some_and(|sent| now.saturating_since(sent) <= STALE_WITHIN);
-    let is_stale =
-        forwarding.reused && !forwarding.is_second_try && is_recent && session.response_written().is_none();
-    let can_be_sent_again = !session.retry_buffer_truncated();
-    let wants = live.upstream.settings.retry == Retry::Safe;
-    let again = is_upstream && is_stale && can_be_sent_again && wants && ctx.answered.is_none();
-    if is_upstream
-        && !again
-        && let Some(server) = forwarding.server
-    {
-        live.upstream.failed(server, now);
-    }
-    forwarding.is_second_try = again;
-    error.set_retry(again);
-    error
-}
-
-/// How an exchange that failed for good ends for the client.
-pub(super) enum Ending {
-    /// Nothing was sent: this is to be told.
-    Tell(Rejection),
-    /// A stream had begun: this event is its last.
-    EndStream(String),
-    /// Anything else had begun, or nobody is there: the connection ends.
-    Reset,
-}
-
-/// Decides how the failure `error` ends.
-pub(super) fn ending(session: &Session, ctx: &mut Ctx, error: &Error) -> Ending {
-    if ctx.forwarding.is_none() {
-        ctx.outcome.get_or_insert(Outcome::ClientClosed);
-        return Ending::Reset;
-    }
-    if *error.esource() == ErrorSource::Downstream {
-        return match error.etype() {
-            ErrorType::InvalidHTTPHeader | ErrorType::Custom("InvalidChunk")
-                if session.response_written().is_none() =>
-            {
-                Ending::Tell(Rejection::BodyBroken)
+    /// Tries servers until one has begun to answer.
+    async fn answered(
+        &mut self,
+        session: &mut ServerSession,
+        ctx: &Ctx,
+    ) -> Result<(Attempt, Answered), Stop> {
+        let mut attempts = Attempts::new(self.shared, &self.live.upstream, &ctx.report);
+        loop {
+            let mut attempt = self.upload.until(session, attempts.connect()).await??;
+            let server = attempts.server(&attempt).ok_or(Failure::Connect)?;
+            let head = self.head(session, ctx, server).ok_or(Failure::Invalid)?;
+            match self.ask(session, head, &attempts, &mut attempt).await {
+                Ok(answered) => {
+                    attempts.answered(&attempt);
+                    return Ok((attempt, answered));
+                }
+                Err(Stop::Server(failure)) => {
+                    attempts.failed(&attempt, failure, self.upload.rewind())?;
+                }
+                Err(gone) => return Err(gone),
             }
-            ErrorType::ReadTimedout if session.response_written().is_none() => {
-                Ending::Tell(Rejection::BodyTimeout)
+        }
+    }
+
+    /// The head as `server` gets it; `None` cannot come up.
+    fn head(&self, session: &mut ServerSession, ctx: &Ctx, server: &LiveServer) -> Option<RequestHeader> {
+        let has_body = !session.is_body_empty();
+        let came = session.req_header();
+        let outbound = Outbound {
+            route: &self.live.route,
+            upstream: &self.live.upstream.settings,
+            address: ctx.address.as_ref()?,
+            request_id: ctx.request_id.as_ref()?,
+            path: came.uri.path(),
+            host: headers::host_of(came),
+            scheme: headers::scheme_of(session),
+        };
+        let mut head = came.clone();
+        head.set_version(Version::HTTP_11);
+        headers::strip_hops(&mut head);
+        headers::strip_credentials(&mut head);
+        headers::to_upstream(&mut head, &outbound).ok()?;
+        if has_body && !head.headers.contains_key(CONTENT_LENGTH) {
+            head.insert_header(TRANSFER_ENCODING, HeaderValue::from_static("chunked")).ok()?;
+        }
+        if self.asks == Asks::WebSocket {
+            head.insert_header(CONNECTION, HeaderValue::from_static("Upgrade")).ok()?;
+            head.insert_header(UPGRADE, HeaderValue::from_static("websocket")).ok()?;
+        }
+        head.insert_header(HOST, server.host.clone()).ok()?;
+        headers::to_server(&mut head, &self.live.route, &server.url).ok()?;
+        Some(head)
+    }
+
+    /// Sends the request on until the answer's head comes.
+    async fn ask(
+        &mut self,
+        session: &mut ServerSession,
+        head: RequestHeader,
+        attempts: &Attempts<'_>,
+        attempt: &mut Attempt,
+    ) -> Result<Answered, Stop> {
+        self.upload.until(session, attempt.exchange.begin(head)).await??;
+        attempts.begun(attempt);
+        // What has come with the head leaves with it.
+        while !self.upload.is_over() && attempt.exchange.has_room() {
+            let Some(piece) = self.upload.next(session).now_or_never() else { break };
+            self.hand_over(&mut attempt.exchange, piece?).await;
+        }
+        loop {
+            match self.event(session, &mut attempt.exchange).await? {
+                Event::Sent => attempts.sent(attempt),
+                Event::Interim => pass_interim(session, &attempt.exchange, &self.live.route).await?,
+                Event::Head => return Ok(Answered::WithHead),
+                Event::Switched => return Ok(Answered::BySwitching),
+                Event::Piece(_) | Event::End => return Err(Failure::Invalid.into()),
             }
-            _ => {
-                ctx.outcome = Some(Outcome::ClientClosed);
-                Ending::Reset
+        }
+    }
+
+    async fn hand_over(&mut self, exchange: &mut Exchange, piece: Option<Bytes>) {
+        if let Some(piece) = piece {
+            exchange.send(piece).await;
+        }
+        if self.upload.ends() {
+            exchange.end().await;
+        }
+    }
+
+    /// What happens next on the server's side; meanwhile the request's body is sent on.
+    async fn event(&mut self, session: &mut ServerSession, exchange: &mut Exchange) -> Result<Event, Stop> {
+        loop {
+            let may_read = self.upload.is_over() || exchange.has_room();
+            let from_client = async {
+                if may_read {
+                    return self.upload.next(session).await;
+                }
+                left(session).await;
+                Err(Fault::Gone)
+            };
+            let piece = tokio::select! {
+                biased;
+                event = exchange.event() => {
+                    self.upload.pause();
+                    return Ok(event?);
+                }
+                piece = from_client => piece?,
+            };
+            self.hand_over(exchange, piece).await;
+        }
+    }
+
+    /// Sends the answer, whose head has come, to the client.
+    async fn pass_back(&mut self, session: &mut ServerSession, ctx: &mut Ctx, mut attempt: Attempt) -> Sent {
+        let Some(head) = self.answer_head(session, ctx, &attempt.exchange) else {
+            return Sent::CutShort(Failure::Invalid);
+        };
+        let can_tell = !head.headers.contains_key(CONTENT_LENGTH) && is_readable_stream(head.headers.iter());
+        let mut bill = Bill::of(&head, session.req_header(), self.shared.permit(ctx));
+        if respond::begin(session, ctx, head).await.is_err() {
+            return Sent::ClientGone;
+        }
+        let mut tail = Tail::default();
+        let stopped = loop {
+            match self.event(session, &mut attempt.exchange).await {
+                Ok(Event::Piece(piece)) => {
+                    tail.note(&piece);
+                    bill.note(&piece);
+                    if session.write_response_body(piece, false).await.is_err() {
+                        break Some(Stop::Client(Fault::Gone));
+                    }
+                }
+                Ok(Event::End) => break None,
+                Ok(_) => {}
+                Err(stop) => break Some(stop),
             }
         };
+        if let Some(usage) = bill.told() {
+            ctx.report.usage(usage);
+        }
+        match stopped {
+            None => self.finish(session, ctx, attempt).await,
+            Some(Stop::Client(_)) => Sent::ClientGone,
+            Some(Stop::Server(failure)) => {
+                attempt.broke_off(self.shared, &self.live.upstream);
+                let api = Api::of(session.req_header().uri.path());
+                if can_tell {
+                    tell_in_stream(session, &tail, api, failure).await
+                } else {
+                    Sent::CutShort(failure)
+                }
+            }
+        }
     }
-    let failure = failure_of(error, ctx);
-    ctx.outcome = Some(Outcome::UpstreamError);
-    if session.response_written().is_none() {
-        return Ending::Tell(match *error.esource() {
-            ErrorSource::Upstream => rejection_of(failure),
-            _ if failure == Failure::Connect => rejection_of(failure),
-            _ => Rejection::Internal,
-        });
+
+    /// The answer has come to its end.
+    async fn finish(&self, session: &mut ServerSession, ctx: &Ctx, attempt: Attempt) -> Sent {
+        attempt.give_back(self.shared).await;
+        if session.write_response_body(Bytes::new(), true).await.is_err() {
+            return Sent::ClientGone;
+        }
+        if !self.upload.is_over() {
+            // A client that is still sending may read its answer only then.
+            body::drain(session, &ctx.policy.snapshot.config.limits).await;
+        }
+        Sent::Whole
     }
-    let stream = ctx.forwarding.as_ref().filter(|forwarding| forwarding.is_event_stream);
-    stream.map_or(Ending::Reset, |forwarding| {
-        let api = Api::of(session.req_header().uri.path());
-        Ending::EndStream(format!("{}{}", forwarding.tail.completion(), error_event(api, failure)))
-    })
+
+    /// Joins the client and the server, which speak another protocol from here on.
+    async fn tunnel(
+        &self,
+        session: &mut ServerSession,
+        ctx: &mut Ctx,
+        attempt: Attempt,
+    ) -> Result<Sent, Rejection> {
+        let head = self.answer_head(session, ctx, &attempt.exchange).ok_or(Rejection::Internal)?;
+        let (server_said, mut server) = attempt.exchange.switch().ok_or(Rejection::UpstreamFailed)?;
+        if session.write_response_header(Box::new(head)).await.is_err() {
+            return Ok(Sent::ClientGone);
+        }
+        let client_said = session.read_request_body().now_or_never();
+        let client_said = client_said.and_then(Result::ok).flatten().unwrap_or_default();
+        let Some(mut client) = session.stream().and_then(client).and_then(Client::take) else {
+            return Ok(Sent::CutShort(Failure::Stopped));
+        };
+        let early = Early { client: client_said, server: server_said };
+        let longest_silence = self.live.upstream.settings.idle_timeout;
+        let carried = ctx.carried.insert(Carried::default());
+        join(&mut client, &mut server, early, longest_silence, carried).await;
+        Ok(Sent::Whole)
+    }
+
+    /// The answer's head as the client gets it; `None` cannot come up.
+    fn answer_head(
+        &self,
+        session: &ServerSession,
+        ctx: &mut Ctx,
+        exchange: &Exchange,
+    ) -> Option<ResponseHeader> {
+        let mut head = exchange.head()?.clone();
+        let path = session.req_header().uri.path();
+        headers::from_upstream(&mut head, Cookies::of(&self.live.route, path)).ok()?;
+        frame(&mut head, session.req_header()).ok()?;
+        ctx.answered = Some(ctx.clock.monotonic());
+        respond::decorate(&mut head, session, ctx).ok()?;
+        Some(head)
+    }
 }
 
-fn failure_of(error: &Error, ctx: &Ctx) -> Failure {
-    match error.etype() {
-        ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => Failure::ConnectTimeout,
-        ErrorType::ReadTimedout if ctx.answered.is_none() => Failure::FirstByteTimeout,
-        ErrorType::ReadTimedout => Failure::IdleTimeout,
-        ErrorType::InvalidHTTPHeader | ErrorType::Custom("InvalidChunk") => Failure::Invalid,
-        ErrorType::ConnectRefused
-        | ErrorType::ConnectNoRoute
-        | ErrorType::ConnectError
-        | ErrorType::BindError
-        | ErrorType::SocketError
-        | ErrorType::TLSHandshakeFailure
-        | ErrorType::InvalidCert
-        | ErrorType::HandshakeError => Failure::Connect,
-        _ => Failure::Reset,
+/// Passes on an answer that comes before the answer, to a client that may know such (RFC 9110 §15.2), with no more of
+/// its fields than the answer's own would pass.
+async fn pass_interim(session: &mut ServerSession, exchange: &Exchange, route: &Route) -> Result<(), Fault> {
+    let Some(head) = exchange.head().filter(|_| session.req_header().version == Version::HTTP_11) else {
+        return Ok(());
+    };
+    let mut head = Box::new(head.clone());
+    let cookies = Cookies::of(route, session.req_header().uri.path());
+    if headers::from_upstream(&mut head, cookies).is_err() {
+        return Ok(());
     }
+    // It has neither a body nor a say about the connection.
+    for name in [CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING] {
+        head.remove_header(&name);
+    }
+    session.write_response_header(head).await.map_err(|_| Fault::Gone)
+}
+
+/// Gives an answer without length the framing of the client's protocol.
+fn frame(head: &mut ResponseHeader, request: &RequestHeader) -> PingoraResult<()> {
+    head.set_version(Version::HTTP_11);
+    if head.status == StatusCode::NO_CONTENT || head.status.is_informational() {
+        // They have neither (RFC 9110 §8.6, RFC 9112 §6.1).
+        head.remove_header(&CONTENT_LENGTH);
+        head.remove_header(&TRANSFER_ENCODING);
+        return Ok(());
+    }
+    if let Some(length) = answer_framing::collapsed(&head.headers) {
+        head.insert_header(CONTENT_LENGTH, length)?;
+    }
+    let is_bare = head.status == StatusCode::NOT_MODIFIED || request.method == Method::HEAD;
+    if is_bare || head.headers.contains_key(CONTENT_LENGTH) {
+        return Ok(());
+    }
+    if request.version != Version::HTTP_11 {
+        head.remove_header(&TRANSFER_ENCODING);
+        return Ok(());
+    }
+    if head.headers.contains_key(TRANSFER_ENCODING) {
+        return Ok(());
+    }
+    head.insert_header(TRANSFER_ENCODING, HeaderValue::from_static("chunked"))
 }

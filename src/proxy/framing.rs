@@ -1,11 +1,14 @@
 //! What of a head pingora lets through and we do not: contract §3 step 1.
 //!
 //! pingora drops a Content-Length beside a Transfer-Encoding before any filter runs, and accepts a request without a
-//! Host; both are looked for in the head as it came (RFC 9112 §6.1 and §3.2).
+//! Host; both are looked for in the head as it came (RFC 9112 §6.1 and §3.2). It knows of no transfer coding but
+//! `chunked`, and passes over the others.
 
-use http::header::{HOST, TRANSFER_ENCODING};
+use http::header::{EXPECT, HOST, TRANSFER_ENCODING};
+use http::uri::Authority;
+use http::{HeaderName, HeaderValue, Method};
 use pingora::http::RequestHeader;
-use pingora::proxy::Session;
+use pingora::protocols::http::ServerSession;
 
 use crate::config::Limits;
 use crate::outcome::rejection::Rejection;
@@ -14,10 +17,13 @@ use crate::outcome::rejection::Rejection;
 ///
 /// # Errors
 /// The rule that it breaks.
-pub(super) fn check(session: &Session, limits: &Limits) -> Result<(), Rejection> {
+pub(super) fn check(session: &ServerSession, limits: &Limits) -> Result<(), Rejection> {
     let head = session.req_header();
     if is_too_large(session, limits) {
         return Err(Rejection::HeadTooLarge);
+    }
+    if !is_for_origins(&head.method) {
+        return Err(Rejection::MethodNotAllowed);
     }
     let has_authority = match session.is_http2() {
         true => head.uri.authority().is_some(),
@@ -26,8 +32,17 @@ pub(super) fn check(session: &Session, limits: &Limits) -> Result<(), Rejection>
     if !has_authority {
         return Err(Rejection::MissingHost);
     }
+    if !head.headers.get_all(HOST).iter().all(is_host) {
+        return Err(Rejection::BadHost);
+    }
     if head.headers.contains_key(TRANSFER_ENCODING) && raw_head_has_content_length(session) {
         return Err(Rejection::AmbiguousLength);
+    }
+    if !all_are(head, TRANSFER_ENCODING, "chunked") {
+        return Err(Rejection::UnknownCoding);
+    }
+    if !all_are(head, EXPECT, "100-continue") {
+        return Err(Rejection::UnknownExpectation);
     }
     if !head.raw_path_is_utf8() || is_ambiguous(path(head)) {
         return Err(Rejection::AmbiguousPath);
@@ -35,12 +50,41 @@ pub(super) fn check(session: &Session, limits: &Limits) -> Result<(), Rejection>
     Ok(())
 }
 
+/// False for the methods that ask for more than a resource: TRACE has the upstream send back what it was sent (RFC
+/// 9110 §9.3.8), its API key with it, and CONNECT asks for a tunnel. In any letters: methods are told apart by case,
+/// but not by every server.
+fn is_for_origins(method: &Method) -> bool {
+    ![Method::TRACE, Method::CONNECT]
+        .iter()
+        .any(|refused| refused.as_str().eq_ignore_ascii_case(method.as_str()))
+}
+
+/// True for a host with or without a port (RFC 9112 §3.2).
+fn is_host(value: &HeaderValue) -> bool {
+    let Ok(authority) = Authority::try_from(value.as_bytes()) else { return false };
+    let text = authority.as_str();
+    let port = text.strip_prefix(authority.host()).and_then(|rest| match rest {
+        "" => Some(""),
+        rest => rest.strip_prefix(':'),
+    });
+    !authority.host().is_empty() && port.is_some_and(|port| port.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// True if a field is not there, or says this one word in whatever letters. A transfer coding that is not known could
+/// not be taken off, and its name would not be sent on (RFC 9112 §6.1); nor could another expectation (RFC 9110
+/// §10.1.1).
+fn all_are(head: &RequestHeader, name: HeaderName, word: &str) -> bool {
+    let mut values = head.headers.get_all(name).iter();
+    let is_word = |value: &HeaderValue| value.as_bytes().trim_ascii().eq_ignore_ascii_case(word.as_bytes());
+    values.next().is_none_or(is_word) && values.next().is_none()
+}
+
 /// The path without query, as it came. For absolute-form targets the path part.
 pub(super) fn path(head: &RequestHeader) -> &str {
     head.uri.path()
 }
 
-fn is_too_large(session: &Session, limits: &Limits) -> bool {
+fn is_too_large(session: &ServerSession, limits: &Limits) -> bool {
     let head = session.req_header();
     if head.headers.len() > limits.head_fields.get() as usize {
         return true;
@@ -59,7 +103,7 @@ fn is_too_large(session: &Session, limits: &Limits) -> bool {
 }
 
 /// True if a field line of the head as it came is a Content-Length.
-fn raw_head_has_content_length(session: &Session) -> bool {
+fn raw_head_has_content_length(session: &ServerSession) -> bool {
     const NAME: &[u8] = b"content-length";
     let Some(h1) = session.as_http1() else { return false };
     h1.get_headers_raw_bytes().split(|byte| *byte == b'\n').skip(1).any(|line| {

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,21 +13,24 @@ use pingora::apps::ServerApp;
 use pingora::listeners::tls::Acceptor;
 use pingora::protocols::l4::stream::Stream as TcpConnection;
 use pingora::protocols::{ALPN, GetSocketDigest, SocketDigest, Ssl, Stream};
-use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
 use prometheus::IntGauge;
 use std::os::fd::AsRawFd;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::clock::Clock;
 use crate::config::Limits;
-use crate::proxy::connection::{Connection, HeadState};
-use crate::proxy::derived::Derived;
+use crate::proxy::connection::Connection;
 use crate::proxy::gateway::Gateway;
-use crate::proxy::patience::{Patience, SendRate};
+use crate::proxy::head_state::{HeadBounds, HeadState};
+use crate::proxy::patience::{Patience, Rate};
 use crate::proxy::send::SEND_SPAN;
-use crate::runtime::live::Live;
-use crate::telemetry::metrics::Metrics;
+use crate::proxy::shared::Shared;
+
+/// pingora's buffer for a head, at first.
+const FIRST_BUFFER: usize = 4096;
+
+/// So much of a head is read whatever its bound, so that most that are too large are parsed, and refused in our words.
+const LEAST_READ: usize = 256 * 1024;
 
 /// Waited after an accept that failed, so that exhausted file handles do not make a busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -34,30 +38,20 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// What accepts the connections of one listener.
 #[derive(Clone)]
 pub struct Guard {
-    proxy: Arc<HttpProxy<Gateway>>,
-    live: Arc<Live<Derived>>,
-    metrics: Arc<Metrics>,
+    gateway: Arc<Gateway>,
+    shared: Arc<Shared>,
     shutdown: ShutdownWatch,
-    clock: Clock,
+    listener: usize,
 }
 
-/// TLS of a listener.
-pub type Tls = Arc<Acceptor>;
-
 impl Guard {
-    /// A guard before `proxy`.
-    pub fn new(
-        proxy: Arc<HttpProxy<Gateway>>,
-        live: Arc<Live<Derived>>,
-        metrics: Arc<Metrics>,
-        shutdown: ShutdownWatch,
-        clock: Clock,
-    ) -> Self {
-        Self { proxy, live, metrics, shutdown, clock }
+    /// A guard before `gateway`, at the listener with this place in the configuration.
+    pub fn new(gateway: Arc<Gateway>, shared: Arc<Shared>, shutdown: ShutdownWatch, listener: usize) -> Self {
+        Self { gateway, shared, shutdown, listener }
     }
 
     /// Accepts connections until the shutdown is told; then the listener closes. Connections accepted before go on.
-    pub async fn accept(self, listener: TcpListener, tls: Option<Tls>) {
+    pub async fn accept(self, listener: TcpListener) {
         let mut shutdown = self.shutdown.clone();
         loop {
             let accepted = tokio::select! {
@@ -65,7 +59,7 @@ impl Guard {
                 _ = shutdown.wait_for(|told| *told) => return,
             };
             match accepted {
-                Ok((stream, peer)) => self.open(stream, peer, tls.clone()),
+                Ok((stream, peer)) => self.open(stream, peer),
                 Err(error) => self.not_accepted(&error).await,
             }
         }
@@ -83,27 +77,41 @@ impl Guard {
     }
 
     /// Serves a connection in a task of its own, if the table has a place for it.
-    fn open(&self, stream: TcpStream, peer: SocketAddr, tls: Option<Tls>) {
-        let limits = &self.live.load().snapshot.config.limits;
-        let place = Place::take(&self.metrics.connections);
-        if self.metrics.connections.get() > i64::from(limits.max_connections.get()) {
-            self.metrics.connections_refused.inc();
+    fn open(&self, stream: TcpStream, peer: SocketAddr) {
+        let policy = self.shared.policy();
+        let metrics = &self.shared.metrics;
+        let limits = &policy.snapshot.config.limits;
+        let place = Place::take(&metrics.connections);
+        if metrics.connections.get() > i64::from(limits.max_connections.get()) {
+            metrics.connections_refused.inc();
             return;
         }
         let terms = Terms::of(limits);
+        let tls = policy.derived.handshakes().data(self.listener).map(Acceptor::from_server_config);
         let guard = self.clone();
         tokio::spawn(async move {
             match guard.prepare(stream, peer, tls, terms).await {
                 Some((stream, head)) => {
-                    guard.proxy.process_new(stream, &guard.shutdown).await;
+                    guard.serve(stream).await;
                     if head.is_unfinished() {
-                        guard.metrics.heads_refused.inc();
+                        guard.shared.metrics.heads_refused.inc();
                     }
                 }
-                None => guard.metrics.heads_refused.inc(),
+                None => guard.shared.metrics.heads_refused.inc(),
             }
             drop(place);
         });
+    }
+
+    /// Serves a connection until it ends, or is to end with all its requests.
+    async fn serve(&self, stream: Stream) {
+        let cut = &self.shared.cut;
+        if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
+            let serving = pin!(cut.waking(self.gateway.process_new(stream, &self.shutdown)));
+            cut.unless_told(serving).await;
+        } else {
+            cut.waking(self.gateway.serve_http1(stream, &self.shutdown)).await;
+        }
     }
 
     /// The connection as pingora takes it, its handshake done; `None` if that failed.
@@ -111,7 +119,7 @@ impl Guard {
         &self,
         stream: TcpStream,
         peer: SocketAddr,
-        tls: Option<Tls>,
+        tls: Option<Acceptor>,
         terms: Terms,
     ) -> Option<(Stream, HeadState)> {
         // Only latency would suffer.
@@ -122,15 +130,17 @@ impl Guard {
         let mut tcp = TcpConnection::from(stream);
         tcp.set_socket_digest(digest);
         let head = HeadState::opened();
-        let patience = Patience::new(terms.send_rate, self.clock.clone());
+        let patience = Patience::new(terms.send_rate, self.shared.clock.clone());
         let Some(tls) = tls else {
-            let connection = Connection::new(tcp, head.clone(), terms.head_timeout, patience);
+            let connection = Connection::new(tcp, head.clone(), terms.head, patience);
             return Some((Box::new(connection), head));
         };
-        let handshake = tokio::time::timeout(terms.head_timeout, tls.tls_handshake(tcp)).await;
+        // Boxed: it is large, and over before the first request.
+        let handshake = Box::pin(tls.tls_handshake(tcp));
+        let handshake = tokio::time::timeout(terms.head.timeout, handshake).await;
         let Ok(Ok(tls)) = handshake else { return None };
         let is_http2 = matches!(tls.selected_alpn_proto(), Some(ALPN::H2));
-        let connection = Connection::new(tls, head.clone(), terms.head_timeout, patience);
+        let connection = Connection::new(tls, head.clone(), terms.head, patience);
         let connection = if is_http2 { connection.over_http2() } else { connection };
         Some((Box::new(connection), head))
     }
@@ -139,14 +149,18 @@ impl Guard {
 /// What a connection is held to, as configured when it was opened.
 #[derive(Clone, Copy)]
 struct Terms {
-    head_timeout: Duration,
-    send_rate: SendRate,
+    head: HeadBounds,
+    send_rate: Rate,
 }
 
 impl Terms {
     fn of(limits: &Limits) -> Self {
-        let bytes_per_second = limits.min_send_rate.as_u64();
-        Self { head_timeout: limits.head_timeout, send_rate: SendRate { bytes_per_second, span: SEND_SPAN } }
+        let bytes = limits.min_send_rate.as_u64().saturating_mul(SEND_SPAN.as_secs());
+        // pingora's buffer for a head doubles as it fills, and the read that ends the head fills it.
+        let head_bytes = limits.head_bytes.as_usize().saturating_mul(2).saturating_add(FIRST_BUFFER);
+        let head_bytes = head_bytes.max(LEAST_READ);
+        let head = HeadBounds { timeout: limits.head_timeout, bytes: head_bytes };
+        Self { head, send_rate: Rate { bytes, span: SEND_SPAN } }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Heads rewritten on the way through: requests to the upstream, answers to the client (contract §4).
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use bytes::Bytes;
@@ -7,9 +8,9 @@ use http::header::{
     ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST,
     PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::proxy::Session;
+use pingora::protocols::http::ServerSession;
 use pingora::{ErrorType, OrErr, Result};
 
 use crate::proxy::client_address::{ClientAddress, Trust};
@@ -52,7 +53,7 @@ pub(super) struct Outbound<'a> {
 }
 
 /// How the client came.
-pub(super) fn scheme_of(session: &Session) -> &'static str {
+pub(super) fn scheme_of(session: &ServerSession) -> &'static str {
     let is_tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
     if is_tls { "https" } else { "http" }
 }
@@ -142,11 +143,33 @@ fn field_value(text: String) -> Result<HeaderValue> {
     value.or_err(ErrorType::InternalError, "a list of addresses is no field value")
 }
 
+/// Removes the fields that are about the client's connection.
+pub(super) fn strip_hops(head: &mut RequestHeader) {
+    for name in nominated(&head.headers).iter().chain(&HOP_BY_HOP) {
+        head.remove_header(name);
+    }
+}
+
 /// Removes the client's credentials.
 pub(super) fn strip_credentials(head: &mut RequestHeader) {
     for name in &CREDENTIALS {
         head.remove_header(name);
     }
+}
+
+/// The request's fields without those that Connection names: a server would not be sent them, so that they must not
+/// decide which answers are alike.
+pub(super) fn without_nominated(headers: &HeaderMap) -> Cow<'_, HeaderMap> {
+    let mut nominated = nominated(headers);
+    nominated.retain(|name| headers.contains_key(name));
+    if nominated.is_empty() {
+        return Cow::Borrowed(headers);
+    }
+    let mut rest = headers.clone();
+    for name in &nominated {
+        rest.remove(name);
+    }
+    Cow::Owned(rest)
 }
 
 /// A copy of the request's fields that are about the message: without those about the client's connection, its
@@ -185,27 +208,31 @@ impl Cookies {
 }
 
 /// The fields of an upstream's answer that concern the client, in their order: `fetch`'s side.
-pub(super) fn end_to_end(headers: &HeaderMap, cookies: Cookies) -> Vec<(HeaderName, HeaderValue)> {
-    let nominated = nominated(headers);
-    headers
+pub(super) fn end_to_end(head: &ResponseHeader, cookies: Cookies) -> Vec<(HeaderName, HeaderValue)> {
+    let nominated = nominated(&head.headers);
+    let is_kept = |name: &HeaderName| *name == UPGRADE && tells_protocols(head.status);
+    head.headers
         .iter()
-        .filter(|(name, _)| !HOP_BY_HOP.contains(name) && !nominated.contains(name))
+        .filter(|(name, _)| is_kept(name) || !HOP_BY_HOP.contains(name) && !nominated.contains(name))
         .filter_map(|(name, value)| answer_field(name).map(|name| (name, value.clone())))
         .filter(|(name, _)| *name != SET_COOKIE || cookies == Cookies::Passed)
         .filter(|(name, _)| *name != CONTENT_LENGTH)
         .collect()
 }
 
-/// The same for an answer on pingora's own path, which has its framing in place.
+/// The same for an answer that is passed on as it comes, its framing and the spelling of its names included.
 ///
 /// # Errors
 /// None that can come up.
 pub(super) fn from_upstream(head: &mut ResponseHeader, cookies: Cookies) -> Result<()> {
-    let is_switching = head.status == http::StatusCode::SWITCHING_PROTOCOLS;
-    let mut unwanted: Vec<HeaderName> = Vec::new();
-    if !is_switching {
-        unwanted.extend(nominated(&head.headers));
-        unwanted.extend([KEEP_ALIVE, PROXY_CONNECTION, PROXY_AUTHENTICATE, TE, TRAILER, UPGRADE]);
+    let is_switching = head.status == StatusCode::SWITCHING_PROTOCOLS;
+    let mut unwanted = nominated(&head.headers);
+    unwanted.extend([KEEP_ALIVE, PROXY_CONNECTION, PROXY_AUTHENTICATE, TE, TRAILER, UPGRADE]);
+    if tells_protocols(head.status) {
+        unwanted.retain(|name| *name != UPGRADE);
+    }
+    if is_switching {
+        head.insert_header(CONNECTION, HeaderValue::from_static("Upgrade"))?;
     }
     unwanted.extend(head.headers.keys().filter(|name| answer_field(name).is_none()).cloned());
     if cookies == Cookies::Dropped {
@@ -218,6 +245,11 @@ pub(super) fn from_upstream(head: &mut ResponseHeader, cookies: Cookies) -> Resu
         Some(id) => head.insert_header(X_UPSTREAM_REQUEST_ID, id),
         None => Ok(()),
     }
+}
+
+/// True if an answer's Upgrade is for the client: it changes, or is required (RFC 9110 §15.5.22).
+fn tells_protocols(status: StatusCode) -> bool {
+    matches!(status, StatusCode::SWITCHING_PROTOCOLS | StatusCode::UPGRADE_REQUIRED)
 }
 
 /// The name under which an upstream's field reaches the client; `None`: not at all, because the gateway says it.

@@ -1,8 +1,8 @@
-//! How long a connection bears with a client that does not read: `limits.min_send_rate`.
+//! How long the gateway bears with a client that does not read, or does not send: `limits.min_send_rate`.
 //!
-//! Only time in which data waits for the client counts. Whenever such time adds up to the span, the client must have
-//! taken the rate's share of bytes since the span began; what it "took" is what its connection accepted from us, so
-//! the kernel's buffers come before it.
+//! Only time in which the client is waited for counts. Whenever such time adds up to the span, the client must have
+//! moved the rate's bytes since the span began. What it "read" is what its connection accepted from us, so the kernel's
+//! buffers come before it.
 
 use std::future::Future;
 use std::io;
@@ -16,52 +16,58 @@ use crate::clock::{Clock, Monotonic};
 
 /// What is asked of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SendRate {
-    /// Bytes a second; 0 asks nothing.
-    pub bytes_per_second: u64,
+pub struct Rate {
+    /// Bytes; 0 asks nothing.
+    pub bytes: u64,
     /// Over how much waiting time.
     pub span: Duration,
 }
 
-/// A connection's account of waiting.
+/// An account of waiting.
 pub struct Patience {
-    rate: SendRate,
+    rate: Rate,
     clock: Clock,
-    /// Since when a write has been waiting.
+    /// Since when the client is waited for.
     since: Option<Monotonic>,
     /// Waiting time of this span, but for the wait that goes on.
     waited: Duration,
-    /// Bytes accepted in this span.
-    taken: u64,
-    /// Wakes a write that waits; armed only once one does.
+    /// Bytes moved in this span.
+    moved: u64,
+    /// Wakes who waits; armed only once somebody does.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Patience {
     /// A new account.
-    pub fn new(rate: SendRate, clock: Clock) -> Self {
-        Self { rate, clock, since: None, waited: Duration::ZERO, taken: 0, timer: None }
+    pub fn new(rate: Rate, clock: Clock) -> Self {
+        Self { rate, clock, since: None, waited: Duration::ZERO, moved: 0, timer: None }
     }
 
-    /// Takes an attempt to write into account.
+    /// Takes an attempt to move bytes into account.
     ///
     /// # Errors
     /// `TimedOut`: the client was too slow.
-    pub fn note(&mut self, cx: &mut Context<'_>, written: &Poll<io::Result<usize>>) -> io::Result<()> {
-        match written {
+    pub fn note(&mut self, cx: &mut Context<'_>, attempt: &Poll<io::Result<usize>>) -> io::Result<()> {
+        match attempt {
             Poll::Ready(Ok(bytes)) => {
                 let is_waiting = self.since.is_some();
                 if !is_waiting && self.waited.is_zero() {
                     return Ok(());
                 }
-                self.taken = self.taken.saturating_add(*bytes as u64);
+                self.moved = self.moved.saturating_add(*bytes as u64);
                 self.count_wait();
                 self.since = None;
                 self.judge()
             }
-            Poll::Pending if self.rate.bytes_per_second > 0 => self.wait(cx),
+            Poll::Pending if self.rate.bytes > 0 => self.wait(cx),
             _ => Ok(()),
         }
+    }
+
+    /// The client is not waited for any more, for now.
+    pub fn pause(&mut self) {
+        self.count_wait();
+        self.since = None;
     }
 
     /// Waits on, until the span's time has been waited.
@@ -94,12 +100,11 @@ impl Patience {
         if self.waited < self.rate.span {
             return Ok(());
         }
-        let asked = u128::from(self.rate.bytes_per_second).saturating_mul(self.rate.span.as_millis()) / 1000;
-        if u128::from(self.taken) < asked {
+        if self.moved < self.rate.bytes {
             return Err(io::ErrorKind::TimedOut.into());
         }
         self.waited = Duration::ZERO;
-        self.taken = 0;
+        self.moved = 0;
         self.timer = None;
         Ok(())
     }

@@ -1,15 +1,16 @@
 //! Query strings, read as form encoding has them (WHATWG URL Standard, `application/x-www-form-urlencoded` parsing).
 
 /// The value of the one pair named `name`, decoded. `None` if there is none, or a second one, which another reader
-/// might prefer.
+/// might prefer; a name in other letters, `Model` say, counts as one, as some readers make no difference between them.
 pub(super) fn only_value(query: &str, name: &str) -> Option<String> {
-    let mut values = query.split('&').filter_map(|pair| {
+    let mut pairs = query.split('&').filter_map(|pair| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (decoded(key) == name.as_bytes()).then_some(value)
+        let key = decoded(key);
+        key.eq_ignore_ascii_case(name.as_bytes()).then_some((key, value))
     });
-    let first = values.next()?;
-    let is_only = values.next().is_none();
-    String::from_utf8(decoded(first)).ok().filter(|_| is_only)
+    let (key, value) = pairs.next()?;
+    let is_only = key == name.as_bytes() && pairs.next().is_none();
+    String::from_utf8(decoded(value)).ok().filter(|_| is_only)
 }
 
 /// `text` with `+` as a space and `%XX` as its byte; a `%` without two digits stands for itself.
@@ -43,7 +44,7 @@ mod tests {
 
     #[test]
     fn one_value_is_found_however_it_is_written() {
-        for query in ["model=a%20b", "x=1&model=a+b&y", "%6Dodel=a%20%62", "model=a b&Model=c"] {
+        for query in ["model=a%20b", "x=1&model=a+b&y", "%6Dodel=a%20%62", "model=a b&models=c"] {
             assert_eq!(only_value(query, "model").as_deref(), Some("a b"), "{query}");
         }
         assert_eq!(only_value("model=100%&x", "model").as_deref(), Some("100%"));
@@ -52,7 +53,17 @@ mod tests {
 
     #[test]
     fn no_value_or_two_are_none() {
-        for query in ["", "models=a", "model=a&model=a", "model=a&%6dodel=b", "model=%ff"] {
+        for query in [
+            "",
+            "models=a",
+            "Model=a",
+            "model=a&model=a",
+            "model=a&Model=a",
+            "MODEL=a&model=b",
+            "model=a&%6dodel=b",
+            "model=a&%4dODEL=b",
+            "model=%ff",
+        ] {
             assert_eq!(only_value(query, "model"), None, "{query}");
         }
     }

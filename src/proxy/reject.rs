@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use pingora::Result;
-use pingora::proxy::Session;
+use pingora::protocols::http::ServerSession;
 
 use crate::outcome::rejection::Rejection;
 use crate::proxy::body;
@@ -13,7 +13,7 @@ use crate::proxy::respond;
 ///
 /// # Errors
 /// The client left.
-pub(super) async fn reject(session: &mut Session, ctx: &mut Ctx, rejection: Rejection) -> Result<()> {
+pub(super) async fn reject(session: &mut ServerSession, ctx: &mut Ctx, rejection: Rejection) -> Result<()> {
     ctx.outcome = Some(rejection.row().outcome);
     ctx.cache_status = None;
     let config = std::sync::Arc::clone(&ctx.policy.snapshot.config);
@@ -27,6 +27,6 @@ pub(super) async fn reject(session: &mut Session, ctx: &mut Ctx, rejection: Reje
         std::borrow::Cow::Owned(text) => Bytes::from(text),
     };
     ctx.answered = Some(ctx.clock.monotonic());
-    session.write_response_header(Box::new(head), false).await?;
-    session.write_response_body(Some(body), true).await
+    respond::begin(session, ctx, head).await?;
+    session.write_response_body(body, true).await
 }

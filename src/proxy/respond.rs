@@ -5,13 +5,13 @@ use std::time::Duration;
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
-    ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, AGE, CONTENT_LENGTH, CONTENT_TYPE, ORIGIN,
-    RETRY_AFTER, TRANSFER_ENCODING, VARY, WWW_AUTHENTICATE,
+    ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, AGE, ALLOW, CONTENT_LENGTH, CONTENT_TYPE,
+    ORIGIN, RETRY_AFTER, TRANSFER_ENCODING, VARY, WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use pingora::Result;
 use pingora::http::ResponseHeader;
-use pingora::proxy::Session;
+use pingora::protocols::http::ServerSession;
 
 use crate::cache::policy::Scope;
 use crate::cache::recording::AnswerHead;
@@ -36,7 +36,7 @@ const EXPOSED: HeaderValue = HeaderValue::from_static(
 /// # Errors
 /// None that can come up: every field was one before.
 pub(super) fn recorded(
-    session: &Session,
+    session: &ServerSession,
     ctx: &Ctx,
     answer: &AnswerHead,
     age: Option<Duration>,
@@ -60,6 +60,17 @@ pub(super) fn recorded(
     Ok(head(answer.status, fields))
 }
 
+/// Sends the head of an answer. While the gateway drains it tells that the connection ends with the answer.
+///
+/// # Errors
+/// The client left.
+pub(super) async fn begin(session: &mut ServerSession, ctx: &Ctx, head: ResponseHeader) -> Result<()> {
+    if ctx.open.is_draining() {
+        session.set_keepalive(None);
+    }
+    session.write_response_header(Box::new(head)).await
+}
+
 /// A head of plain fields.
 pub(super) fn head(status: StatusCode, fields: HeaderMap) -> ResponseHeader {
     let (mut parts, ()) = http::Response::new(()).into_parts();
@@ -73,7 +84,7 @@ pub(super) fn head(status: StatusCode, fields: HeaderMap) -> ResponseHeader {
 /// # Errors
 /// None that can come up.
 pub(super) fn rejected(
-    session: &Session,
+    session: &ServerSession,
     ctx: &Ctx,
     rejection: Rejection,
 ) -> Result<(ResponseHeader, std::borrow::Cow<'static, str>)> {
@@ -84,6 +95,9 @@ pub(super) fn rejected(
     fields.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
     if let Some(challenge) = rejection.challenge() {
         fields.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    }
+    if let Some(methods) = rejection.allowed_methods() {
+        fields.insert(ALLOW, HeaderValue::from_static(methods));
     }
     let (retry_after, is_hopeless) = match rejection.retry_hint() {
         RetryHint::Unsaid => (None, false),
@@ -106,7 +120,7 @@ pub(super) fn rejected(
 ///
 /// # Errors
 /// None that can come up.
-pub(super) fn decorate(head: &mut impl Fields, session: &Session, ctx: &Ctx) -> Result<()> {
+pub(super) fn decorate(head: &mut impl Fields, session: &ServerSession, ctx: &Ctx) -> Result<()> {
     if let Some(id) = &ctx.request_id {
         head.insert(X_REQUEST_ID, id.clone())?;
     }
@@ -132,7 +146,7 @@ fn scope(ctx: &Ctx) -> Scope {
 }
 
 /// The request's origin, if it is a listed one.
-fn listed_origin(session: &Session, ctx: &Ctx) -> Option<HeaderValue> {
+fn listed_origin(session: &ServerSession, ctx: &Ctx) -> Option<HeaderValue> {
     let origins = &ctx.policy.snapshot.config.cors_origins;
     if origins.is_empty() {
         return None;
@@ -141,7 +155,7 @@ fn listed_origin(session: &Session, ctx: &Ctx) -> Option<HeaderValue> {
     origins.iter().any(|listed| listed.as_bytes() == origin.as_bytes()).then(|| origin.clone())
 }
 
-fn allow_origin(head: &mut impl Fields, session: &Session, ctx: &Ctx) -> Result<()> {
+fn allow_origin(head: &mut impl Fields, session: &ServerSession, ctx: &Ctx) -> Result<()> {
     let Some(origin) = listed_origin(session, ctx) else { return Ok(()) };
     head.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin)?;
     head.remove(&ACCESS_CONTROL_ALLOW_CREDENTIALS);
@@ -153,7 +167,7 @@ fn allow_origin(head: &mut impl Fields, session: &Session, ctx: &Ctx) -> Result<
 ///
 /// # Errors
 /// None that can come up.
-pub(super) fn preflight(session: &Session, ctx: &Ctx) -> Result<Option<ResponseHeader>> {
+pub(super) fn preflight(session: &ServerSession, ctx: &Ctx) -> Result<Option<ResponseHeader>> {
     let request = session.req_header();
     let method = request.headers.get(ACCESS_CONTROL_REQUEST_METHOD);
     let Some(method) = method.filter(|_| request.method == Method::OPTIONS) else { return Ok(None) };

@@ -4,16 +4,18 @@ use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
-use pingora::ErrorType;
-use pingora::proxy::Session;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::{HeaderName, HeaderValue};
+use pingora::protocols::http::ServerSession;
 
 use crate::cache::recording::reader::Reader;
 use crate::cache::recording::{AnswerHead, Failure, Step};
 use crate::config::Limits;
 use crate::llm::request::Api;
+use crate::outcome::finished::Outcome;
 use crate::outcome::rejection::Rejection;
 use crate::proxy::ctx::Ctx;
+use crate::proxy::leaving::left;
 use crate::proxy::respond;
 use crate::proxy::tail::Tail;
 use crate::routing::route::ErrorShape;
@@ -39,14 +41,25 @@ pub(super) enum Sent {
     ClientGone,
 }
 
+impl Sent {
+    /// How a request ended whose answer would have been `whole`.
+    pub(super) fn outcome(self, whole: Outcome) -> Outcome {
+        match self {
+            Self::Whole => whole,
+            Self::Unbegun(_) | Self::CutShort(_) | Self::ToldInStream(_) => Outcome::UpstreamError,
+            Self::ClientGone => Outcome::ClientClosed,
+        }
+    }
+}
+
 /// Sends what `reader` reads. `age` is a hit's.
 pub(super) async fn follow(
-    session: &mut Session,
+    session: &mut ServerSession,
     ctx: &mut Ctx,
     mut reader: Reader,
     age: Option<Duration>,
 ) -> Sent {
-    let mut watch = ClientWatch::new();
+    let mut watch = ClientWatch::default();
     let head = match watch.until_gone(session, reader.head()).await {
         Some(Ok(head)) => head,
         Some(Err(failure)) => return Sent::Unbegun(failure),
@@ -54,7 +67,7 @@ pub(super) async fn follow(
     };
     ctx.cache_status = ctx.cache_status.map(|status| settled(status, &head));
     let written = match respond::recorded(session, ctx, &head, age) {
-        Ok(response) => session.write_response_header(Box::new(response), false).await,
+        Ok(response) => respond::begin(session, ctx, response).await,
         Err(error) => Err(error),
     };
     ctx.answered = Some(ctx.clock.monotonic());
@@ -63,7 +76,7 @@ pub(super) async fn follow(
     }
     let end = pump(session, &mut reader, &mut watch, head.length).await;
     match end {
-        Sent::CutShort(failure) if is_event_stream(&head) => {
+        Sent::CutShort(failure) if can_tell(&head) => {
             let api = Api::of(session.req_header().uri.path());
             tell_in_stream(session, &watch.tail, api, failure).await
         }
@@ -88,7 +101,7 @@ fn settled(
 /// Drives a call and sends its answer in one task. `None` for the call if it has run to its end, else what is left of
 /// it, for the caller to stop or to let run.
 pub(super) async fn lead<F>(
-    session: &mut Session,
+    session: &mut ServerSession,
     ctx: &mut Ctx,
     mut call: Pin<Box<F>>,
     reader: Reader,
@@ -116,7 +129,7 @@ where
 
 /// Writes piece after piece of a body of `length` bytes, if that is known.
 async fn pump(
-    session: &mut Session,
+    session: &mut ServerSession,
     reader: &mut Reader,
     watch: &mut ClientWatch,
     length: Option<u64>,
@@ -139,19 +152,19 @@ async fn pump(
             return Sent::Whole;
         }
     }
-    match session.write_response_body(None, true).await {
+    match session.write_response_body(Bytes::new(), true).await {
         Ok(()) => Sent::Whole,
         Err(_) => Sent::ClientGone,
     }
 }
 
 #[expect(clippy::fn_params_excessive_bools, reason = "handed through to pingora's own")]
-async fn write(session: &mut Session, mut piece: Bytes, is_last: bool) -> pingora::Result<()> {
+async fn write(session: &mut ServerSession, mut piece: Bytes, is_last: bool) -> pingora::Result<()> {
     while piece.len() > LARGEST_SLICE {
         let first = piece.split_to(LARGEST_SLICE);
-        session.write_response_body(Some(first), false).await?;
+        session.write_response_body(first, false).await?;
     }
-    session.write_response_body(Some(piece), is_last).await
+    session.write_response_body(piece, is_last).await
 }
 
 /// The longest that one piece may take over HTTP/2, where a client can hold up one stream of its connection: the
@@ -162,12 +175,29 @@ pub(super) fn stream_write_timeout(limits: &Limits) -> Option<Duration> {
     Some(SEND_SPAN.max(Duration::from_secs(seconds)))
 }
 
-fn is_event_stream(head: &AnswerHead) -> bool {
-    head.fields.iter().any(|(name, value)| *name == CONTENT_TYPE && is_event_stream_type(value.as_bytes()))
+/// True if a body that breaks off can be told of within: an event is read there, and no length promises other bytes.
+fn can_tell(head: &AnswerHead) -> bool {
+    let fields = head.fields.iter().map(|(name, value)| (name, value));
+    head.length.is_none() && is_readable_stream(fields)
+}
+
+/// True for the fields of `text/event-stream` in no coding but identity.
+pub(super) fn is_readable_stream<'a>(
+    fields: impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)>,
+) -> bool {
+    let (mut is_stream, mut is_plain) = (false, true);
+    for (name, value) in fields {
+        if *name == CONTENT_TYPE {
+            is_stream |= is_event_stream_type(value.as_bytes());
+        } else if *name == CONTENT_ENCODING {
+            is_plain &= value.as_bytes().eq_ignore_ascii_case(b"identity");
+        }
+    }
+    is_stream && is_plain
 }
 
 /// True for `text/event-stream`, whatever its parameters.
-pub(super) fn is_event_stream_type(value: &[u8]) -> bool {
+fn is_event_stream_type(value: &[u8]) -> bool {
     const NAME: &[u8] = b"text/event-stream";
     value.split_at_checked(NAME.len()).is_some_and(|(name, rest)| {
         name.eq_ignore_ascii_case(NAME) && rest.first().is_none_or(|byte| matches!(byte, b';' | b' '))
@@ -175,15 +205,20 @@ pub(super) fn is_event_stream_type(value: &[u8]) -> bool {
 }
 
 /// Ends a stream that broke off with the API's own error event.
-async fn tell_in_stream(session: &mut Session, tail: &Tail, api: Api, failure: Failure) -> Sent {
+pub(super) async fn tell_in_stream(
+    session: &mut ServerSession,
+    tail: &Tail,
+    api: Api,
+    failure: Failure,
+) -> Sent {
     let event = Bytes::from(format!("{}{}", tail.completion(), error_event(api, failure)));
     let told = async {
-        session.write_response_body(Some(event), false).await?;
-        session.write_response_body(None, true).await
+        session.write_response_body(event, false).await?;
+        session.write_response_body(Bytes::new(), true).await
     };
     match told.await {
         Ok(()) => Sent::ToldInStream(failure),
-        Err(_) => Sent::ClientGone,
+        Err(_) => Sent::CutShort(failure),
     }
 }
 
@@ -211,38 +246,27 @@ pub(super) fn rejection_of(failure: Failure) -> Rejection {
 }
 
 /// The eye on a client that waits: it may leave.
-struct ClientWatch {
-    is_watching: bool,
+#[derive(Default)]
+pub(super) struct ClientWatch {
     tail: Tail,
 }
 
 impl ClientWatch {
-    fn new() -> Self {
-        Self { is_watching: true, tail: Tail::default() }
-    }
-
     fn note(&mut self, piece: &[u8]) {
         self.tail.note(piece);
     }
 
-    /// Waits for `event`; `None` if the client leaves first. A client that pipelines looks like one that leaves: its
-    /// answer is finished, and the connection is not used again.
-    async fn until_gone<T>(&mut self, session: &mut Session, event: impl Future<Output = T>) -> Option<T> {
-        let mut event = pin!(event);
-        loop {
-            tokio::select! {
-                biased;
-                value = &mut event => return Some(value),
-                idle = session.downstream_session.read_body_or_idle(true), if self.is_watching => {
-                    let is_pipelining =
-                        idle.is_err_and(|error| *error.etype() == ErrorType::ConnectError);
-                    if !is_pipelining {
-                        return None;
-                    }
-                    self.is_watching = false;
-                    session.set_keepalive(None);
-                }
-            }
+    /// Waits for `event`; `None` if the client leaves first. Of one that has sent its next request already nobody sees
+    /// whether it leaves.
+    pub(super) async fn until_gone<T>(
+        &mut self,
+        session: &mut ServerSession,
+        event: impl Future<Output = T>,
+    ) -> Option<T> {
+        tokio::select! {
+            biased;
+            value = event => Some(value),
+            () = left(session) => None,
         }
     }
 }

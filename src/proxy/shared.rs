@@ -1,23 +1,22 @@
 //! What all requests share: the live policy, and the state that outlives every reload.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use pingora::connectors::TransportConnector;
 use prometheus::IntCounter;
 
 use crate::cache::entries::Entries;
+use crate::cache::memo::BodyMemo;
 use crate::clock::Clock;
 use crate::limits::limiter::Limiter;
-use crate::memory::Pool;
+use crate::memory::{Bounds, Permit, Pool};
+use crate::proxy::ctx::Ctx;
+use crate::proxy::cut::Cut;
 use crate::proxy::derived::Derived;
 use crate::runtime::live::Live;
 use crate::runtime::snapshot::Loaded;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::{Lookup, Metrics};
-
-/// Where the groups of second tries begin, far from those of upstreams.
-const FIRST_SECOND_TRY: u64 = 1 << 63;
 
 /// What all requests share.
 pub struct Shared {
@@ -25,14 +24,13 @@ pub struct Shared {
     pub(super) clock: Clock,
     pub(super) limiter: Limiter,
     pub(super) entries: Entries,
+    pub(super) bodies: BodyMemo,
     pub(super) metrics: Arc<Metrics>,
     pub(super) counters: Counters,
     pub(super) transport: TransportConnector,
     pub(super) buffers: Pool,
     pub(super) access: AccessLog,
-    pub(super) draining: AtomicBool,
-    /// The next group of the connection pool that nobody has used; those of upstreams begin far below.
-    pub(super) second_tries: AtomicU64,
+    pub(super) cut: Cut,
 }
 
 /// What [`Shared`] is made of.
@@ -72,14 +70,24 @@ impl Shared {
             clock: parts.clock,
             limiter: parts.limiter,
             entries: parts.entries,
+            bodies: BodyMemo::default(),
             metrics: parts.metrics,
             counters,
             transport: parts.transport,
             buffers: parts.buffers,
             access: parts.access,
-            draining: AtomicBool::new(false),
-            second_tries: AtomicU64::new(FIRST_SECOND_TRY),
+            cut: Cut::default(),
         })
+    }
+
+    /// A permit for bodies and answers, within the bounds of the request's key.
+    pub(super) fn permit(&self, ctx: &Ctx) -> Permit {
+        let limits = &ctx.policy.snapshot.config.limits;
+        let bounds =
+            Bounds { total: limits.buffer_memory.as_u64(), share: limits.buffer_memory_per_key.as_u64() };
+        let nobody = Pool::default();
+        let share = ctx.key.as_ref().map_or(&nobody, |key| key.buffered());
+        Permit::new(&self.buffers, share, bounds)
     }
 
     /// The policy of this moment.
@@ -92,9 +100,9 @@ impl Shared {
         &self.clock
     }
 
-    /// From now on every answer closes its connection.
-    pub fn drain(&self) {
-        self.draining.store(true, Ordering::Relaxed);
+    /// How all requests end at once.
+    pub fn cut(&self) -> &Cut {
+        &self.cut
     }
 }
 

@@ -1,26 +1,25 @@
 //! Upstreams as the proxy uses them: where their servers are now, which are well, and how many places are left.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use http::HeaderValue;
 use pingora::protocols::tls::CaType;
-use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
+use pingora::upstreams::peer::HttpPeer;
 use pingora::utils::tls::{CertKey, WrappedX509, parse_x509};
 use prometheus::{Histogram, IntGauge};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::clock::Monotonic;
 use crate::outcome::rejection::Rejection;
+use crate::proxy::addresses::{Address, Addresses};
+use crate::proxy::places::{Place, Places};
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::health::Health;
 use crate::upstream::pool::Pool;
-use crate::upstream::settings::{Concurrency, Scheme, ServerUrl, TlsSettings, UpstreamSettings};
+use crate::upstream::settings::{Scheme, ServerUrl, TlsSettings, UpstreamSettings};
 
 /// An idle pooled connection is kept this long: less than servers usually keep theirs.
 pub(super) const POOLED_IDLE: Duration = Duration::from_secs(4);
@@ -35,14 +34,15 @@ pub(super) const MOST_ATTEMPTS: usize = 3;
 /// certificate, is never used for it.
 static GROUPS: AtomicU64 = AtomicU64::new(1);
 
-/// One upstream, live. Kept across reloads that do not touch it, with its health and its places.
+/// One upstream, live. Kept across reloads that do not touch it; one that is changed hands on what is known of its
+/// servers, and the places that are taken.
 #[derive(Debug)]
 pub struct LiveUpstream {
     pub(super) settings: Arc<UpstreamSettings>,
     pub(super) first_byte: Histogram,
     pool: Pool,
     servers: Box<[LiveServer]>,
-    places: Option<Places>,
+    places: Arc<Places>,
 }
 
 /// One of its servers.
@@ -52,87 +52,66 @@ pub(super) struct LiveServer {
     /// The URL's authority as the Host field carries it.
     pub(super) host: HeaderValue,
     template: HttpPeer,
-    peers: ArcSwap<Vec<Arc<HttpPeer>>>,
+    addresses: ArcSwap<Vec<Address>>,
     turn: AtomicUsize,
     up: IntGauge,
+    /// Its name is being asked for.
+    asking: AtomicBool,
 }
 
+/// What is asked of a resolver.
 #[derive(Debug)]
-struct Places {
-    free: Arc<Semaphore>,
-    queued: AtomicU32,
-    queue: u32,
-    wait: Duration,
+pub(super) struct Question {
+    pub(super) host: Box<str>,
+    pub(super) port: u16,
 }
 
-/// A server chosen for one attempt.
+/// A server chosen for one attempt, and where it is.
 #[derive(Clone, Debug)]
 pub(super) struct Choice {
     pub(super) server: usize,
-    pub(super) peer: Arc<HttpPeer>,
-}
-
-/// Why an upstream cannot be made live.
-#[derive(Debug, thiserror::Error)]
-#[error("upstream `{upstream}`: {what}")]
-pub struct UpstreamError {
-    upstream: String,
-    what: String,
+    pub(super) addresses: Addresses,
 }
 
 impl LiveUpstream {
     /// Makes `settings` live, or keeps `previous` if it has the same.
-    ///
-    /// # Errors
-    /// Its TLS files cannot be read.
     pub fn prepare(
         settings: &Arc<UpstreamSettings>,
         previous: Option<&Arc<Self>>,
         metrics: &Metrics,
-    ) -> Result<Arc<Self>, UpstreamError> {
+    ) -> Arc<Self> {
         if let Some(same) = previous.filter(|previous| *previous.settings == **settings) {
-            return Ok(Arc::clone(same));
+            return Arc::clone(same);
         }
-        let tls = PeerTls::load(&settings.tls)
-            .map_err(|what| UpstreamError { upstream: settings.name.to_string(), what })?;
+        let tls = PeerTls::of(&settings.tls);
         let group = GROUPS.fetch_add(1, Ordering::Relaxed);
-        let known = previous.map_or(&[][..], |previous| &previous.servers);
-        let servers = settings
-            .servers
-            .iter()
-            .map(|server| {
-                let mut live = LiveServer::new(settings, server, &tls, metrics);
-                live.template.group_key = group;
-                let is_same =
-                    |known: &&LiveServer| known.url.host == server.host && known.url.port == server.port;
-                let addresses = known.iter().find(is_same).map(LiveServer::addresses).unwrap_or_default();
-                live.locate(live.literal_address().map_or(addresses, |address| vec![address]));
-                live
-            })
-            .collect();
-        let places = match settings.concurrency {
-            Concurrency::Unbounded => None,
-            Concurrency::Bounded { max, queue, wait } => Some(Places {
-                free: Arc::new(Semaphore::new(max.get() as usize)),
-                queued: AtomicU32::new(0),
-                queue,
-                wait,
-            }),
+        let servers = settings.servers.iter().map(|server| {
+            let mut live = LiveServer::new(settings, server, &tls, metrics);
+            live.template.group_key = group;
+            live.take_over(previous.map_or(&[], |previous| &previous.servers));
+            live
+        });
+        let places = match previous {
+            None => Places::new(settings.concurrency),
+            Some(previous) => {
+                previous.places.rebound(settings.concurrency);
+                Arc::clone(&previous.places)
+            }
         };
-        Ok(Arc::new(Self {
+        Arc::new(Self {
             settings: Arc::clone(settings),
             first_byte: metrics.first_byte(settings.name.as_str()),
-            pool: Pool::new(settings),
-            servers,
+            pool: Pool::new(settings, previous.map(|previous| (&*previous.settings, &previous.pool))),
+            servers: servers.collect(),
             places,
-        }))
+        })
     }
 
     /// The next server and where it is; `None` when all have been tried or none can be located.
     pub(super) fn choose(&self, tried: &mut Vec<usize>, now: Monotonic) -> Option<Choice> {
         while let Some(server) = self.pool.choose(tried, now) {
-            if let Some(peer) = self.servers.get(server).and_then(LiveServer::peer) {
-                return Some(Choice { server, peer });
+            if let Some(addresses) = self.servers.get(server).and_then(LiveServer::in_turn) {
+                return Some(Choice { server, addresses });
             }
             tried.push(server);
         }
@@ -166,64 +145,17 @@ impl LiveUpstream {
         }
     }
 
-    /// A place among `max_concurrent`, waited for within the queue's bounds; `None` if there is no such bound.
+    /// A place among `max_concurrent`, waited for within the queue's bounds.
     ///
     /// # Errors
     /// [`Rejection::UpstreamBusy`].
-    pub(super) async fn place(&self) -> Result<Option<OwnedSemaphorePermit>, Rejection> {
-        let Some(places) = &self.places else { return Ok(None) };
-        if let Ok(place) = Arc::clone(&places.free).try_acquire_owned() {
-            return Ok(Some(place));
-        }
-        let queued = Queued::enter(places)?;
-        let place = tokio::time::timeout(places.wait, Arc::clone(&places.free).acquire_owned()).await;
-        drop(queued);
-        match place {
-            Ok(Ok(place)) => Ok(Some(place)),
-            _ => Err(Rejection::UpstreamBusy),
-        }
+    pub(super) async fn place(&self) -> Result<Place, Rejection> {
+        self.places.take(self.settings.concurrency).await.ok_or(Rejection::UpstreamBusy)
     }
 
-    /// Asks the system's resolver where the servers are that nothing is known of yet. Blocks, for as long as the
-    /// resolver does; what it does not find is asked for again by [`LiveUpstream::resolve`].
-    pub(super) fn locate_unknown(&self) {
-        for server in self.servers.iter().filter(|server| server.peers.load().is_empty()) {
-            let found = (server.url.host.as_ref(), server.url.port).to_socket_addrs();
-            server.locate(found.map(Iterator::collect).unwrap_or_default());
-        }
-    }
-
-    /// Asks the system's resolver where the servers with names are. What cannot be resolved keeps its last addresses.
-    /// Returns the names that could not.
-    pub async fn resolve(&self) -> Vec<String> {
-        let mut unresolved = Vec::new();
-        for (settings, server) in self.settings.servers.iter().zip(&self.servers) {
-            if server.literal_address().is_some() {
-                continue;
-            }
-            match tokio::net::lookup_host((settings.host.as_ref(), settings.port)).await {
-                Ok(found) => server.locate(found.collect()),
-                Err(_) => unresolved.push(settings.host.to_string()),
-            }
-        }
-        unresolved
-    }
-}
-
-/// A place in a queue, left when dropped.
-struct Queued<'a>(&'a Places);
-
-impl<'a> Queued<'a> {
-    fn enter(places: &'a Places) -> Result<Self, Rejection> {
-        let before = places.queued.fetch_add(1, Ordering::Relaxed);
-        let queued = Self(places);
-        if before < places.queue { Ok(queued) } else { Err(Rejection::UpstreamBusy) }
-    }
-}
-
-impl Drop for Queued<'_> {
-    fn drop(&mut self) {
-        self.0.queued.fetch_sub(1, Ordering::Relaxed);
+    /// How many servers there are.
+    pub(super) fn server_count(&self) -> usize {
+        self.servers.len()
     }
 }
 
@@ -237,20 +169,50 @@ impl LiveServer {
         options.ca.clone_from(&tls.ca);
         options.connection_timeout = Some(settings.connect_timeout);
         options.total_connection_timeout = Some(settings.connect_timeout);
-        options.read_timeout = Some(settings.first_byte_timeout.max(settings.idle_timeout));
-        options.write_timeout = Some(settings.idle_timeout);
-        options.idle_timeout = Some(POOLED_IDLE);
-        options.http_upstream_request_policy = HttpUpstreamRequestPolicy::standard();
-        let live = Self {
+        Self {
             url: server.clone(),
             host: HeaderValue::from_str(&server.authority).unwrap_or(HeaderValue::from_static("")),
             template,
-            peers: ArcSwap::default(),
+            addresses: ArcSwap::default(),
             turn: AtomicUsize::new(0),
             up: metrics.upstream_up(settings.name.as_str(), &server.label),
-        };
-        live.up.set(1);
-        live
+            asking: AtomicBool::new(false),
+        }
+    }
+
+    /// True while nothing is known of where it is.
+    pub(super) fn is_unknown(&self) -> bool {
+        self.addresses.load().is_empty()
+    }
+
+    /// Its name, to be asked for; `None` if it has none or is being asked for already. Ends with
+    /// [`LiveServer::end_asking`].
+    pub(super) fn begin_asking(&self) -> Option<Question> {
+        if self.literal_address().is_some() || self.asking.swap(true, Ordering::Relaxed) {
+            return None;
+        }
+        Some(Question { host: self.url.host.clone(), port: self.url.port })
+    }
+
+    /// Takes the answer; without one it keeps the last addresses.
+    pub(super) fn end_asking(&self, found: Option<Vec<SocketAddr>>) {
+        if let Some(found) = found {
+            self.locate(found);
+        }
+        self.asking.store(false, Ordering::Relaxed);
+    }
+
+    /// Goes on where a server of `known` is that has the same name.
+    fn take_over(&mut self, known: &[Self]) {
+        let is_same = |known: &&Self| known.url.host == self.url.host && known.url.port == self.url.port;
+        let known = known.iter().find(is_same);
+        if let Some(known) = known {
+            self.turn = AtomicUsize::new(known.turn.load(Ordering::Relaxed));
+        }
+        match self.literal_address() {
+            Some(address) => self.locate(vec![address]),
+            None => self.locate(known.map(Self::located).unwrap_or_default()),
+        }
     }
 
     /// The address that the URL names itself; `None` if it names a host.
@@ -259,61 +221,42 @@ impl LiveServer {
     }
 
     /// Where it is, as far as is known.
-    fn addresses(&self) -> Vec<SocketAddr> {
-        self.peers.load().iter().filter_map(|peer| peer._address.as_inet().copied()).collect()
+    fn located(&self) -> Vec<SocketAddr> {
+        self.addresses.load().iter().filter_map(|known| known.peer._address.as_inet().copied()).collect()
     }
 
     fn locate(&self, mut addresses: Vec<SocketAddr>) {
         addresses.sort_unstable();
         addresses.dedup();
-        let peers = addresses.into_iter().map(|address| {
-            let mut peer = self.template.clone();
-            peer._address = address.into();
-            Arc::new(peer)
-        });
-        self.peers.store(Arc::new(peers.collect()));
+        if self.located() == addresses {
+            return;
+        }
+        let addresses = addresses.into_iter().map(|address| Address::new(&self.template, address));
+        self.addresses.store(Arc::new(addresses.collect()));
     }
 
-    /// The server's addresses in turn.
-    fn peer(&self) -> Option<Arc<HttpPeer>> {
-        let peers = self.peers.load();
-        let turn = if peers.len() < 2 { 0 } else { self.turn.fetch_add(1, Ordering::Relaxed) };
-        peers.get(turn.checked_rem(peers.len())?).cloned()
+    /// The server's addresses, each request beginning with the next; `None` while none is known.
+    fn in_turn(&self) -> Option<Addresses> {
+        Addresses::in_turn(self.addresses.load_full(), &self.turn)
     }
 }
 
-/// The TLS material of an upstream, read and checked.
+/// The TLS material of an upstream as pingora takes it.
 struct PeerTls {
     ca: Option<Arc<CaType>>,
     client: Option<Arc<CertKey>>,
 }
 
 impl PeerTls {
-    fn load(settings: &TlsSettings) -> Result<Self, String> {
-        let ca = settings.ca.as_ref().map(|path| {
-            let found = certificates(path)?;
-            let mut store = rustls::RootCertStore::empty();
-            for certificate in &found {
-                store.add(certificate.clone()).map_err(|error| format!("{}: {error}", path.display()))?;
-            }
-            let wrapped = found.into_iter().map(|der| WrappedX509::new(der.to_vec(), parse_x509));
-            Ok::<_, String>(wrapped.collect::<Arc<CaType>>())
+    fn of(settings: &TlsSettings) -> Self {
+        let ca = settings.ca.as_ref().map(|ca| {
+            // `pem` has parsed each of them: this does not fail.
+            ca.certificates.iter().map(|der| WrappedX509::new(der.to_vec(), parse_x509)).collect()
         });
-        let client = settings.client.as_ref().map(|(cert, key)| {
-            let chain = certificates(cert)?;
-            let key =
-                PrivateKeyDer::from_pem_file(key).map_err(|error| format!("{}: {error}", key.display()))?;
-            let chain = chain.into_iter().map(|der| der.to_vec()).collect();
-            Ok::<_, String>(Arc::new(CertKey::new(chain, key.secret_der().to_vec())))
+        let client = settings.client.as_ref().map(|client| {
+            let chain = client.pair.chain().iter().map(|der| der.to_vec()).collect();
+            Arc::new(CertKey::new(chain, client.pair.expose_key().to_vec()))
         });
-        Ok(Self { ca: ca.transpose()?, client: client.transpose()? })
+        Self { ca, client }
     }
-}
-
-fn certificates(path: &std::path::Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let problem = |what: String| format!("{}: {what}", path.display());
-    let found: Vec<_> = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect)
-        .map_err(|error| problem(error.to_string()))?;
-    if found.is_empty() { Err(problem("no certificate in it".into())) } else { Ok(found) }
 }

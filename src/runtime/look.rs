@@ -6,11 +6,16 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::config::file;
+
 /// Between the two looks that must agree before a file is read.
 pub(super) const STANDS_STILL: Duration = Duration::from_millis(100);
 
 /// Looks at a file that keeps changing, before it is given up.
-const MOST_LOOKS: usize = 10;
+pub(super) const MOST_LOOKS: usize = 10;
+
+/// Why it is given up.
+pub(super) const NEVER_STILL: &str = "it is still being written";
 
 /// What a look sees. Two equal looks at one path mean one content.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,12 +68,12 @@ pub(super) fn read_still(path: &Path) -> io::Result<Vec<u8>> {
         std::thread::sleep(STANDS_STILL);
         let again = Look::at(path);
         if again == seen {
-            let content = std::fs::read(path)?;
+            let content = file::read(path)?;
             if Look::at(path) == seen {
                 return Ok(content);
             }
         }
         seen = again;
     }
-    Err(io::Error::other("it is still being written"))
+    Err(io::Error::other(NEVER_STILL))
 }

@@ -1,23 +1,28 @@
 //! Prepare, then swap: everything that can fail fails before, and the last good policy stays.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::auth::key::KeyEntry;
-use crate::auth::key_ring::{KeyRing, RingProblem};
-use crate::clock::{Clock, UnixTime};
+use crate::auth::key_ring::KeyRing;
+use crate::clock::Clock;
 use crate::config;
 use crate::config::Config;
 use crate::config::key_list::{self, Known};
 use crate::config::problem::Report;
 use crate::config::restart::needs_restart;
+use crate::config::tls_files;
 use crate::limits::limiter::Limiter;
+use crate::runtime::journal::{Change, Journal, LastReload, Part, Refusal, Standing};
 use crate::runtime::live::Live;
 use crate::runtime::look::read_still;
+use crate::runtime::retire::retire;
 use crate::runtime::snapshot::{Loaded, Snapshot};
 use crate::telemetry::metrics::Metrics;
+
+/// What would be right of a file that cannot be read.
+const READABLE: &str = "a regular file that the gateway may read, written whole and then put in its place";
 
 /// A list of so many keys or more must not lose over half of its ids by accident.
 const GUARDED_LIST: usize = 20;
@@ -32,7 +37,7 @@ pub enum Source {
         /// The environment.
         env: BTreeMap<String, String>,
     },
-    /// It was made in memory and stays as it is; only its key list is read anew.
+    /// It was made in memory and stays as it is; only the files that it names are read anew.
     Fixed,
 }
 
@@ -45,70 +50,17 @@ pub enum Shrinking {
     Forced,
 }
 
-/// Makes an upper layer's side of a snapshot, from it and the previous one.
-pub type Derive<D> = Box<dyn Fn(&Snapshot, Option<&Loaded<D>>) -> Result<D, DeriveError> + Send + Sync>;
+/// Makes an upper layer's side of a snapshot, from it and the previous one. It cannot fail: what could be wrong has
+/// been found before.
+pub type Derive<D> = Box<dyn Fn(&Snapshot, Option<&Loaded<D>>) -> D + Send + Sync>;
 
-/// Why an upper layer cannot use a snapshot.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct DeriveError(pub String);
-
-/// What a reload changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
-    /// The key ring's new generation.
-    pub generation: u64,
-    /// Keys in it.
-    pub keys: usize,
-    /// Keys that were not there before.
-    pub added: usize,
-    /// Keys that are there no more.
-    pub removed: usize,
-}
-
-impl fmt::Display for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { generation, keys, added, removed } = self;
-        write!(f, "generation {generation}: {keys} keys ({added} added, {removed} removed)")
-    }
-}
-
-/// Why a reload changed nothing.
-#[derive(Debug, thiserror::Error)]
-pub enum Refusal {
-    /// The configuration or the key list has problems.
-    #[error("{0}")]
-    Problems(Report),
-    /// What changed cannot change while running.
-    #[error("needs a restart: {}", .0.join(", "))]
-    NeedsRestart(Vec<&'static str>),
-    /// The key list would lose over half of its ids.
-    #[error("the key list would lose {lost} of its {before} keys; force the reload if that is wanted")]
-    Shrunk {
-        /// Keys before.
-        before: usize,
-        /// Keys that would be gone.
-        lost: usize,
-    },
-    /// Keys that cannot be in one ring.
-    #[error("{}", listed(.0))]
-    Ring(Vec<RingProblem>),
-    /// An upper layer cannot use it.
-    #[error("{0}")]
-    Derive(#[from] DeriveError),
-}
-
-fn listed(problems: &[RingProblem]) -> String {
-    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
-}
-
-/// How the newest reload ended.
-#[derive(Clone, Debug)]
-pub struct LastReload {
-    /// When.
-    pub at: UnixTime,
-    /// What it changed, or why it did not.
-    pub result: Result<Change, String>,
+/// Whether files that were read stood still.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// They did: they were put in place, refused, or nothing new.
+    Looked,
+    /// They did not: they are to be looked at again.
+    Moving,
 }
 
 /// Loads and reloads the policy.
@@ -119,10 +71,9 @@ pub struct Reloader<D> {
     metrics: Arc<Metrics>,
     clock: Clock,
     derive: Derive<D>,
+    journal: Journal,
     /// The last good list. Held by the reload that runs; nothing else waits for it.
     list: Mutex<Vec<KeyEntry>>,
-    /// Apart from it, so that whoever asks does not wait for a reload that runs.
-    last: Mutex<Option<LastReload>>,
 }
 
 /// What a [`Reloader`] works with.
@@ -147,63 +98,101 @@ pub fn first<D>(config: Config, tools: Tools<D>) -> Result<(Arc<Live<D>>, Reload
     let list = read_list(&config)?;
     let ring = KeyRing::build(all_keys(&config, &list), &config.plans).map_err(Refusal::Ring)?;
     let snapshot = Snapshot { generation: 1, config: Arc::new(config), ring };
-    let derived = (tools.derive)(&snapshot, None)?;
+    let derived = (tools.derive)(&snapshot, None);
     tools.metrics.key_ring_generation.set(1);
-    tools.metrics.last_reload_successful.set(1);
     let live = Arc::new(Live::new(Loaded { snapshot, derived }));
     let reloader = Reloader {
         source: tools.source,
         live: Arc::clone(&live),
         limiter: tools.limiter,
+        journal: Journal::new(Arc::clone(&tools.metrics), tools.clock.clone()),
         metrics: tools.metrics,
         clock: tools.clock,
         derive: tools.derive,
         list: Mutex::new(list),
-        last: Mutex::new(None),
     };
     Ok((live, reloader))
 }
 
 impl<D> Reloader<D> {
-    /// Reads configuration and key list anew and puts them in place. Blocks on files, and until the list stands
-    /// still; not for a worker's thread.
+    /// Reads configuration, certificates and key list anew and puts them in place. Blocks on files, and until the list
+    /// stands still; not for a worker's thread.
     ///
     /// # Errors
     /// Everything that is wrong; nothing has changed then.
     pub fn reload(&self, shrinking: Shrinking) -> Result<Change, Refusal> {
-        self.recorded(|current| {
-            let old = self.live.load();
-            let config = match &self.source {
-                Source::Fixed => Arc::clone(&old.snapshot.config),
-                Source::File { path, env } => Arc::new(config::load(path, env).map_err(Refusal::Problems)?),
-            };
-            let fields = needs_restart(&old.snapshot.config, &config);
-            if !fields.is_empty() {
-                return Err(Refusal::NeedsRestart(fields));
+        let mut list = locked(&self.list);
+        let result = self.reload_all(&mut list, shrinking);
+        self.journal.record(Part::Configuration, &result);
+        result
+    }
+
+    fn reload_all(&self, current: &mut Vec<KeyEntry>, shrinking: Shrinking) -> Result<Change, Refusal> {
+        let old = self.live.load();
+        let config = match &self.source {
+            Source::Fixed => match tls_files::read_anew(&old.snapshot.config) {
+                Ok(changed) => changed.map_or_else(|| Arc::clone(&old.snapshot.config), Arc::new),
+                Err(report) => return Err(Refusal::Problems(report)),
+            },
+            Source::File { path, env } => Arc::new(config::load(path, env).map_err(Refusal::Problems)?),
+        };
+        let fields = needs_restart(&old.snapshot.config, &config);
+        if !fields.is_empty() {
+            return Err(Refusal::NeedsRestart(fields));
+        }
+        let list = read_list(&config)?;
+        self.replace(current, config, list, shrinking)
+    }
+
+    /// Puts a key list in place that was read from `path` as `content`, if `stands_still` and no other reload has gone
+    /// to another list meanwhile.
+    pub fn take_list(&self, path: &Path, content: &[u8], stands_still: impl FnOnce() -> bool) -> Taken {
+        let mut current = locked(&self.list);
+        let config = Arc::clone(&self.live.load().snapshot.config);
+        if config.keys_file.as_deref() != Some(path) || !stands_still() {
+            return Taken::Moving;
+        }
+        let list = key_list::parse(path, content, Known::of(&config)).map_err(Refusal::Problems);
+        let result = list.and_then(|list| self.replace(&mut current, config, list, Shrinking::Guarded));
+        self.journal.record(Part::KeyList, &result);
+        Taken::Looked
+    }
+
+    /// Puts in place what the TLS files hold now, if that is another content and `stands_still` after it was read.
+    /// A content that is not new is no reload. Blocks on the files.
+    pub fn take_certificates(&self, stands_still: impl FnOnce() -> bool) -> Taken {
+        let mut list = locked(&self.list);
+        let old = self.live.load();
+        let read = tls_files::read_anew(&old.snapshot.config);
+        if !stands_still() {
+            return Taken::Moving;
+        }
+        let has_refused = self.journal.is_refused(Part::Certificates);
+        let config = match read {
+            Ok(None) if !has_refused => return Taken::Looked,
+            Ok(None) => Arc::clone(&old.snapshot.config),
+            Ok(Some(config)) => Arc::new(config),
+            Err(report) => {
+                self.journal.record(Part::Certificates, &Err(Refusal::Problems(report)));
+                return Taken::Looked;
             }
-            let list = read_list(&config)?;
-            self.replace(current, config, list, shrinking)
-        })
+        };
+        let same = list.clone();
+        let result = self.replace(&mut list, config, same, Shrinking::Guarded);
+        self.journal.record(Part::Certificates, &result);
+        Taken::Looked
     }
 
-    /// Puts a key list in place that was read as `content`.
-    ///
-    /// # Errors
-    /// As [`Reloader::reload`].
-    pub fn take_list(&self, path: &Path, content: &[u8]) -> Result<Change, Refusal> {
-        self.recorded(|current| {
-            let config = Arc::clone(&self.live.load().snapshot.config);
-            let list = key_list::parse(path, content, Known::of(&config)).map_err(Refusal::Problems)?;
-            self.replace(current, config, list, Shrinking::Guarded)
-        })
-    }
-
-    /// Records that the key list could not be read.
-    pub fn list_unreadable(&self, path: &Path, why: &str) {
+    /// Records that the file at `path`, which belongs to `part`, cannot be read, and `why`.
+    pub fn unreadable(&self, part: Part, path: &Path, why: &str) {
+        let what = match part {
+            Part::Configuration => "the configuration",
+            Part::KeyList => "the key list",
+            Part::Certificates => "the file",
+        };
         let report =
-            Report::of_file(&path.display().to_string(), format!("the key list cannot be read: {why}"));
-        // The refusal has been recorded; there is nobody else to tell.
-        let _ = self.recorded(|_| Err(Refusal::Problems(report)));
+            Report::of_file(&path.display().to_string(), format!("{what} cannot be read: {why}"), READABLE);
+        self.journal.record(part, &Err(Refusal::Problems(report)));
     }
 
     /// The policy of this moment.
@@ -216,26 +205,19 @@ impl<D> Reloader<D> {
         self.live.load().snapshot.config.keys_file.clone()
     }
 
-    /// How the newest reload ended; `None` before the first.
-    pub fn last(&self) -> Option<LastReload> {
-        locked(&self.last).clone()
+    /// The files of certificates and keys that are followed.
+    pub fn tls_paths(&self) -> Vec<PathBuf> {
+        tls_files::paths(&self.live.load().snapshot.config)
     }
 
-    /// Runs one reload and tells how it ended: in the metrics, the log, and to whoever asks.
-    fn recorded(
-        &self,
-        reload: impl FnOnce(&mut Vec<KeyEntry>) -> Result<Change, Refusal>,
-    ) -> Result<Change, Refusal> {
-        let mut list = locked(&self.list);
-        let result = reload(&mut list);
-        self.metrics.reloaded(result.as_ref().map(|_| ()).map_err(|_| ()));
-        match &result {
-            Ok(change) => tracing::info!("reloaded: {change}"),
-            Err(refusal) => tracing::error!("reload refused, the last good policy stays: {refusal}"),
-        }
-        let told = result.as_ref().map(Clone::clone).map_err(ToString::to_string);
-        *locked(&self.last) = Some(LastReload { at: self.clock.unix(), result: told });
-        result
+    /// How the newest reload ended; `None` before the first.
+    pub fn last(&self) -> Option<LastReload> {
+        self.journal.last()
+    }
+
+    /// Every refusal that still stands, at most one a part.
+    pub fn standing(&self) -> Vec<Standing> {
+        self.journal.standing()
     }
 
     fn replace(
@@ -252,7 +234,7 @@ impl<D> Reloader<D> {
         let ring =
             old.snapshot.ring.rebuild(all_keys(&config, &list), &config.plans).map_err(Refusal::Ring)?;
         let next = Snapshot { generation: old.snapshot.generation + 1, config, ring };
-        let derived = (self.derive)(&next, Some(&old))?;
+        let derived = (self.derive)(&next, Some(&old));
         let change = changed(&old.snapshot, &next);
         let holders = next.ring.changed_since(&old.snapshot.ring).map(|record| record.holder());
         self.limiter.rescale(holders, self.clock.monotonic());
@@ -261,6 +243,7 @@ impl<D> Reloader<D> {
         let old = self.live.swap(Loaded { snapshot: next, derived });
         // After the swap: whoever hears it and comes again is refused.
         let live = self.live.load();
+        retire(&old.snapshot.config, &live.snapshot.config, &self.metrics);
         let revoked = old.snapshot.ring.revoked_by(&live.snapshot.ring);
         revoked.for_each(|record| record.cancellation().cancel());
         Ok(change)
@@ -275,7 +258,7 @@ fn read_list(config: &Config) -> Result<Vec<KeyEntry>, Refusal> {
     let Some(path) = &config.keys_file else { return Ok(Vec::new()) };
     let unreadable = |error: std::io::Error| {
         let file = path.display().to_string();
-        Refusal::Problems(Report::of_file(&file, format!("the key list cannot be read: {error}")))
+        Refusal::Problems(Report::of_file(&file, format!("the key list cannot be read: {error}"), READABLE))
     };
     let content = read_still(path).map_err(unreadable)?;
     key_list::parse(path, &content, Known::of(config)).map_err(Refusal::Problems)
@@ -295,14 +278,14 @@ fn check_shrinking(before: &[KeyEntry], after: &[KeyEntry]) -> Result<(), Refusa
 }
 
 fn changed(old: &Snapshot, new: &Snapshot) -> Change {
-    let missing = |from: &KeyRing, within: &KeyRing| {
-        let ids: HashSet<_> = within.ids().collect();
-        from.ids().filter(|id| !ids.contains(id)).count()
-    };
+    // A key that was rotated is in both, under one id.
+    let came: HashSet<_> = new.ring.ids_beyond(&old.ring).collect();
+    let went: HashSet<_> = old.ring.ids_beyond(&new.ring).collect();
     Change {
         generation: new.generation,
         keys: new.ring.len(),
-        added: missing(&new.ring, &old.ring),
-        removed: missing(&old.ring, &new.ring),
+        added: came.difference(&went).count(),
+        removed: went.difference(&came).count(),
+        certificates: tls_files::count_changed(&old.config, &new.config),
     }
 }

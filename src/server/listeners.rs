@@ -1,19 +1,17 @@
-//! Listening sockets: bound at once or refused in one line, and their TLS.
+//! Listening sockets: bound at once or refused in one line; the admin listener's TLS.
 
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use axum::Router;
-use pingora::listeners::tls::Acceptor;
 use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio::net::TcpListener;
-
-use crate::config::{Listener, ListenerTls};
-use crate::proxy::guard::Tls;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 4096;
@@ -23,15 +21,13 @@ pub(super) struct Bound {
     /// Where it is; the port is a real one.
     pub(super) address: SocketAddr,
     socket: std::net::TcpListener,
-    tls: Option<Arc<ServerConfig>>,
 }
 
-/// Binds `listener`.
+/// Binds a socket to the address `wanted`.
 ///
 /// # Errors
-/// The address is taken or not ours, or the TLS files cannot be used: one line that names it.
-pub(super) fn bind(listener: &Listener) -> anyhow::Result<Bound> {
-    let wanted = listener.address;
+/// The address is taken or not ours: one line that names it.
+pub(super) fn bind(wanted: SocketAddr) -> anyhow::Result<Bound> {
     let bound = || -> std::io::Result<std::net::TcpListener> {
         let domain = socket2::Domain::for_address(wanted);
         let socket = socket2::Socket::new(domain, socket2::Type::STREAM, Some(socket2::Protocol::TCP))?;
@@ -43,32 +39,31 @@ pub(super) fn bind(listener: &Listener) -> anyhow::Result<Bound> {
     };
     let socket = bound().map_err(|error| anyhow!("cannot listen on {wanted}: {error}"))?;
     let address = socket.local_addr().with_context(|| format!("cannot listen on {wanted}"))?;
-    let tls = listener.tls.as_ref().map(server_config).transpose()?;
-    Ok(Bound { address, socket, tls })
+    Ok(Bound { address, socket })
 }
 
 impl Bound {
     /// The socket as the runtime that is entered accepts from it.
-    pub(super) fn into_parts(self) -> anyhow::Result<(TcpListener, Option<Tls>)> {
-        let listener = TcpListener::from_std(self.socket).context("a listener could not be registered")?;
-        Ok((listener, self.tls.map(|config| Arc::new(Acceptor::from_server_config(config)))))
+    pub(super) fn into_listener(self) -> anyhow::Result<TcpListener> {
+        TcpListener::from_std(self.socket)
+            .with_context(|| format!("the listener on {} could not be registered", self.address))
     }
 
-    /// Serves `router` in a task of the runtime that is entered, until `shutdown`.
+    /// Serves `router` in a task of the runtime that is entered, until `shutdown`; over TLS if there is a `handshake`,
+    /// which is asked for each connection.
     pub(super) fn serve(
         self,
         router: Router,
+        handshake: Option<Handshake>,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> anyhow::Result<()> {
-        let tls = self.tls.clone();
-        let listener =
-            TcpListener::from_std(self.socket).context("the admin listener could not be registered")?;
-        match tls {
+        let listener = self.into_listener()?;
+        match handshake {
             None => {
                 tokio::spawn(axum::serve(listener, router).with_graceful_shutdown(shutdown).into_future());
             }
-            Some(config) => {
-                let listener = TlsListener { listener, acceptor: config.into() };
+            Some(handshake) => {
+                let listener = TlsListener { listener, handshake, begun: JoinSet::new() };
                 tokio::spawn(axum::serve(listener, router).with_graceful_shutdown(shutdown).into_future());
             }
         }
@@ -76,24 +71,50 @@ impl Bound {
     }
 }
 
-/// The admin listener over TLS. Handshakes take turns, which is enough for operators; one that dawdles is dropped.
+/// What the admin listener says in its next handshake; `None`: nothing, it takes none.
+pub(super) type Handshake = Box<dyn Fn() -> Option<Arc<ServerConfig>> + Send + Sync>;
+
+/// The admin listener over TLS. A handshake that dawdles is dropped, and holds up no other.
 struct TlsListener {
     listener: TcpListener,
-    acceptor: tokio_rustls::TlsAcceptor,
+    handshake: Handshake,
+    begun: JoinSet<Option<(TlsStream<TcpStream>, SocketAddr)>>,
 }
 
 /// The longest handshake on the admin listener.
-const HANDSHAKE: std::time::Duration = std::time::Duration::from_secs(2);
+const HANDSHAKE: Duration = Duration::from_secs(2);
+
+/// Handshakes on the admin listener at the same time; who comes then waits to be accepted.
+const MOST_HANDSHAKES: usize = 64;
+
+impl TlsListener {
+    /// Begins a handshake on a task of its own.
+    fn begin(&mut self, stream: TcpStream, peer: SocketAddr) {
+        let Some(config) = (self.handshake)() else { return };
+        let handshake = TlsAcceptor::from(config).accept(stream);
+        self.begun.spawn(async move {
+            let stream = tokio::time::timeout(HANDSHAKE, handshake).await.ok()?.ok()?;
+            Some((stream, peer))
+        });
+    }
+}
 
 impl axum::serve::Listener for TlsListener {
-    type Io = tokio_rustls::server::TlsStream<tokio::net::TcpStream>;
+    type Io = TlsStream<TcpStream>;
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         loop {
-            let (stream, peer) = axum::serve::Listener::accept(&mut self.listener).await;
-            if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, self.acceptor.accept(stream)).await {
-                return (stream, peer);
+            let has_room = self.begun.len() < MOST_HANDSHAKES;
+            tokio::select! {
+                Some(done) = self.begun.join_next() => {
+                    if let Ok(Some(ready)) = done {
+                        return ready;
+                    }
+                }
+                (stream, peer) = axum::serve::Listener::accept(&mut self.listener), if has_room => {
+                    self.begin(stream, peer);
+                }
             }
         }
     }
@@ -101,18 +122,4 @@ impl axum::serve::Listener for TlsListener {
     fn local_addr(&self) -> std::io::Result<SocketAddr> {
         self.listener.local_addr()
     }
-}
-
-fn server_config(tls: &ListenerTls) -> anyhow::Result<Arc<ServerConfig>> {
-    let unreadable = |path: &std::path::Path| format!("{} cannot be used for TLS", path.display());
-    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&tls.cert)
-        .and_then(Iterator::collect)
-        .with_context(|| unreadable(&tls.cert))?;
-    let key = PrivateKeyDer::from_pem_file(&tls.key).with_context(|| unreadable(&tls.key))?;
-    let mut config = ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .with_context(|| unreadable(&tls.cert))?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
 }

@@ -58,7 +58,7 @@ pub struct Metrics {
     pub tokens_saved: IntCounter,
     /// Which build of the key ring is live.
     pub key_ring_generation: IntGauge,
-    /// 1 if the newest reload took, else 0.
+    /// 1 if no refused reload stands, else 0.
     pub last_reload_successful: IntGauge,
     /// Bytes of bodies and answers held.
     pub buffer_bytes: IntGauge,
@@ -202,7 +202,7 @@ impl Metrics {
             last_reload_successful: gauge(
                 &registry,
                 "safecache_config_last_reload_successful",
-                "1 if the newest reload took.",
+                "1 if configuration, key list and certificates are live as they were last read, 0 while one is refused.",
             )?,
             buffer_bytes: gauge(
                 &registry,
@@ -280,16 +280,27 @@ impl Metrics {
         self.upstream_up.with_label_values(&[upstream, server])
     }
 
+    /// Removes the series of a server that is gone. Whoever holds its gauge sets it without effect.
+    pub fn forget_server(&self, upstream: &str, server: &str) {
+        // An error means that there was none.
+        let _ = self.upstream_up.remove_label_values(&[upstream, server]);
+    }
+
+    /// Removes the series of an upstream that is gone, but for its servers'.
+    pub fn forget_upstream(&self, upstream: &str) {
+        // An error means that there was none.
+        let _ = self.first_byte.remove_label_values(&[upstream]);
+    }
+
     /// The gauge of keys in a state: `active`, `disabled` or `expired`.
     pub fn keys(&self, state: &str) -> IntGauge {
         self.keys.with_label_values(&[state])
     }
 
-    /// Counts a reload and remembers how it ended.
+    /// Counts a reload.
     pub fn reloaded(&self, result: Result<(), ()>) {
         let label = if result.is_ok() { "applied" } else { "refused" };
         self.config_reloads.with_label_values(&[label]).inc();
-        self.last_reload_successful.set(i64::from(result.is_ok()));
     }
 
     /// Everything in Prometheus's text format, version 0.0.4.

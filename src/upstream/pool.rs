@@ -1,17 +1,18 @@
 //! The choice of a server: smooth weighted round robin over those that are well.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::clock::Monotonic;
 use crate::upstream::health::Health;
-use crate::upstream::settings::UpstreamSettings;
+use crate::upstream::settings::{ServerUrl, UpstreamSettings};
 
 /// The servers of one upstream in the order of a weighted round, with their health.
 #[derive(Debug)]
 pub struct Pool {
     /// One round: each server as often as it weighs, spread evenly.
     round: Box<[usize]>,
-    health: Box<[Health]>,
+    health: Box<[Arc<Health>]>,
     turn: AtomicU64,
 }
 
@@ -19,14 +20,23 @@ pub struct Pool {
 const LONGEST_ROUND: u64 = 1024;
 
 impl Pool {
-    /// A pool in which all servers are well.
-    pub fn new(settings: &UpstreamSettings) -> Self {
+    /// The pool of `settings`. After a `previous` one of the same upstream, a server that was in it shares its health
+    /// with requests that still use that pool, and the round goes on; any other server is well.
+    pub fn new(settings: &UpstreamSettings, previous: Option<(&UpstreamSettings, &Self)>) -> Self {
+        let known = |server: &ServerUrl| {
+            let (before, pool) = previous?;
+            let all = before.servers.iter().zip(&pool.health);
+            let same = all.filter(|(known, _)| known.is_same_server(server));
+            // One port may have been listed with both schemes.
+            same.max_by_key(|(known, _)| known.scheme == server.scheme).map(|(_, health)| Arc::clone(health))
+        };
+        let turn = previous.map_or(0, |(_, pool)| pool.turn.load(Ordering::Relaxed));
         let weights: Vec<u64> =
             settings.servers.iter().map(|server| u64::from(server.weight.get())).collect();
         Self {
             round: round(&reduced(&weights)).into(),
-            health: weights.iter().map(|_| Health::default()).collect(),
-            turn: AtomicU64::new(0),
+            health: settings.servers.iter().map(|server| known(server).unwrap_or_default()).collect(),
+            turn: AtomicU64::new(turn),
         }
     }
 
@@ -45,7 +55,7 @@ impl Pool {
 
     /// The health of a server; `None` if there is no such server.
     pub fn health(&self, server: usize) -> Option<&Health> {
-        self.health.get(server)
+        self.health.get(server).map(AsRef::as_ref)
     }
 }
 

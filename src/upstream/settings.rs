@@ -1,12 +1,12 @@
 //! An upstream as configured: servers, credentials, headers and bounds.
 
 use std::num::NonZeroU32;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 
 use crate::ids::UpstreamName;
+use crate::pem::{Authorities, Identity};
 
 /// How a server is spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +34,13 @@ pub struct ServerUrl {
     pub label: Box<str>,
     /// Its share of the requests beside the others'.
     pub weight: NonZeroU32,
+}
+
+impl ServerUrl {
+    /// True if both lead to the same place: what is known of one is true of the other.
+    pub fn is_same_server(&self, other: &Self) -> bool {
+        (&self.host, self.port, &self.base_path) == (&other.host, other.port, &other.base_path)
+    }
 }
 
 /// Whether a call may be made a second time.
@@ -64,15 +71,15 @@ pub enum Concurrency {
 /// TLS towards the servers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsSettings {
-    /// PEM file of the certificate authorities that are trusted instead of the system's.
-    pub ca: Option<PathBuf>,
-    /// PEM files of our own certificate and key.
-    pub client: Option<(PathBuf, PathBuf)>,
+    /// The certificate authorities that are trusted instead of the system's.
+    pub ca: Option<Authorities>,
+    /// Our own certificate and key.
+    pub client: Option<Identity>,
     /// The name expected in the certificate, instead of the URL's host.
     pub server_name: Option<Box<str>>,
 }
 
-/// A checked upstream.
+/// A checked upstream. Equal: the same settings, and the same content of its TLS files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamSettings {
     /// Its name.

@@ -116,7 +116,19 @@ fn an_upgrade_names_its_model_in_the_query() {
     for query in ["?model=gpt-4o-realtime", "?x=1&%6dodel=gpt%2D4o"] {
         assert_eq!(upgrade(query, "bound").status, 200, "{query}: the upstream did not upgrade");
     }
-    for query in ["", "?", "?model", "?model=o1", "?model=gpt-4o&model=o1", "?models=gpt-4o"] {
+    for query in [
+        "",
+        "?",
+        "?model",
+        "?model=o1",
+        "?model=gpt-4o&model=o1",
+        "?models=gpt-4o",
+        // Some upstreams make no difference between the two.
+        "?model=gpt-4o&Model=o1",
+        "?MODEL=o1&model=gpt-4o",
+        "?model=gpt-4o&%4dodel=o1",
+        "?Model=gpt-4o",
+    ] {
         denied(&upgrade(query, "bound"));
         assert_eq!(upgrade(query, "free").status, 200, "{query}");
     }

@@ -39,9 +39,17 @@ fn yaml(upstream: &Upstream, path: &str, cache: &str, more: &str) -> String {
     )
 }
 
-/// A whole answer of a chat, told from others by its id.
+/// A whole answer, of whichever API it is asked for; told from others by its id.
 fn whole(id: impl std::fmt::Display) -> String {
-    format!(r#"{{"id":"{id}","choices":[{{"index":0,"finish_reason":"stop"}}]}}"#)
+    format!(
+        "{{\"id\":\"{id}\",\"choices\":[{{\"index\":0,\"finish_reason\":\"stop\"}}],\"data\":[{{}}],\
+         \"results\":[{{}}],\"output\":[{{}}],\"content\":[],\"stop_reason\":\"end_turn\"}}"
+    )
+}
+
+/// One that is so many bytes longer.
+fn long(pad: usize) -> String {
+    whole("x".repeat(pad))
 }
 
 /// A whole stream of a chat.

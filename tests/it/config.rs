@@ -53,7 +53,13 @@ fn each_mistake_is_reported_where_it_stands() {
     for file in files {
         let text = std::fs::read_to_string(&file).unwrap();
         let name = file.file_name().unwrap().to_str().unwrap();
-        let report = config::parse(&text, name, &environment(), &folder).err().map(|r| r.to_string());
+        let report = config::parse(&text, name, &environment(), &folder).err();
+        let unhinted = report
+            .iter()
+            .flat_map(Report::problems)
+            .find(|problem| problem.hint.is_empty() || problem.line == 0 || problem.column == 0);
+        assert!(unhinted.is_none(), "{name} leaves the reader alone:\n{unhinted:?}");
+        let report = report.map(|report| report.to_string());
         let report = report.unwrap_or_else(|| "accepted\n".to_owned());
         assert!(
             !report.contains("hunter2") && !report.contains("password@"),
@@ -193,9 +199,14 @@ fn certificates_are_read_and_must_fit_their_keys() {
     let read = |key: &str| config::parse(&text(key), "gateway.yaml", &BTreeMap::new(), &folder);
     let config = read("a.key").unwrap_or_else(|report| panic!("{report}"));
     assert_eq!(folder.join("a.crt"), config.listen[0].tls.as_ref().unwrap().cert);
-    assert_eq!(Some(folder.join("b.crt")), config.upstreams[0].tls.ca);
+    assert_eq!(folder.join("b.crt"), config.upstreams[0].tls.ca.as_ref().unwrap().path);
     let report = read("b.key").unwrap_err().to_string();
-    assert!(report.contains("listen.tls.key: certificate and key do not belong together"), "{report}");
+    assert!(report.contains("listen.tls.key: `b.key` does not belong to the certificate"), "{report}");
+    let long = "no-such-file-but-a-name-of-more-than-thirty-two-characters.key";
+    let report = read(long).unwrap_err().to_string();
+    assert!(report.contains(&format!("`{long}` cannot be read: No such file")), "{report}");
+    let identity = format!("{:?}", config.listen[0].tls.as_ref().unwrap());
+    assert!(identity.contains("KeyPair(…)") && !identity.contains('['), "{identity}");
     std::fs::remove_dir_all(&folder).unwrap();
 }
 

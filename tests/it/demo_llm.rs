@@ -290,10 +290,10 @@ fn lists_its_models() {
         let names = list["data"].as_array().expect("a list").iter().map(|model| model["id"].as_str());
         assert_eq!(
             names.collect::<Vec<_>>(),
-            [Some("demo-large"), Some("demo-small"), Some("demo-embedding")]
+            [Some("demo"), Some("demo-large"), Some("demo-small"), Some("demo-embedding")]
         );
         let one = demo.send("GET /v1/models/demo-small", "").await.json();
-        assert_eq!(one, list["data"][1]);
+        assert_eq!(one, list["data"][2]);
     });
 }
 

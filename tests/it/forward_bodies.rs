@@ -4,10 +4,10 @@ use data_encoding::HEXLOWER;
 use safecache::auth::token::digest;
 
 use crate::support::client::Answer;
-use crate::support::front::{Front, House, PATHS, Plans, unstored};
+use crate::support::front::{Front, House, PASSED, PATHS, Plans, unstored};
 use crate::support::gateway::secret;
 use crate::support::tls::{Authority, TlsFront};
-use crate::support::upstream::Upstream;
+use crate::support::upstream::{Upstream, gate};
 
 /// Around the size of pingora's own buffers, and the largest that `limits.max_body` lets through.
 const SIZES: [usize; 7] = [0, 1, 64 * 1024 - 1, 64 * 1024, 64 * 1024 + 1, 1024 * 1024, 32 * 1024 * 1024];
@@ -140,4 +140,105 @@ fn bytes(size: usize) -> Vec<u8> {
 
 fn hash(bytes: &[u8]) -> String {
     HEXLOWER.encode(&digest(bytes))
+}
+
+/// Its server never says 100; it gets the body, and nothing to say it for.
+#[test]
+fn continue_is_said_by_the_gateway_where_nothing_is_cached() {
+    let upstream =
+        Upstream::start(|request, exchange| exchange.answer("200 OK", "text/plain", &request.body));
+    let house = House::before(&[upstream.url()]);
+    for _ in 0..2 {
+        let mut client = house.gateway.connect();
+        client.send(format!(
+            "POST {PASSED} HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer {}\r\nExpect: 100-continue\r\n\
+             Content-Length: 5\r\n\r\n",
+            secret("one")
+        ));
+        assert_eq!(client.head().status, 100);
+        client.send("hello");
+        let mut answer = client.head();
+        assert_eq!(answer.status, 200, "one 100 is enough");
+        client.body_of(&mut answer);
+        assert_eq!(answer.text(), "hello");
+    }
+    assert!(upstream.requests().iter().all(|request| request.header("expect").is_none()));
+}
+
+/// The client was told to go on, so it is heard to the end before it is answered.
+#[test]
+fn an_answer_that_comes_before_the_body_reaches_who_was_told_to_continue() {
+    let upstream = Upstream::eager(|_, exchange| {
+        exchange.answer("413 Content Too Large", "text/plain", "big");
+        exchange.wait_for_close();
+    });
+    let house = House::before(&[upstream.url()]);
+    let mut client = house.gateway.connect();
+    client.send(format!(
+        "POST {PASSED} HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer {}\r\nExpect: 100-continue\r\n\
+         Content-Length: 5\r\n\r\n",
+        secret("one")
+    ));
+    assert_eq!(client.head().status, 100);
+    let answer = client.answer();
+    assert_eq!((answer.status, answer.text().as_str()), (413, "big"));
+    assert!(client.try_send("hello"), "its body is still read");
+}
+
+/// Over HTTP/2 there is no 100; the server is not told of what is expected, so it does not wait either.
+#[test]
+fn over_http2_nobody_waits_for_a_continue_that_does_not_come() {
+    let upstream =
+        Upstream::start(|request, exchange| exchange.answer("200 OK", "text/plain", &request.body));
+    let house = House::before(&[upstream.url()]);
+    let answer = house.h2().ask(&format!("POST {PASSED}"), &[("expect", "100-continue")], b"hello");
+    assert_eq!(answer.text(), "hello");
+    assert!(upstream.requests().iter().all(|request| request.header("expect").is_none()));
+}
+
+/// What is held of a body while it is sent on counts, and is given back with it.
+#[test]
+fn a_body_that_is_passed_on_takes_memory_until_it_is_sent() {
+    const MOST: f64 = 192.0 * 1024.0;
+    for limits in ["buffer_memory: 256KiB", "buffer_memory_per_key: 256KiB"] {
+        let ((begin, beginner), (end, _ender)) = (gate(), gate());
+        let upstream = Upstream::eager(move |request, exchange| {
+            begin.wait();
+            let length = request.header("content-length").and_then(|length| length.parse().ok());
+            exchange.body(length.unwrap_or_default());
+            exchange.begin("text/plain");
+            end.wait();
+            exchange.chunk("");
+        });
+        let more = format!("limits: {{{limits}}}");
+        let house = House::planned(&[upstream.url()], Plans { more: &more, ..Plans::default() });
+        let head = |length: usize| {
+            let key = secret("one");
+            format!(
+                "POST {PASSED} HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer {key}\r\n\
+                 Content-Length: {length}\r\n\r\n"
+            )
+        };
+        let held = || house.gateway.metric("safecache_buffer_bytes");
+        let mut first = house.gateway.connect();
+        first.send(head(1024 * 1024));
+        upstream.wait_for(1);
+        assert_eq!(held(), MOST, "{limits}");
+        let mut second = house.gateway.connect();
+        second.send(head(1024));
+        upstream.wait_for(2);
+        assert_eq!(held(), MOST + 1024.0, "{limits}");
+        let refused = house.gateway.connect().send(head(100 * 1024)).send(vec![b'x'; 100 * 1024]).answer();
+        assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")), "{limits}");
+        let refused = house.h2().ask(&format!("POST {PASSED}"), &[], &[b'x'; 1024]);
+        assert_eq!(refused.status, 503, "{limits}: of an unknown length as much as can be");
+        assert_eq!(house.h1().ask("GET /healthz", &[], b"").status, 200, "{limits}");
+        beginner.open();
+        beginner.open();
+        first.send(vec![b'x'; 1024 * 1024]);
+        second.send(vec![b'x'; 1024]);
+        assert_eq!((first.head().status, second.head().status), (200, 200), "{limits}");
+        house.gateway.eventually("what is sent takes none", |_| held() == 0.0);
+        assert_eq!(upstream.count(), 2, "{limits}");
+    }
 }

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use crate::support::client::Answer;
-use crate::support::front::{CACHED, CHAT, House, JSON, PATHS, Piece, Plans};
+use crate::support::front::{CHAT, House, JSON, PATHS, Piece, Plans};
 use crate::support::upstream::{Exchange, Upstream};
 
 /// Asks on both paths over both protocols; every answer is the same refusal.
@@ -70,33 +70,6 @@ fn a_handshake_that_does_not_come_about_is_a_gateway_timeout() {
 }
 
 #[test]
-fn a_first_byte_that_does_not_come_is_a_gateway_timeout() {
-    let upstream = Upstream::start(|_, exchange| exchange.wait_for_close());
-    let house = House::planned(&[upstream.url()], IMPATIENT);
-    refused(&house, 504, "The upstream did not answer in time", Some("false"));
-    assert_eq!(upstream.count(), 4, "each request ran once");
-}
-
-#[test]
-fn the_wait_for_the_first_byte_and_the_wait_between_pieces_are_told_apart() {
-    let upstream = Upstream::start(|request, exchange| {
-        if request.line.contains("begun") {
-            exchange.begin("text/event-stream");
-        }
-        exchange.wait_for_close();
-        exchange.close();
-    });
-    let first = Plans { upstream: ", first_byte_timeout: 200ms, idle_timeout: 60s", ..Plans::default() };
-    let house = House::planned(&[upstream.url()], first);
-    assert_eq!(house.h1().chat(CACHED).status, 504);
-    let between = Plans { upstream: ", first_byte_timeout: 60s, idle_timeout: 200ms", ..Plans::default() };
-    let house = House::planned(&[upstream.url()], between);
-    let answer = house.h1().ask(&format!("POST {CACHED}?begun"), JSON, CHAT.as_bytes());
-    assert!(answer.is_whole);
-    assert!(answer.text().contains("The upstream did not answer in time"), "{}", answer.text());
-}
-
-#[test]
 fn a_stream_that_falls_silent_ends_with_an_error_event() {
     let silent: Script = |_, exchange| exchange.wait_for_close();
     streams_end_with_an_error(silent, "The upstream did not answer in time");
@@ -128,9 +101,9 @@ fn an_answer_that_is_cut_is_reset() {
 
 type Script = fn(&crate::support::upstream::Request, &mut Exchange);
 
-/// pingora's own path bounds both waits by the longer of the two; that `fetch` tells them apart has a test of its own.
+/// The wait between pieces is the one that runs out here.
 const IMPATIENT: Plans<'static> =
-    Plans { upstream: ", first_byte_timeout: 200ms, idle_timeout: 200ms", route: "", more: "" };
+    Plans { upstream: ", first_byte_timeout: 60s, idle_timeout: 200ms", route: "", more: "" };
 
 /// The upstream's stream breaks off as `how` says, within a line, after it, and between events.
 fn streams_end_with_an_error(how: Script, message: &'static str) {
@@ -284,4 +257,50 @@ fn read_away(stream: &mut TcpStream) {
     let mut bytes = Vec::new();
     // Until the gateway gives up.
     let _ = stream.read_to_end(&mut bytes);
+}
+
+/// An event there would fill up the length, or be no part of what the client decodes.
+#[test]
+fn a_stream_with_a_length_or_a_coding_is_cut_short() {
+    for framing in [
+        "Content-Length: 600\r\n\r\ndata: 1\n\nda",
+        "Content-Length: 12\r\n\r\ndata: 1\n\nda",
+        "Content-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n\x1f\u{8}\u{8}\0\r\n",
+        "Content-Encoding: identity\r\nContent-Encoding: br\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n\x1f\u{8}\u{8}\0\r\n",
+    ] {
+        let upstream = Upstream::start(move |_, exchange| {
+            exchange.send(format!("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n{framing}"));
+            exchange.close();
+        });
+        let house = House::before(&[upstream.url()]);
+        for path in PATHS {
+            for mut client in house.fronts() {
+                let answer = client.chat(path);
+                let case = format!("{} {path} {framing:?}", client.name());
+                assert_eq!(answer.status, 200, "{case}");
+                assert!(!answer.is_whole, "{case}: {:?}", answer.text());
+                assert!(!answer.text().contains("error"), "{case}: {:?}", answer.text());
+            }
+        }
+        let log = house.gateway.stop();
+        assert_eq!(log.matches("\"upstream_error\"").count(), 4, "{log}");
+    }
+}
+
+#[test]
+fn a_stream_that_says_it_is_not_coded_ends_with_an_error_event() {
+    let upstream = Upstream::start(|_, exchange| {
+        exchange.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Encoding: Identity\r\n");
+        exchange.send("Transfer-Encoding: chunked\r\n\r\n");
+        exchange.chunk("data: 1\n\n");
+        exchange.close();
+    });
+    let house = House::before(&[upstream.url()]);
+    for path in PATHS {
+        for mut client in house.fronts() {
+            let answer = client.chat(path);
+            assert!(answer.is_whole, "{} {path}", client.name());
+            assert!(answer.text().contains("The upstream failed to answer"), "{} {path}", client.name());
+        }
+    }
 }

@@ -1,9 +1,9 @@
-//! Second tries that cannot run a model twice; several servers; places upstream.
+//! Second tries that cannot run a model twice; several servers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::support::front::{CACHED, CHAT, Front, House, JSON, PASSED, PATHS, Piece, Plans, unstored};
+use crate::support::front::{CHAT, House, JSON, PATHS, Plans, unstored};
 use crate::support::upstream::{Upstream, gate};
 
 /// Refuses connections.
@@ -114,6 +114,36 @@ fn a_fresh_connection_is_never_tried_again() {
     }
 }
 
+/// What a server has begun to answer it has begun to work on.
+#[test]
+fn a_reused_connection_that_ends_within_a_head_is_not_replaced() {
+    for path in PATHS {
+        let uses: std::sync::Mutex<Vec<usize>> = std::sync::Mutex::default();
+        let upstream = Upstream::start(move |request, exchange| {
+            let mut uses = uses.lock().expect("no script panicked");
+            if uses.contains(&request.connection) {
+                exchange.send("HTTP/1.1 200");
+                exchange.close();
+            } else {
+                uses.push(request.connection);
+                exchange.answer("200 OK", "text/plain", "{}");
+            }
+        });
+        let house = House::before(&[upstream.url()]);
+        let mut client = house.h1();
+        // A connection comes into the pool a moment after its answer.
+        house.gateway.eventually("a pooled connection is used", |_| {
+            let connections = upstream.connections();
+            let answer = client.chat(path);
+            let tries = upstream.take();
+            assert_eq!(tries.len(), 1, "{path}");
+            let is_reused = tries[0].connection < connections;
+            assert_eq!(answer.status, if is_reused { 502 } else { 200 }, "{path}");
+            is_reused
+        });
+    }
+}
+
 #[test]
 fn retry_never_leaves_a_dead_connection_to_the_client() {
     for path in PATHS {
@@ -175,75 +205,48 @@ fn a_server_that_keeps_failing_is_left_alone_for_a_while() {
     }
 }
 
+/// What the server has taken a part of, and thought about, it may have begun to work on.
 #[test]
-fn beyond_its_places_and_its_queue_an_upstream_is_busy() {
-    for path in [CACHED, PASSED] {
+fn a_reused_connection_that_stalls_within_a_request_is_not_replaced() {
+    // More than all socket buffers on the way take.
+    let body = vec![b'x'; 24 * 1024 * 1024];
+    for path in PATHS {
         let (gate, opener) = gate();
-        let upstream = Upstream::start(move |_, exchange| {
-            gate.wait();
+        let uses: std::sync::Mutex<Vec<usize>> = std::sync::Mutex::default();
+        let upstream = Upstream::eager(move |request, exchange| {
+            let length = request.header("content-length").and_then(|length| length.parse().ok());
+            let is_reused = uses.lock().expect("no script panicked").contains(&request.connection);
+            if is_reused {
+                exchange.body(100_000);
+                gate.wait();
+                return exchange.reset();
+            }
+            uses.lock().expect("no script panicked").push(request.connection);
+            exchange.body(length.expect("a length"));
             exchange.answer("200 OK", "text/plain", "{}");
         });
-        let plans = Plans {
-            upstream: ", max_concurrent: 1, queue: {length: 1, wait: 60s}",
-            route: ", errors: openai",
-            more: "",
-        };
-        let house = House::planned(&[upstream.url()], plans);
-        let send = |number: usize| {
-            let mut client = house.h1();
-            client.send(&format!("POST {path}?{number}"), JSON, CHAT.as_bytes());
-            client
-        };
-        let mut first = send(0);
-        house.gateway.eventually("the first is under way", |_| upstream.count() == 1);
-        let mut second = send(1);
-        house
-            .gateway
-            .eventually("the second waits", |gateway| gateway.metric("safecache_in_flight_requests") == 2.0);
-        let mut third = send(2);
-        let busy = third.head_and_body();
-        assert_eq!((busy.status, busy.header("retry-after")), (503, Some("1")), "{path}");
-        assert_eq!(busy.json()["error"]["code"], "upstream_busy", "{path}");
-        assert_eq!(upstream.count(), 1, "{path}");
-        opener.open();
-        opener.open();
-        assert_eq!(first.head_and_body().status, 200, "{path}");
-        assert_eq!(second.head_and_body().status, 200, "{path}");
-        assert_eq!(upstream.count(), 2, "{path}");
-    }
-}
-
-#[test]
-fn a_wait_in_the_queue_ends() {
-    for path in PATHS {
-        let upstream = Upstream::start(|_, exchange| exchange.wait_for_close());
-        let plans =
-            Plans { upstream: ", max_concurrent: 1, queue: {length: 1, wait: 100ms}", ..Plans::default() };
-        let house = House::planned(&[upstream.url()], plans);
-        let mut first = house.h1();
-        first.send(&format!("POST {path}"), JSON, CHAT.as_bytes());
-        house.gateway.eventually("the first is under way", |_| upstream.count() == 1);
-        assert_eq!(house.h1().chat(path).status, 503, "{path}");
-    }
-}
-
-#[test]
-fn a_place_is_free_again_when_its_client_leaves() {
-    for path in PATHS {
-        let upstream = Upstream::start(|_, exchange| {
-            exchange.begin("text/event-stream");
-            exchange.chunk("data: 1\n\n");
-            exchange.wait_for_close();
-            exchange.close();
+        let house = House::before(&[upstream.url()]);
+        // A connection comes into the pool a moment after its answer.
+        house.gateway.eventually("a pooled connection is used", |gateway| {
+            assert_eq!(house.h1().chat(path).status, 200, "{path}");
+            let (connections, requests) = (upstream.connections(), upstream.count());
+            std::thread::scope(|scope| {
+                let answer = scope.spawn(|| house.h1().ask(&format!("POST {path}"), &[], &body).status);
+                upstream.wait_for(requests + 1);
+                let is_reused = upstream.requests()[requests].connection < connections;
+                if is_reused {
+                    // Once the sockets are full nothing more is written, and this is longer than what is borne with.
+                    for _ in 0..20 {
+                        gateway.pass_some_time();
+                        gateway.clock.advance(std::time::Duration::from_millis(300));
+                    }
+                    opener.open();
+                }
+                let status = answer.join().expect("it is answered");
+                assert_eq!(status, if is_reused { 502 } else { 200 }, "{path}");
+                assert_eq!(upstream.count(), requests + 1, "{path}");
+                is_reused
+            })
         });
-        let plans =
-            Plans { upstream: ", max_concurrent: 1, queue: {length: 1, wait: 60s}", ..Plans::default() };
-        let house = House::planned(&[upstream.url()], plans);
-        for _ in 0..3 {
-            let mut client: Front = house.h1();
-            client.send(&format!("POST {path}"), JSON, CHAT.as_bytes());
-            assert_eq!(client.head().status, 200, "{path}");
-            assert!(matches!(client.piece(), Piece::Bytes(_)), "{path}");
-        }
     }
 }

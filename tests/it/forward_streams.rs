@@ -1,11 +1,13 @@
 //! Streams pass piece by piece, and a client that leaves stops the upstream.
 
+use std::net::TcpListener;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Instant;
 
 use crate::support::client::DEADLINE;
-use crate::support::front::{CACHED, CHAT, Front, House, JSON, PASSED, PATHS, Piece};
+use crate::support::front::{CACHED, CHAT, Front, House, JSON, PASSED, PATHS, Piece, Plans};
 use crate::support::gateway::secret;
+use crate::support::h2::{H2, HasBody};
 use crate::support::tls::{Authority, TlsFront};
 use crate::support::upstream::{Exchange, Upstream, gate};
 
@@ -112,9 +114,9 @@ fn a_stream_of_http2_that_is_reset_stops_the_upstream_and_leaves_the_connection(
     let house = House::before(&[upstream.url()]);
     for path in PATHS {
         let Front::H2(mut h2, _) = house.h2() else { unreachable!("it is HTTP/2") };
-        let request = || crate::support::h2::H2::request(&format!("POST {path}"), &secret("one"), JSON);
+        let request = || H2::request(&format!("POST {path}"), &secret("one"), JSON);
         for _ in 0..2 {
-            let mut stream = h2.open(request(), crate::support::h2::HasBody::Yes);
+            let mut stream = h2.open(request(), HasBody::Yes);
             assert!(h2.send(&mut stream, CHAT.as_bytes()));
             assert_eq!(h2.head(&mut stream).expect("a head").status, 200);
             let left = now();
@@ -122,6 +124,35 @@ fn a_stream_of_http2_that_is_reset_stops_the_upstream_and_leaves_the_connection(
             stopped.recv_timeout(DEADLINE).expect("the upstream is stopped");
             println!("HTTP/2 {path}, reset: stopped after {:?}", left.elapsed());
         }
+    }
+}
+
+/// Over HTTP/2 its leaving does not stand behind what it has sent.
+#[test]
+fn a_client_that_leaves_within_a_request_that_goes_no_further_is_seen() {
+    // More than all socket buffers on the way take.
+    let large = 24 * 1024 * 1024;
+    let deaf = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let server = format!("http://{}", deaf.local_addr().expect("its address"));
+    let large_head = format!(", headers: {{set: {{X-Large: {}}}}}", "x".repeat(large));
+    for (upstream, body) in [("", large), (large_head.as_str(), 1)] {
+        let house = House::planned(std::slice::from_ref(&server), Plans { upstream, ..Plans::default() });
+        let in_flight = |count: f64| {
+            house.gateway.eventually("so many are in flight", |gateway| {
+                gateway.metric("safecache_in_flight_requests") == count
+            });
+        };
+        for path in PATHS {
+            let mut h2 = house.http2();
+            let stream = h2.open(H2::request(&format!("POST {path}"), &secret("one"), &[]), HasBody::Yes);
+            h2.send_meanwhile(stream, vec![b'x'; body]);
+            in_flight(1.0);
+            house.gateway.pass_some_time();
+            drop(h2);
+            in_flight(0.0);
+        }
+        let left = "safecache_requests_total{outcome=\"client_closed\",route=\"/v1/*\",status=\"0\"}";
+        assert_eq!(house.gateway.metric(left), 2.0);
     }
 }
 

@@ -221,3 +221,102 @@ fn a_space_in_a_target_arrives_encoded() {
     let answer = exchange(&gateway, &raw("GET  /v1/models HTTP/1.1|Host: g|Connection: close|%K|"));
     assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
 }
+
+/// An upstream that obeys TRACE as RFC 9110 §9.3.8 has it would send the key back that the gateway put into it.
+#[test]
+fn trace_and_connect_reach_no_upstream() {
+    let upstream = Upstream::start(|request, exchange| {
+        let echo = request.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n"));
+        exchange.answer("200 OK", "message/http", echo.collect::<String>());
+    });
+    let gateway = Gateway::start(&format!(
+        "upstreams: {{llm: {{servers: [\"{}\"], authorization: Bearer the-upstreams-own}}}}\n\
+         routes: [{{path: /v1/*, upstream: llm, cache: {{ttl: 1h}}}}]\nkeys:\n{}",
+        upstream.url(),
+        key("one", "")
+    ));
+    for (method, key) in [("TRACE", "%K"), ("TRACE", ""), ("trace", "%K"), ("Trace", "%K")] {
+        for path in ["/v1/models", "/v1/chat/completions", "/healthz", "/elsewhere"] {
+            let answer = exchange(&gateway, &raw(&format!("{method} {path} HTTP/1.1|Host: g|{key}|")));
+            assert!(answer.starts_with("HTTP/1.1 405 "), "{method} {path}: {answer}");
+            let lower = answer.to_lowercase();
+            assert!(
+                lower.contains("\r\nallow: get, head, post, put, patch, delete, options\r\n"),
+                "{answer}"
+            );
+            assert!(answer.contains(r#"{"error":"Method not allowed","#), "{answer}");
+        }
+    }
+    // A target that is no path is no head to pingora.
+    for (target, status) in [("upstream:443", "400"), ("/v1/models", "405")] {
+        let answer = exchange(&gateway, &raw(&format!("CONNECT {target} HTTP/1.1|Host: g|%K|")));
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+    }
+    assert_eq!(upstream.connections(), 0, "{:?}", upstream.requests());
+}
+
+#[test]
+fn a_host_that_is_none_is_refused() {
+    const WHY: &str = "The Host header must be a host, with or without a port";
+    let hosts =
+        ["a b", "a\tb", "", "user@host", "host:port", "host:80:80", "a/b", "a,b c", "[::1", ":80", "a?b"];
+    let requests: Vec<_> =
+        hosts.iter().map(|host| format!("GET /v1/models HTTP/1.1|Host: {host}|%K|")).collect();
+    let upstream = Upstream::json("{}");
+    let gateway = gateway(&upstream);
+    for request in &requests {
+        let answer = exchange(&gateway, &raw(request));
+        // Some the engine refuses by itself.
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{request}: {answer}");
+        assert!(answer.contains(WHY) || answer.ends_with("\r\n\r\n"), "{request}: {answer}");
+    }
+    assert!(exchange(&gateway, &raw(&requests[0])).contains(WHY));
+    for host in ["host", "host:8080", "127.0.0.1:80", "[::1]:80", "a-b.c_d.example"] {
+        let answer =
+            exchange(&gateway, &raw(&format!("GET /v1/models HTTP/1.1|Host: {host}|Connection: close|%K|")));
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{host}: {answer}");
+    }
+    let named: Vec<_> = upstream.requests();
+    assert_eq!(named[3].header("x-forwarded-host"), Some("[::1]:80"));
+    assert_eq!(named.len(), 5);
+}
+
+/// A coding that the gateway cannot take off would reach the upstream without its name.
+#[test]
+fn a_transfer_coding_beside_chunked_is_refused() {
+    let upstream = Upstream::json("{}");
+    let gateway = gateway(&upstream);
+    for path in ["/v1/chat/completions", "/v1/files"] {
+        for coding in ["gzip, chunked", "GZIP,chunked", "gzip|Transfer-Encoding: chunked", "chunked, chunked"]
+        {
+            let request = format!("POST {path} HTTP/1.1|Host: g|%KTransfer-Encoding: {coding}||2|{{}}|0||");
+            let answer = exchange(&gateway, &raw(&request));
+            let is_ours = answer.starts_with("HTTP/1.1 501 ") && answer.contains("x-should-retry: false");
+            // Some the engine refuses by itself.
+            assert!(is_ours || answer.starts_with("HTTP/1.1 400 "), "{request}: {answer}");
+            assert!(is_ours || !coding.starts_with("gzip, "), "{request}: {answer}");
+        }
+        let fine = format!(
+            "POST {path} HTTP/1.1|Host: g|Connection: close|%KTransfer-Encoding: Chunked ||2|{{}}|0||"
+        );
+        assert!(exchange(&gateway, &raw(&fine)).starts_with("HTTP/1.1 200 "));
+    }
+    assert_eq!(upstream.count(), 2);
+}
+
+#[test]
+fn an_expectation_that_cannot_be_met_is_refused() {
+    let upstream = Upstream::json("{}");
+    let gateway = gateway(&upstream);
+    for path in ["/v1/chat/completions", "/v1/files"] {
+        for expects in ["200-ok", "100-continue, 200-ok", "100-continue|Expect: 200-ok", ""] {
+            let request = format!("POST {path} HTTP/1.1|Host: g|%KExpect: {expects}|Content-Length: 2||{{}}");
+            let answer = exchange(&gateway, &raw(&request));
+            assert!(answer.starts_with("HTTP/1.1 417 "), "{request}: {answer}");
+        }
+    }
+    assert_eq!(upstream.count(), 0);
+    let fine =
+        "POST /v1/files HTTP/1.1|Host: g|Connection: close|%KExpect: 100-Continue|Content-Length: 2||{}";
+    assert!(exchange(&gateway, &raw(fine)).contains("HTTP/1.1 200 "));
+}

@@ -29,8 +29,11 @@ fn read(file: &str, text: &str) -> Result<Vec<KeyEntry>, Report> {
 /// The reports on all of these lists, one after the other.
 #[track_caller]
 fn check<const N: usize>(file: &str, texts: [String; N], expected: &Expect) {
-    let reports = texts.map(|text| read(file, &text).expect_err("accepted").to_string());
-    expected.assert_eq(&reports.concat());
+    let reports = texts.map(|text| read(file, &text).expect_err("accepted"));
+    for problem in reports.iter().flat_map(Report::problems) {
+        assert!(problem.line > 0 && problem.column > 0 && !problem.hint.is_empty(), "{problem:?}");
+    }
+    expected.assert_eq(&reports.map(|report| report.to_string()).concat());
 }
 
 const FULL: &str = "keys:
@@ -78,6 +81,24 @@ fn both_forms_mean_the_same() {
     assert_eq!(read("keys.yaml", FULL).unwrap(), read("keys.jsonl", json).unwrap());
 }
 
+#[test]
+fn a_byte_order_mark_is_no_part_of_either_form() {
+    for (file, text) in [("keys.yaml", FULL.to_owned()), ("keys.jsonl", line(1))] {
+        assert_eq!(read(file, &text).unwrap(), read(file, &format!("\u{feff}{text}")).unwrap(), "{file}");
+        assert!(read(file, &format!("{text}\u{feff}{text}")).is_err(), "{file}");
+        assert!(read(file, "\u{feff}").is_err(), "{file}");
+    }
+}
+
+#[test]
+fn a_problem_of_a_line_stands_at_the_member() {
+    let hash = format!("{:064x}", 1);
+    let good = format!("{{\"id\":\"é\", \"account\":\"b\", \"plan\":\"free\", \"sha256\":\"{hash}\"}}\n");
+    let report = read("keys.jsonl", &good.replace("\"free\"", "7")).unwrap_err();
+    let at: Vec<_> = report.problems().iter().map(|p| (p.path.as_str(), p.line, p.column)).collect();
+    assert_eq!(at, [("id", 1, 2), ("plan", 1, 27)]);
+}
+
 /// One good key, and one mistake after the other in it.
 #[test]
 fn each_rule_of_a_key() {
@@ -114,34 +135,34 @@ fn each_rule_of_a_key() {
         "keys.yaml",
         keys.map(|members| format!("keys:\n  - {{{members}}}\n")),
         &expect![[r#"
-        keys.yaml:2:5: keys[0].account: is missing
-        keys.yaml:2:5: keys[0].id: is missing
-        keys.yaml:2:5: keys[0].plan: is missing
-        keys.yaml:2:5: keys[0].sha256: is missing
-        keys.yaml:2:10: keys[0].id: must be 1 to 128 visible ASCII characters without spaces (hint: such as acme-prod)
-        keys.yaml:2:10: keys[0].id: expected text, found a number (hint: put it in quotes)
-        keys.yaml:2:10: keys[0].id: must be 1 to 128 visible ASCII characters without spaces (hint: such as acme-prod)
-        keys.yaml:2:10: keys[0].id: this id is taken: a key of the configuration has it (hint: every key needs its own)
-        keys.yaml:2:22: keys[0].account: accounts that begin with `acct_` are made in the console (hint: choose another name)
-        keys.yaml:2:22: keys[0].account: must be 1 to 128 visible ASCII characters without spaces (hint: such as acme-prod)
-        keys.yaml:2:31: keys[0].plan: no plan is named `gold` (hint: defined are enterprise, free, pro)
-        keys.yaml:2:31: keys[0].plan: no plan is named `fre` (hint: did you mean `free`?)
-        keys.yaml:2:45: keys[0].sha256: must be 64 hexadecimal digits (hint: the line that `safecache hash-key` prints)
-        keys.yaml:2:45: keys[0].sha256: this sha256 is taken: a key of the configuration has it (hint: every key needs its own)
-        keys.yaml:2:45: keys[0].sha256: must be 64 hexadecimal digits (hint: the line that `safecache hash-key` prints)
-        keys.yaml:2:119: keys[0].name: must be 1 to 128 bytes without control characters
-        keys.yaml:2:126: keys[0].environment: unknown value `prod` (hint: allowed are development, staging, production)
-        keys.yaml:2:125: keys[0].expires_at: must be a time in RFC 3339 form, 1970 to 2554 (hint: such as 2027-01-01T00:00:00Z)
-        keys.yaml:2:125: keys[0].expires_at: must be a time in RFC 3339 form, 1970 to 2554 (hint: such as 2027-01-01T00:00:00Z)
-        keys.yaml:2:127: keys[0].allowed_ips[0]: expected an address or a network such as 10.0.0.0/8 or 2001:db8::/32, found `10.0.0.0/40`
-        keys.yaml:2:126: keys[0].allowed_ips: expected a list, found text (hint: write it between [ and ])
-        keys.yaml:2:130: keys[0].allowed_models[0]: must be 1 to 256 bytes (hint: such as gpt-4o*)
-        keys.yaml:2:123: keys[0].disabled: expected true or false, found `yes`
-        keys.yaml:2:113: keys[0].allowed_model: unknown key `allowed_model` (hint: did you mean `allowed_models`?)
-        keys.yaml:2:113: keys[0].id: the key `id` is written twice (hint: remove one of them)
-        keys.yaml:3:10: keys[1].id: this id is taken: the key of line 2 has it (hint: every key needs its own)
-        keys.yaml:3:45: keys[1].sha256: this sha256 is taken: the key of line 2 has it (hint: every key needs its own)
-    "#]],
+            keys.yaml:2:5: keys[0].account: is missing (hint: the owner, such as acme)
+            keys.yaml:2:5: keys[0].id: is missing (hint: a name of your choice, such as acme-prod)
+            keys.yaml:2:5: keys[0].plan: is missing (hint: a plan's name, such as free)
+            keys.yaml:2:5: keys[0].sha256: is missing (hint: the line that `safecache hash-key` prints)
+            keys.yaml:2:10: keys[0].id: must be 1 to 128 visible ASCII characters without spaces (hint: such as acme-prod)
+            keys.yaml:2:10: keys[0].id: expected text, found a number (hint: put it in quotes)
+            keys.yaml:2:10: keys[0].id: must be 1 to 128 visible ASCII characters without spaces (hint: such as acme-prod)
+            keys.yaml:2:10: keys[0].id: this id is taken: a key of the configuration has it (hint: every key needs its own)
+            keys.yaml:2:22: keys[0].account: accounts that begin with `acct_` are made in the console (hint: choose another name)
+            keys.yaml:2:22: keys[0].account: must be 1 to 128 visible ASCII characters without spaces (hint: such as acme-prod)
+            keys.yaml:2:31: keys[0].plan: no plan is named `gold` (hint: defined are enterprise, free, pro)
+            keys.yaml:2:31: keys[0].plan: no plan is named `fre` (hint: did you mean `free`?)
+            keys.yaml:2:45: keys[0].sha256: must be 64 hexadecimal digits (hint: the line that `safecache hash-key` prints)
+            keys.yaml:2:45: keys[0].sha256: this sha256 is taken: a key of the configuration has it (hint: every key needs its own)
+            keys.yaml:2:45: keys[0].sha256: must be 64 hexadecimal digits (hint: the line that `safecache hash-key` prints)
+            keys.yaml:2:119: keys[0].name: must be 1 to 128 bytes without control characters (hint: such as production backend)
+            keys.yaml:2:126: keys[0].environment: unknown value `prod` (hint: allowed are development, staging, production)
+            keys.yaml:2:125: keys[0].expires_at: must be a time in RFC 3339 form, 1970 to 2554 (hint: such as 2027-01-01T00:00:00Z)
+            keys.yaml:2:125: keys[0].expires_at: must be a time in RFC 3339 form, 1970 to 2554 (hint: such as 2027-01-01T00:00:00Z)
+            keys.yaml:2:127: keys[0].allowed_ips[0]: expected an address or a network such as 10.0.0.0/8 or 2001:db8::/32, found `10.0.0.0/40` (hint: the prefix of IPv4 is at most 32, of IPv6 at most 128)
+            keys.yaml:2:126: keys[0].allowed_ips: expected a list, found text (hint: write it between [ and ])
+            keys.yaml:2:130: keys[0].allowed_models[0]: must be 1 to 256 bytes (hint: such as gpt-4o*)
+            keys.yaml:2:123: keys[0].disabled: expected true or false, found `yes` (hint: one of these words, without quotes)
+            keys.yaml:2:113: keys[0].allowed_model: unknown key `allowed_model` (hint: did you mean `allowed_models`?)
+            keys.yaml:2:113: keys[0].id: the key `id` is written twice (hint: remove one of them)
+            keys.yaml:3:10: keys[1].id: this id is taken: the key of line 2 has it (hint: every key needs its own)
+            keys.yaml:3:45: keys[1].sha256: this sha256 is taken: the key of line 2 has it (hint: every key needs its own)
+        "#]],
     );
 }
 
@@ -152,19 +173,19 @@ fn each_rule_of_a_list() {
         "keys.yaml",
         lists.map(str::to_owned),
         &expect![[r#"
-        keys.yaml:1:1: the key list is empty (hint: a list without keys would lock everyone out)
-        keys.yaml:1:7: keys: the key list is empty (hint: a list without keys would lock everyone out)
-        keys.yaml:1:5: keys: expected a list of keys, found nothing
-        keys.yaml:1:7: keys: expected a list of keys, found `x`
-        keys.yaml:1:1: expected a mapping with `keys`, found a list
-        keys.yaml:1:1: keys: is missing (hint: a key list is `keys:` and a list)
-        keys.yaml:1:1: other: unknown key `other` (hint: a key list holds `keys` alone)
-        keys.yaml:2:1: not YAML: while parsing a node, did not find expected node content
-    "#]],
+            keys.yaml:1:1: the key list is empty (hint: a list without keys would lock everyone out)
+            keys.yaml:1:7: keys: the key list is empty (hint: a list without keys would lock everyone out)
+            keys.yaml:1:5: keys: expected a list of keys, found nothing (hint: write `keys:` and a list below it)
+            keys.yaml:1:7: keys: expected a list of keys, found `x` (hint: write `keys:` and a list below it)
+            keys.yaml:1:1: expected a mapping with `keys`, found a list (hint: write `keys:` and a list below it)
+            keys.yaml:1:1: keys: is missing (hint: write `keys:` and a list below it)
+            keys.yaml:1:1: other: unknown key `other` (hint: a key list holds `keys` alone)
+            keys.yaml:2:1: not YAML: while parsing a node, did not find expected node content (hint: indent with spaces alone; quote a text with `: ` or ` #` in it, or that begins with a sign)
+        "#]],
     );
     let config = configuration();
     let report = key_list::parse(Path::new("keys.yaml"), b"keys: \xff", Known::of(&config)).unwrap_err();
-    assert_eq!("keys.yaml: the file is not UTF-8 text\n", report.to_string());
+    assert_eq!("keys.yaml: the file is not UTF-8 text (hint: save it as UTF-8)\n", report.to_string());
 }
 
 #[test]
@@ -185,18 +206,18 @@ fn each_rule_of_a_line() {
         "keys.jsonl",
         lists,
         &expect![[r#"
-        keys.jsonl: the key list is empty
-        keys.jsonl:1: not JSON: the line ends too early (hint: one object a line)
-        keys.jsonl:1: the last line has no newline (hint: the file may not have been written to its end)
-        keys.jsonl:2: id: this id is taken: the key of line 1 has it (hint: every key needs its own)
-        keys.jsonl:2: sha256: this sha256 is taken: the key of line 1 has it (hint: every key needs its own)
-        keys.jsonl:1:14: a member is written twice, or there are more than any key has (hint: one object a line)
-        keys.jsonl:1:8: not JSON (hint: one object a line)
-        keys.jsonl:1:10: not JSON: the line ends too early (hint: one object a line)
-        keys.jsonl:1: expected a mapping, found a list
-        keys.jsonl:2: plan: no plan is named `gold` (hint: defined are enterprise, free, pro)
-        keys.jsonl:1:159: not JSON (hint: one object a line)
-    "#]],
+            keys.jsonl:1:1: the key list is empty (hint: a list without keys would lock everyone out)
+            keys.jsonl:1:1: not JSON: the line ends too early (hint: one object a line)
+            keys.jsonl:1:159: the last line has no newline (hint: the file may not have been written to its end)
+            keys.jsonl:2:2: id: this id is taken: the key of line 1 has it (hint: every key needs its own)
+            keys.jsonl:2:41: sha256: this sha256 is taken: the key of line 1 has it (hint: every key needs its own)
+            keys.jsonl:1:14: a member is written twice, or there are more than any key has (hint: one object a line)
+            keys.jsonl:1:8: not JSON (hint: one object a line)
+            keys.jsonl:1:10: not JSON: the line ends too early (hint: one object a line)
+            keys.jsonl:1:1: expected a mapping, found a list (hint: write `key: value` lines below it)
+            keys.jsonl:2:27: plan: no plan is named `gold` (hint: defined are enterprise, free, pro)
+            keys.jsonl:1:159: not JSON (hint: one object a line)
+        "#]],
     );
 }
 

@@ -88,7 +88,7 @@ fn a_rebuilt_ring_shares_what_did_not_change() {
     };
     assert_eq!(ids(after.changed_since(&before).collect()), ["k1", "k2", "new"].map(str::to_owned).into());
     assert_eq!(ids(before.revoked_by(&after).collect()), ["k0", "k2"].map(str::to_owned).into());
-    assert_eq!(after.ids().count(), 2000);
+    assert_eq!(after.records().count(), 2000);
     assert!(Arc::ptr_eq(found(&before, "k3"), found(&after, "k3")));
     // A plan whose numbers changed changes its keys, and no others.
     let mut faster = plans();

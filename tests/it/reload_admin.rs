@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
+use safecache::auth::token::generate;
 use safecache::runtime::reload::Shrinking;
 
 use crate::support::admin::{TOKEN, ask};
@@ -157,6 +158,15 @@ fn hash_key_prints_the_line_of_the_list() {
     let said = "the key holds a space, a line break or a character beyond ASCII: no request could carry it\n";
     check(&run(&["hash-key"], &format!("{twenty}\n\n")), 1, "", said);
     check(&run(&["hash-key"], &format!("{twenty} x")), 1, "", said);
+    let made = generate(safecache::dice::fill).expect("a key").secret;
+    check(&run(&["hash-key"], made.expose()), 0, &format!("{}\n", sha256(made.expose())), "");
+    let last = if made.expose().ends_with('0') { "1" } else { "0" };
+    let kept: String = made.expose().chars().take(54).collect();
+    let mistyped = format!("{kept}{last}");
+    let said = "the key's checksum is wrong: one of its characters is not as it was made, and no request could use it\n";
+    check(&run(&["hash-key"], &mistyped), 1, "", said);
+    let said = format!("{}\n", sha256(&format!("{mistyped}x")));
+    check(&run(&["hash-key"], &format!("{mistyped}x")), 0, &said, "");
     assert_eq!(run(&["hash-key", "on-the-command-line"], "").status.code(), Some(2));
 }
 

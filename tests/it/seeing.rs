@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use safecache::runtime::reload::Shrinking;
+
 use crate::support::client::Client;
 use crate::support::gateway::{Gateway, key, secret};
 use crate::support::upstream::Upstream;
@@ -256,6 +258,51 @@ fn each_request_has_one_line_that_says_how_it_ended() {
     assert_eq!(lines["odd"]["method"], "other");
 }
 
+/// What an answer cost is told whether or not it is stored, as long as it can be read on its way.
+#[test]
+fn tokens_are_told_of_answers_that_are_not_stored() {
+    let upstream = Upstream::start(|request, exchange| {
+        let body = String::from_utf8_lossy(&request.body).into_owned();
+        let long = "x".repeat(if body.contains("huge") { 1_100_000 } else { 3000 });
+        if body.contains("\"stream\"") {
+            exchange.begin("text/event-stream");
+            exchange.chunk(format!(": {}\n\n", "x".repeat(100)).repeat(long.len() / 100));
+            exchange.chunk(STREAM);
+            exchange.chunk("");
+        } else if body.contains("pieces") {
+            exchange.begin("application/json");
+            exchange.chunk(format!("{{\"text\":\"{long}\","));
+            exchange.chunk(ANSWER.trim_start_matches('{'));
+            exchange.chunk("");
+        } else {
+            exchange.json(&format!("{{\"text\":\"{long}\",{}", ANSWER.trim_start_matches('{')));
+        }
+    });
+    let gateway = Gateway::start(&format!(
+        "cache: {{max_entry: 2KiB}}\nupstreams: {{llm: {{servers: [\"{}\"]}}}}\n\
+         routes: [{{path: /v1/*, upstream: llm, cache: {{ttl: 1h}}}}]\nkeys:\n{}",
+        upstream.url(),
+        key("one", "")
+    ));
+    let mut client = gateway.connect();
+    let mut counted = 0.0;
+    for (body, tokens) in [
+        (r#"{"a":"too long for an entry"}"#, 3.0),
+        (r#"{"a":"too long for an entry, in pieces"}"#, 3.0),
+        (r#"{"stream":true}"#, 3.0),
+        (r#"{"a":"bypassed","store":true}"#, 3.0),
+        (r#"{"a":"bypassed","store":true,"stream":true}"#, 3.0),
+        (r#"{"a":"huge, bypassed","store":true}"#, 0.0),
+        (r#"{"a":"huge, bypassed","store":true,"stream":true}"#, 3.0),
+    ] {
+        assert_eq!(client.post(CHAT, &secret("one"), body).status, 200);
+        counted += tokens;
+        gateway.eventually(body, |g| g.metric("safecache_tokens_total{direction=\"prompt\"}") == counted);
+    }
+    let told = gateway.stop().lines().filter(|line| line.contains(r#""tokens":{"prompt":3"#)).count();
+    assert_eq!(told, 6);
+}
+
 /// A connection that is never used for a request has no line and no count of its own.
 #[test]
 fn a_connection_without_a_request_is_no_request() {
@@ -265,4 +312,20 @@ fn a_connection_without_a_request_is_no_request() {
     gateway.eventually("it has come and gone", |g| g.metric("safecache_connections") == 0.0);
     assert_eq!(gateway.metric("safecache_heads_refused_total"), 0.0);
     assert_eq!(gateway.stop(), "");
+}
+
+#[test]
+fn counters_are_there_before_their_first_event() {
+    let plans = "plans: {gold: {requests_per_minute: 60, burst: 60}}\n";
+    let gateway = Gateway::start(&format!("{plans}keys:\n{}", key("one", "")));
+    let shows = |series: &str| gateway.metrics().lines().any(|line| line == format!("{series} 0"));
+    for plan in ["free", "pro", "enterprise", "gold"] {
+        assert!(shows(&format!("safecache_rate_limited_total{{plan=\"{plan}\"}}")), "{plan}");
+    }
+    for cause in ["expired", "size", "replaced"] {
+        assert!(shows(&format!("safecache_cache_evictions_total{{cause=\"{cause}\"}}")), "{cause}");
+    }
+    gateway.rewrite(&format!("{}keys:\n{}", plans.replace("gold", "silver"), key("one", "")));
+    gateway.running().reload(Shrinking::Guarded).unwrap_or_else(|refusal| panic!("{refusal}"));
+    assert!(shows("safecache_rate_limited_total{plan=\"silver\"}"));
 }

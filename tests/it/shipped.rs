@@ -159,8 +159,7 @@ fn commands_end_with_their_exit_codes() {
     );
     let (code, out, err) = run(&["check", "--config", "tests/data/config/bad/threads_negative.yaml"]);
     assert_eq!((Some(1), ""), (code, &*out));
-    let line =
-        "threads_negative.yaml:1:10: threads: expected a whole number from 0 to 4294967295, found `-1`\n";
+    let line = "threads_negative.yaml:1:10: threads: expected a whole number from 0 to 4294967295, found `-1` (hint: digits alone, such as 8)\n";
     assert!(err.ends_with(line), "{err}");
     assert_eq!(1, err.lines().count(), "{err}");
     let (code, _, err) = run(&["check", "--config", "no-such.yaml"]);

@@ -1,10 +1,15 @@
 //! Starting and stopping, contract §7, on processes of their own.
 
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Write;
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::fs::{Mode, OFlags};
 use rustix::process::Signal;
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::support::client::{Client, eventually};
@@ -28,13 +33,21 @@ fn config(upstream: &Upstream, more: &str) -> String {
     )
 }
 
+/// The first event of a stream.
+const FIRST: &str = "data: {\"choices\":[{\"delta\":{\"content\":\"a\"},\"finish_reason\":\"stop\"}]}\n\n";
+
+/// A request for one.
+const STREAMED: &[u8] = br#"{"model":"m","stream":true}"#;
+
 /// An upstream whose streams have a first event at once and a second when the gate opens.
 fn streaming() -> (Upstream, Opener) {
     let (wait, open) = gate();
-    let upstream = Upstream::start(move |_, exchange| {
+    let upstream = Upstream::start(move |request, exchange| {
+        if request.line.contains("silent") {
+            return exchange.wait_for_close();
+        }
         exchange.begin("text/event-stream");
-        exchange
-            .chunk("data: {\"choices\":[{\"delta\":{\"content\":\"a\"},\"finish_reason\":\"stop\"}]}\n\n");
+        exchange.chunk(FIRST);
         wait.wait();
         exchange.chunk("data: [DONE]\n\n");
         exchange.chunk("");
@@ -45,10 +58,45 @@ fn streaming() -> (Upstream, Opener) {
 /// Begins a stream on one of the two ways, and reads its first event.
 fn begin_stream(process: &Process, path: &str) -> Client {
     let mut client = process.connect();
-    client.request(&format!("POST {path}"), &secret("one"), "", br#"{"model":"m","stream":true}"#);
+    client.request(&format!("POST {path}"), &secret("one"), "", STREAMED);
     assert_eq!(client.head().status, 200);
-    assert!(client.chunk().expect("the first event").starts_with(b"data: {"));
+    assert!(client.chunk().as_deref() == Some(FIRST.as_bytes()));
     client
+}
+
+/// Two streams that have begun, one on each way, and a request on each that has no answer yet.
+fn begin_all(process: &Process, upstream: &Upstream) -> [Client; 4] {
+    let [cached, other] = ["/v1/chat/completions", "/v1/other"];
+    let streams = [cached, other].map(|path| begin_stream(process, path));
+    let silent = [cached, other].map(|path| {
+        let mut client = process.connect();
+        client.request(&format!("POST {path}?silent"), &secret("one"), "", STREAMED);
+        client
+    });
+    upstream.wait_for(4);
+    let mut all = streams.into_iter().chain(silent);
+    std::array::from_fn(|_| all.next().unwrap())
+}
+
+/// The access log tells each of the four once, with what is known of it.
+#[track_caller]
+fn all_told(ended: &Ended) {
+    let lines = ended.stdout.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    let mut lines: Vec<_> = lines.collect();
+    lines.sort_by_key(|line| line["status"].as_u64());
+    let ids: BTreeSet<_> = lines.iter().map(|line| line["request_id"].as_str().unwrap()).collect();
+    assert_eq!((lines.len(), ids.len()), (4, 4), "{}", ended.stdout);
+    for (line, status) in lines.iter().zip([0, 0, 200, 200]) {
+        let sent = if status == 200 { FIRST.len() } else { 0 };
+        assert_eq!((&line["outcome"], &line["status"]), (&"internal_error".into(), &status.into()), "{line}");
+        assert_eq!((&line["key"], &line["route"]), (&"one".into(), &"/v1/*".into()), "{line}");
+        assert_eq!(line["bytes_received"], STREAMED.len(), "{line}");
+        assert_eq!(line["bytes_sent"], sent, "{line}");
+        assert!(line["duration_ms"].as_f64() > Some(0.0), "{line}");
+        assert_eq!(line["upstream_first_byte_ms"].as_f64() > Some(0.0), status == 200, "{line}");
+        let time: jiff::Timestamp = line["time"].as_str().unwrap().parse().expect("a time");
+        assert!(time.duration_until(jiff::Timestamp::now()).as_secs() < 60, "{line}");
+    }
 }
 
 #[track_caller]
@@ -106,12 +154,15 @@ fn streams_that_do_not_end_are_cut_after_the_timeout() {
     let (upstream, _open) = streaming();
     let folder = folder();
     let process = Process::serve(folder.path(), &config(&upstream, "shutdown: {timeout: 200ms}"));
-    let mut stream = begin_stream(&process, "/v1/chat/completions");
+    let mut clients = begin_all(&process, &upstream);
     let ended = process.end(Signal::TERM);
     ended_well(&ended);
     assert!(ended.took >= Duration::from_millis(200), "{:?}", ended.took);
     assert!(ended.stderr.contains("after shutdown.timeout"), "{}", ended.stderr);
-    assert_eq!(stream.chunk(), None, "it does not look whole");
+    for stream in &mut clients[..2] {
+        assert_eq!(stream.chunk(), None, "it does not look whole");
+    }
+    all_told(&ended);
 }
 
 #[test]
@@ -147,7 +198,7 @@ fn a_second_signal_and_an_interrupt_end_at_once() {
         let (upstream, _open) = streaming();
         let folder = folder();
         let mut process = Process::serve(folder.path(), &config(&upstream, "shutdown: {timeout: 1h}"));
-        let mut stream = begin_stream(&process, "/v1/chat/completions");
+        let mut clients = begin_all(&process, &upstream);
         for signal in signals {
             process.signal(*signal);
             if signals.len() > 1 {
@@ -158,7 +209,10 @@ fn a_second_signal_and_an_interrupt_end_at_once() {
         println!("{signals:?}: {:?}", ended.took);
         ended_well(&ended);
         assert!(ended.took < IDLE * 10, "{:?}", ended.took);
-        assert_eq!(stream.chunk(), None);
+        for stream in &mut clients[..2] {
+            assert_eq!(stream.chunk(), None);
+        }
+        all_told(&ended);
     }
 }
 
@@ -204,6 +258,64 @@ fn a_hangup_reloads_and_does_not_end() {
     process.stderr().wait_for("nonsense");
     assert_eq!(client.get("/v1/models", &secret("two")).status, 200, "the last good one stays");
     assert!(process.is_running());
+    ended_well(&process.end(Signal::TERM));
+}
+
+/// Puts a pipe in the place of the configuration: a reload goes on for as long as the test wants.
+fn pipe_instead_of_config(folder: &Path) -> PathBuf {
+    let path = folder.join("gateway.yaml");
+    std::fs::remove_file(&path).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, &path, Mode::RUSR | Mode::WUSR).unwrap();
+    path
+}
+
+/// Waits until a reload reads from the pipe, and holds its other end.
+fn held_reload(pipe: &Path) -> File {
+    let mut writing = None;
+    eventually("a reload reads the configuration", || {
+        writing = rustix::fs::open(pipe, OFlags::WRONLY | OFlags::NONBLOCK, Mode::empty()).ok();
+        writing.is_some()
+    });
+    File::from(writing.unwrap())
+}
+
+#[test]
+fn a_reload_that_takes_long_holds_nothing_up() {
+    let upstream = Upstream::json("{}");
+    for signal in [Signal::TERM, Signal::INT] {
+        let folder = folder();
+        let mut process = Process::serve(folder.path(), &config(&upstream, ""));
+        let pipe = pipe_instead_of_config(folder.path());
+        process.signal(Signal::HUP);
+        let _held = held_reload(&pipe);
+        assert_eq!(process.ask_admin("/readyz").status, 200);
+        assert_eq!(process.connect().get("/v1/models", &secret("one")).status, 200);
+        let ended = process.end(signal);
+        println!("{signal:?} during a reload: {:?}", ended.took);
+        ended_well(&ended);
+        assert!(ended.took < IDLE * 10, "{:?}", ended.took);
+    }
+}
+
+#[test]
+fn hangups_during_a_reload_are_one_more_reload() {
+    let upstream = Upstream::json("{}");
+    let folder = folder();
+    let mut process = Process::serve(folder.path(), &config(&upstream, ""));
+    let text = std::fs::read_to_string(folder.path().join("gateway.yaml")).unwrap();
+    let pipe = pipe_instead_of_config(folder.path());
+    process.signal(Signal::HUP);
+    let mut first = held_reload(&pipe);
+    process.signal(Signal::HUP);
+    process.signal(Signal::HUP);
+    first.write_all((text.clone() + &key("two", "")).as_bytes()).unwrap();
+    drop(first);
+    process.stderr().wait_for("generation 2: 2 keys");
+    let mut second = held_reload(&pipe);
+    second.write_all((text + &key("two", "") + &key("three", "")).as_bytes()).unwrap();
+    drop(second);
+    process.stderr().wait_for("generation 3: 3 keys");
+    assert_eq!(process.connect().get("/v1/models", &secret("three")).status, 200);
     ended_well(&process.end(Signal::TERM));
 }
 

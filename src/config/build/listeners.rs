@@ -6,7 +6,7 @@ use crate::config::build::Builder;
 use crate::config::node::Place;
 use crate::config::raw::{RawAdmin, RawListen, RawListenItem, RawListener};
 use crate::config::scalar::{Slot, Text};
-use crate::config::{Admin, Listener, ListenerTls};
+use crate::config::{Admin, Listener};
 use crate::secret::Secret;
 
 /// Clients connect here unless told otherwise.
@@ -64,13 +64,11 @@ impl Builder<'_> {
             RawListenItem::Text(text) => (Some(text), *place, Slot::Absent),
             RawListenItem::Mapping(RawListener { address, tls }) => {
                 let at = place.key("address");
-                (self.required(address, &at), at, tls)
+                (self.required(address, &at, "127.0.0.1:8080"), at, tls)
             }
         };
         let tls = match tls {
-            Slot::Given(files) => self
-                .key_pair(files.cert, files.key, &place.key("tls"))
-                .map(|(cert, key)| ListenerTls { cert, key }),
+            Slot::Given(files) => self.identity(files.cert, files.key, &place.key("tls")),
             Slot::Absent | Slot::Bad => None,
         };
         let address = self.address(&text?.0, &address_at)?;

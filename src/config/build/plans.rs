@@ -67,13 +67,13 @@ impl Builder<'_> {
         match Plan::new(PlanName::new(name), requests_per_minute, burst, per) {
             Ok(plan) => Some(Arc::new(plan)),
             Err(error) => {
-                let at = match error {
-                    PlanError::TooFast => rpm_at,
-                    PlanError::TooDeep => place.key("burst"),
+                let (at, hint) = match error {
+                    PlanError::TooFast => (rpm_at, "60000000 is the most, and hardly limits"),
+                    PlanError::TooDeep => (place.key("burst"), "lower burst or raise requests_per_minute"),
                     // Told by `check_name` already.
                     PlanError::Name => return None,
                 };
-                self.scene.refuse(&at, error.to_string(), "");
+                self.scene.refuse(&at, error.to_string(), hint);
                 let stand_in = Plan::new(PlanName::new(name), nonzero(60), nonzero(100), per);
                 stand_in.ok().map(Arc::new)
             }

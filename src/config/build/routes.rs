@@ -45,7 +45,11 @@ impl Builder<'_> {
         let place = root.key("routes");
         let written = slot.or(Vec::new());
         if written.len() > MOST_NAMED {
-            self.scene.refuse(&place, format!("more than {MOST_NAMED} routes"), "");
+            self.scene.refuse(
+                &place,
+                format!("more than {MOST_NAMED} routes"),
+                "one route takes many paths with a pattern such as /v1/*",
+            );
         }
         let mut routes = Vec::new();
         let mut earlier: Vec<(usize, String)> = Vec::new();
@@ -93,7 +97,7 @@ impl Builder<'_> {
     }
 
     fn pattern(&self, slot: Slot<Text>, place: &Place<'_>) -> Option<(String, PathPattern)> {
-        let text = self.required(slot, place)?.0;
+        let text = self.required(slot, place, "/v1/*")?.0;
         let has_forbidden =
             text.contains("//") || text.split('/').any(|segment| segment == "." || segment == "..");
         let is_clean = text.bytes().all(|b| b.is_ascii_graphic()) && !has_forbidden;
@@ -108,7 +112,7 @@ impl Builder<'_> {
     }
 
     fn upstream_index(&self, slot: Slot<Text>, upstreams: &Upstreams, place: &Place<'_>) -> Option<usize> {
-        let name = self.required(slot, place)?.0;
+        let name = self.required(slot, place, "llm, a name under `upstreams`")?.0;
         let index = upstreams.index_of(&name);
         if index.is_none() {
             let hint = suggest(&name, &upstreams.names(), "defined are");
@@ -153,7 +157,11 @@ impl Builder<'_> {
         let temperature_at = place.key("max_temperature");
         let max_temperature = raw.max_temperature.or(Number(2.0)).0;
         if max_temperature < 0.0 {
-            self.scene.refuse(&temperature_at, "must not be negative", "0 caches only temperature 0");
+            self.scene.refuse(
+                &temperature_at,
+                "must not be negative",
+                "0 caches requests that name temperature 0 or none",
+            );
         }
         RoutePolicy {
             ttl: self.positive_span(raw.ttl, &place.key("ttl"), DEFAULT_TTL),

@@ -14,6 +14,7 @@ use crate::config::raw::traffic::{RawHeaders, RawQueue, RawRetry, RawServer, Raw
 use crate::config::scalar::{Count, Slot, Text};
 use crate::config::server_url::parse_server_url;
 use crate::ids::UpstreamName;
+use crate::pem;
 use crate::upstream::settings::{Concurrency, Retry, Scheme, ServerUrl, TlsSettings, UpstreamSettings};
 
 /// A server's largest share.
@@ -49,7 +50,11 @@ impl Builder<'_> {
         let place = root.key("upstreams");
         let written = slot.or(BTreeMap::new());
         if written.len() > MOST_NAMED {
-            self.scene.refuse(&place, format!("more than {MOST_NAMED} upstreams"), "");
+            self.scene.refuse(
+                &place,
+                format!("more than {MOST_NAMED} upstreams"),
+                "one upstream may have many servers",
+            );
         }
         let build = |(name, raw): (String, Slot<RawUpstream>)| {
             let at = place.key(&name);
@@ -103,7 +108,9 @@ impl Builder<'_> {
     }
 
     fn servers(&self, slot: Slot<Vec<Slot<RawServer>>>, place: &Place<'_>) -> Box<[ServerUrl]> {
-        let Some(items) = self.required(slot, place) else { return Box::default() };
+        let Some(items) = self.required(slot, place, "[http://127.0.0.1:8000]") else {
+            return Box::default();
+        };
         if items.is_empty() {
             self.scene.refuse(place, "the list is empty", "write [http://127.0.0.1:8000]");
         }
@@ -130,7 +137,7 @@ impl Builder<'_> {
             RawServer::Text(text) => (Some(text), *place, Slot::Absent),
             RawServer::Mapping(raw) => {
                 let at = place.key("url");
-                (self.required(raw.url, &at), at, raw.weight)
+                (self.required(raw.url, &at, "http://127.0.0.1:8000"), at, raw.weight)
             }
         };
         let weight_at = place.key("weight");
@@ -216,11 +223,15 @@ impl Builder<'_> {
         }
         let ca = match raw.ca {
             Slot::Absent => None,
-            ca => self.certificates(ca, &place.key("ca")).map(|(path, _)| path),
+            ca => {
+                let place = place.key("ca");
+                self.read_file(ca, &place)
+                    .and_then(|(path, content)| self.unfaulted(pem::authorities(path, &content), &place))
+            }
         };
         let client = match (raw.cert, raw.key) {
             (Slot::Absent, Slot::Absent) => None,
-            (cert, key) => self.key_pair(cert, key, place),
+            (cert, key) => self.identity(cert, key, place),
         };
         let server_name = raw.server_name.given().and_then(|name| {
             let at = place.key("server_name");

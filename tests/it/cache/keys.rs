@@ -81,6 +81,23 @@ fn what_is_left_out_of_the_key_shares() {
     assert_eq!(upstream.count(), 1);
 }
 
+/// A header that Connection names reaches no upstream: its answer is the one to a request without it.
+#[test]
+fn a_header_that_is_not_sent_on_does_not_count() {
+    let upstream = counting();
+    let gateway = gateway(&upstream, "vary: [x-tenant]", "");
+    let german = "Accept-Language: de\r\nX-Tenant: a\r\n";
+    let hidden = Ask::with(&format!("{german}Connection: x-tenant, Accept-Language, keep-alive\r\n"));
+    assert_miss(&hidden.send(&gateway), "sent without");
+    let arrived = upstream.requests().remove(0);
+    assert_eq!((arrived.header("accept-language"), arrived.header("x-tenant")), (None, None));
+    assert_miss(&Ask::with(german).send(&gateway), "sent with them");
+    assert_hit(&Ask::default().send(&gateway), "without, as the first was");
+    // What no connection option may remove counts all the same.
+    assert_hit(&Ask::with("Connection: content-type\r\n").send(&gateway), "as the first");
+    assert_eq!(upstream.count(), 2);
+}
+
 #[test]
 fn numbers_are_told_apart_by_value_and_integers_by_every_digit() {
     let upstream = counting();

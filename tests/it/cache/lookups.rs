@@ -66,6 +66,9 @@ fn a_stream_that_only_the_upstream_understands_is_not_looked_up() {
 fn a_warm_request_is_not_looked_up_above_the_bound() {
     let warm = ["0.51", "2", "1e3"].map(|number| Ask::body(format!(r#"{{"temperature":{number}}}"#)));
     assert_bypassed("max_temperature: 0.5", &warm);
+    let unclear =
+        [r#""0""#, "true", "[0]", "{}"].map(|other| Ask::body(format!(r#"{{"temperature":{other}}}"#)));
+    assert_bypassed("", &unclear);
     let upstream = counting();
     let gateway = gateway(&upstream, "max_temperature: 0.5", "");
     for number in ["0.5", "0", "null"] {

@@ -1,6 +1,6 @@
 //! What the cache and the answers on their way hold.
 
-use super::{Ask, CHAT, JSON, assert_hit, assert_miss, counting, gateway, stream};
+use super::{Ask, CHAT, JSON, assert_hit, assert_miss, counting, gateway, long, stream, whole};
 use crate::support::gateway::{Gateway, secret};
 use crate::support::upstream::Upstream;
 
@@ -10,7 +10,7 @@ fn evicted(gateway: &Gateway) -> f64 {
 
 #[test]
 fn entries_are_bounded_by_their_bytes() {
-    let body = format!(r#"{{"pad":"{}"}}"#, "x".repeat(8000));
+    let body = long(8000);
     let upstream = Upstream::start(move |_, exchange| exchange.json(&body));
     let gateway = gateway(&upstream, "", "cache: {memory: 64KiB, max_entry: 16KiB}\n");
     for number in 0..40 {
@@ -28,7 +28,8 @@ fn what_an_entry_keeps_of_its_head_counts_too() {
     let upstream = Upstream::start(|_, exchange| {
         let pad = "x".repeat(8000);
         let head = format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-Pad: {pad}\r\n");
-        exchange.send(format!("{head}Content-Length: 2\r\n\r\n{{}}"));
+        let body = whole(1);
+        exchange.send(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()));
     });
     let gateway = gateway(&upstream, "headers: [x-pad]", "cache: {memory: 64KiB, max_entry: 16KiB}\n");
     for number in 0..20 {
@@ -40,7 +41,7 @@ fn what_an_entry_keeps_of_its_head_counts_too() {
 
 #[test]
 fn a_request_that_comes_again_wins_its_place_in_a_full_cache() {
-    let body = format!(r#"{{"pad":"{}"}}"#, "x".repeat(8000));
+    let body = long(8000);
     let upstream = Upstream::start(move |_, exchange| exchange.json(&body));
     let gateway = gateway(&upstream, "", "cache: {memory: 64KiB, max_entry: 16KiB}\n");
     for number in 0..20 {
@@ -65,7 +66,7 @@ fn nothing_is_held_when_everything_is_over() {
         } else if body.contains("stream") {
             exchange.answer("200 OK", "text/event-stream", stream(1));
         } else {
-            exchange.json(&format!(r#"{{"pad":"{}"}}"#, "x".repeat(300_000)));
+            exchange.json(&long(300_000));
         }
     });
     let gateway = gateway(&upstream, "", "cache: {memory: 1MiB, max_entry: 512KiB}\n");
@@ -95,7 +96,7 @@ fn an_evicted_entry_counts_until_its_reader_has_it() {
     const SIZE: usize = 6 << 20;
     let upstream = Upstream::start(|request, exchange| {
         let size = if request.body.starts_with(b"{\"big\"") { SIZE } else { 100 };
-        exchange.json(&format!(r#"{{"pad":"{}"}}"#, "x".repeat(size)));
+        exchange.json(&long(size));
     });
     let gateway = gateway(&upstream, "", "cache: {memory: 8MiB, max_entry: 8MiB}\n");
     let big = Ask::body(r#"{"big":1}"#);
@@ -131,7 +132,7 @@ fn an_expired_entry_makes_room() {
 /// The writer of an answer that may be stored waits for nobody.
 #[test]
 fn a_client_that_does_not_read_does_not_keep_an_answer_from_others() {
-    let body = format!(r#"{{"pad":"{}"}}"#, "x".repeat(7 << 20));
+    let body = long(7 << 20);
     let upstream = Upstream::start(move |_, exchange| {
         exchange.begin("application/json");
         for piece in body.as_bytes().chunks(100_000) {
@@ -181,7 +182,7 @@ fn an_answer_that_is_not_stored_runs_ahead_of_its_client_by_a_window() {
 /// Without room to keep it, an answer is passed on all the same.
 #[test]
 fn an_answer_that_finds_no_room_to_be_kept_is_sent_whole_and_not_stored() {
-    let body = format!(r#"{{"pad":"{}"}}"#, "x".repeat(1 << 20));
+    let body = long(1 << 20);
     let upstream = Upstream::start(move |_, exchange| exchange.json(&body));
     let gateway = gateway(&upstream, "", "limits: {buffer_memory: 256KiB, buffer_memory_per_key: 256KiB}\n");
     for _ in 0..2 {

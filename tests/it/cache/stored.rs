@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::{Ask, MISS, gateway, stream, told, whole};
+use super::{Ask, MISS, gateway, long, stream, told, whole};
 use crate::support::upstream::{Exchange, Upstream};
 
 /// How the bytes of an answer end.
@@ -132,14 +132,16 @@ fn whole_answers_are_stored() {
                 ..Case::json("with a charset", whole(1))
             },
             Case { content_type: "application/vnd.api+json", ..Case::json("another JSON", whole(1)) },
-            Case::json("no choices", r#"{"object":"list","data":[]}"#),
-            Case::json("completed", r#"{"status":"completed","error":null}"#),
+            Case::json(
+                "completed",
+                r#"{"status":"completed","error":null,"choices":[{"finish_reason":"stop"}]}"#,
+            ),
             Case::sse("a stream", stream(1)),
             Case { end: End::Length, ..Case::sse("a stream with a length", stream(1)) },
             close,
             head("identity", "Content-Encoding: identity\r\n"),
             head("other directives", "Cache-Control: no-cache, private, max-age=0\r\n"),
-            head("vary within the key", "Vary: Accept, Accept-Encoding, Origin, X-Not-Sent\r\n"),
+            head("vary within the key", "Vary: Accept, Accept-Encoding, Origin\r\nVary: Cookie\r\n"),
         ],
         "",
         Fate::Stored,
@@ -170,6 +172,7 @@ fn an_answer_whose_head_forbids_it_is_not_stored() {
         "Cache-Control: private, No-Store\r\n",
         "Vary: *\r\n",
         "Vary: Accept\r\nVary: x-tenant\r\n",
+        "Vary: Accept, X-Not-Sent\r\n",
     ] {
         cases.push(Case::head("headers", "application/json", headers));
     }
@@ -188,6 +191,13 @@ fn an_answer_whose_body_is_no_whole_one_is_not_stored() {
             Case::json("an error of another type", r#"{"error":"no"}"#),
             Case::json("incomplete", r#"{"status":"incomplete"}"#),
             Case::json("queued", r#"{"status":"queued"}"#),
+            Case::json("a status of another type", r#"{"status":429,"message":"slow down"}"#),
+            Case::json("a null status", r#"{"status":null,"choices":[{"finish_reason":"stop"}]}"#),
+            Case::json("empty", "{}"),
+            Case::json("null", "null"),
+            Case::json("a string", "\"overloaded\""),
+            Case::json("no choices", r#"{"object":"list","data":[{}]}"#),
+            Case::json("no choice", r#"{"choices":[]}"#),
             Case::json("no finish_reason", r#"{"choices":[{"index":0}]}"#),
             Case::json(
                 "a null finish_reason",
@@ -211,10 +221,37 @@ fn an_answer_whose_body_is_no_whole_one_is_not_stored() {
     );
 }
 
+/// An answer to one API may be a refusal by another's measure.
+#[test]
+fn each_api_is_asked_for_what_its_answers_are_made_of() {
+    let upstream = Upstream::start(|request, exchange| {
+        let asked: serde_json::Value = serde_json::from_slice(&request.body).expect("JSON");
+        exchange.json(&asked["answer"].to_string());
+    });
+    let gateway = gateway(&upstream, "", "");
+    let refusals = ["{}", "null", "[]", r#""overloaded""#, r#"{"message":"slow down"}"#, r#"{"results":[]}"#];
+    for (path, made_of) in [
+        ("/v1/chat/completions", r#"{"choices":[{"finish_reason":"stop"}]}"#),
+        ("/v1/completions", r#"{"choices":[{"finish_reason":"stop"}]}"#),
+        ("/v1/embeddings", r#"{"data":[{"embedding":[0.1]}]}"#),
+        ("/v1/moderations", r#"{"results":[{"flagged":false}]}"#),
+        ("/v1/rerank", r#"{"results":[{"index":0}]}"#),
+        ("/v1/messages", r#"{"content":[],"stop_reason":"end_turn"}"#),
+        ("/v1/responses", r#"{"output":[{}],"status":"completed"}"#),
+    ] {
+        for answer in refusals.iter().copied().chain([made_of]) {
+            let ask = Ask::at(path, &format!("{{\"answer\":{answer}}}"));
+            let told = [ask.send(&gateway), ask.send(&gateway)];
+            let second = if answer == made_of { "HIT" } else { "MISS" };
+            assert_eq!(told[1].header("x-cache"), Some(second), "{path} {answer}");
+        }
+    }
+}
+
 #[test]
 fn an_answer_over_max_entry_is_not_stored() {
     let more = "cache: {memory: 1MiB, max_entry: 4KiB}\n";
-    let of_size = |size: usize| format!(r#"{{"pad":"{}"}}"#, "x".repeat(size - 10));
+    let of_size = |size: usize| long(size - long(0).len());
     let long_stream = |size: usize| format!(":{}\n\n{}", "x".repeat(size - 3 - stream(1).len()), stream(1));
     assert_eq!((of_size(4096).len(), long_stream(4096).len()), (4096, 4096));
     check(

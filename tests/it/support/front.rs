@@ -12,7 +12,7 @@ use crate::support::upstream::Upstream;
 
 /// The path whose answers go through `fetch` and a recording.
 pub(crate) const CACHED: &str = "/v1/chat/completions";
-/// A path that is passed on by pingora itself.
+/// A path that is passed on as it comes.
 pub(crate) const PASSED: &str = "/v1/plain";
 /// Both.
 pub(crate) const PATHS: [&str; 2] = [CACHED, PASSED];
@@ -47,7 +47,16 @@ impl House {
 
     /// The same, with an authority that the test knows already; its certificate is in `ca.pem`.
     pub(crate) fn build(servers: &[String], plans: Plans<'_>, authority: Authority) -> Self {
-        let folder = TempDir::new().expect("a temporary folder");
+        Self::build_in(TempDir::new().expect("a temporary folder"), servers, plans, authority)
+    }
+
+    /// The same in a folder that the test has filled already.
+    pub(crate) fn build_in(
+        folder: TempDir,
+        servers: &[String],
+        plans: Plans<'_>,
+        authority: Authority,
+    ) -> Self {
         authority.identity(GATEWAY).write(folder.path());
         std::fs::write(folder.path().join("ca.pem"), authority.pem()).expect("written");
         let servers: Vec<_> = servers
@@ -79,7 +88,12 @@ impl House {
 
     /// A client over HTTP/2.
     pub(crate) fn h2(&self) -> Front {
-        Front::H2(Box::new(H2::connect(self.tls_address(), &self.authority)), None)
+        Front::H2(Box::new(self.http2()), None)
+    }
+
+    /// The same with nothing begun.
+    pub(crate) fn http2(&self) -> H2 {
+        H2::connect(self.tls_address(), &self.authority)
     }
 
     /// One of each.

@@ -8,14 +8,32 @@ use std::sync::{Arc, Mutex};
 
 use safecache::clock::{Clock, ManualClock, UnixTime};
 use safecache::config;
-use safecache::runtime::reload::Source;
+use safecache::limits::limiter::Limiter;
+use safecache::proxy::resolver::{self, Lookup};
+use safecache::runtime::reload::{Reloader, Source, Tools, first};
 use safecache::server::{Running, Start, start};
+use safecache::telemetry::metrics::Metrics;
 use tempfile::TempDir;
 
 use crate::support::client::{Answer, Client};
 
 /// The wall clock at which a test's gateway begins: 2027-01-15T08:00:00Z.
 pub(crate) const START: UnixTime = UnixTime::from_secs(1_800_000_000);
+
+/// A reloader on `folder/gateway.yaml`, which is written as `yaml`, without a server.
+pub(crate) fn bare_reloader(folder: &Path, yaml: &str) -> Reloader<()> {
+    let path = folder.join("gateway.yaml");
+    std::fs::write(&path, yaml).expect("a configuration");
+    let config = config::load(&path, &BTreeMap::new()).unwrap_or_else(|report| panic!("{report}"));
+    let tools = Tools {
+        source: Source::File { path, env: BTreeMap::new() },
+        limiter: Limiter::new(),
+        metrics: Metrics::new().expect("metrics"),
+        clock: Clock::manual(START).0,
+        derive: Box::new(|_, _| ()),
+    };
+    first(config, tools).unwrap_or_else(|refusal| panic!("{refusal}")).1
+}
 
 /// A running gateway and what it writes.
 pub(crate) struct Gateway {
@@ -55,6 +73,11 @@ impl Gateway {
 
     /// The same in a folder that the test has filled already; relative paths in `yaml` begin there.
     pub(crate) fn start_in(folder: TempDir, yaml: &str) -> Self {
+        Self::start_resolving(folder, yaml, resolver::system())
+    }
+
+    /// The same with a resolver of the test's.
+    pub(crate) fn start_resolving(folder: TempDir, yaml: &str, lookup: Lookup) -> Self {
         let path = folder.path().join("gateway.yaml");
         write_config(&path, yaml);
         let (clock, manual) = Clock::manual(START);
@@ -64,6 +87,7 @@ impl Gateway {
             config,
             source: Source::File { path, env: BTreeMap::new() },
             clock,
+            lookup,
             access: Some(Box::new(log.clone())),
         });
         let running = running.unwrap_or_else(|error| panic!("{error:#}"));
@@ -113,6 +137,13 @@ impl Gateway {
     pub(crate) fn eventually(&self, what: &str, is_so: impl FnMut(&Self) -> bool) {
         let mut is_so = is_so;
         crate::support::client::eventually(what, || is_so(self));
+    }
+
+    /// Enough, as a rule, for the gateway to have seen what was sent; right or wrong does not hang on it.
+    pub(crate) fn pass_some_time(&self) {
+        for _ in 0..50 {
+            self.metrics();
+        }
     }
 
     /// Stops it and returns its access log.

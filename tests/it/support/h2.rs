@@ -85,6 +85,20 @@ impl H2 {
         self.within(push(&mut stream.sending, Bytes::copy_from_slice(body)))
     }
 
+    /// Sends a piece of the body, which goes on after it; false if the other side does not want it.
+    pub(crate) fn send_piece(&self, stream: &mut Stream, piece: &[u8]) -> bool {
+        self.within(push_piece(&mut stream.sending, Bytes::copy_from_slice(piece)))
+    }
+
+    /// Sends the body while the test does something else, for as long as this client is there.
+    pub(crate) fn send_meanwhile(&self, mut stream: Stream, body: Vec<u8>) {
+        self.runtime.spawn(async move {
+            push(&mut stream.sending, body.into()).await;
+            // The stream is not given up before its answer has come.
+            drop(stream.response.take().expect("one head").await);
+        });
+    }
+
     /// The head of the answer; `Err`: the stream was reset before.
     pub(crate) fn head(&self, stream: &mut Stream) -> Result<Answer, Option<Reason>> {
         let response = stream.response.take().expect("one head");
@@ -165,7 +179,11 @@ pub(crate) enum HasBody {
     Yes,
 }
 
-async fn push(sending: &mut SendStream<Bytes>, mut rest: Bytes) -> bool {
+async fn push(sending: &mut SendStream<Bytes>, rest: Bytes) -> bool {
+    push_piece(sending, rest).await && sending.send_data(Bytes::new(), true).is_ok()
+}
+
+async fn push_piece(sending: &mut SendStream<Bytes>, mut rest: Bytes) -> bool {
     while !rest.is_empty() {
         sending.reserve_capacity(rest.len());
         let Some(Ok(room)) = poll_fn(|cx| sending.poll_capacity(cx)).await else { return false };
@@ -174,5 +192,5 @@ async fn push(sending: &mut SendStream<Bytes>, mut rest: Bytes) -> bool {
             return false;
         }
     }
-    sending.send_data(Bytes::new(), true).is_ok()
+    true
 }

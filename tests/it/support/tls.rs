@@ -3,10 +3,11 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::WebPkiClientVerifier;
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned, SupportedProtocolVersion,
 };
@@ -54,8 +55,7 @@ impl Authority {
         versions: &[&'static SupportedProtocolVersion],
         alpn: &[&str],
     ) -> Arc<ClientConfig> {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from(self.0.der().to_vec())).expect("a root");
+        let roots = self.roots();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut config = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(versions)
@@ -64,6 +64,12 @@ impl Authority {
             .with_no_client_auth();
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         Arc::new(config)
+    }
+
+    fn roots(&self) -> RootCertStore {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from(self.0.der().to_vec())).expect("a root");
+        roots
     }
 }
 
@@ -74,16 +80,32 @@ impl Identity {
         std::fs::write(folder.join("key.pem"), self.key.serialize_pem()).expect("written");
     }
 
-    fn server(&self) -> Arc<ServerConfig> {
-        let chain = vec![CertificateDer::from(self.certificate.der().to_vec())];
+    /// Its certificate in PEM form.
+    pub(crate) fn pem(&self) -> String {
+        self.certificate.pem()
+    }
+
+    /// Its certificate as it is shown in a handshake.
+    pub(crate) fn der(&self) -> Vec<u8> {
+        self.certificate.der().to_vec()
+    }
+
+    fn server(&self, clients: Option<&Authority>) -> Arc<ServerConfig> {
+        let chain = vec![CertificateDer::from(self.der())];
         let key = PrivateKeyDer::try_from(self.key.serialize_der()).expect("a key");
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
+        let config = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
-            .expect("versions")
-            .with_no_client_auth()
-            .with_single_cert(chain, key);
-        Arc::new(config.expect("a certificate"))
+            .expect("versions");
+        let config = match clients {
+            None => config.with_no_client_auth(),
+            Some(authority) => config.with_client_cert_verifier(
+                WebPkiClientVerifier::builder_with_provider(Arc::new(authority.roots()), provider)
+                    .build()
+                    .expect("a verifier"),
+            ),
+        };
+        Arc::new(config.with_single_cert(chain, key).expect("a certificate"))
     }
 }
 
@@ -91,27 +113,47 @@ impl Identity {
 pub(crate) struct TlsFront {
     address: SocketAddr,
     runtime: Option<Runtime>,
+    clients: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
 impl TlsFront {
     /// Listens on a free port.
     pub(crate) fn before(upstream: SocketAddr, identity: &Identity) -> Self {
+        Self::listen(upstream, identity.server(None))
+    }
+
+    /// The same, for clients with a certificate of `clients` alone.
+    pub(crate) fn for_clients_of(clients: &Authority, upstream: SocketAddr, identity: &Identity) -> Self {
+        Self::listen(upstream, identity.server(Some(clients)))
+    }
+
+    /// The certificates that clients have shown, one for each connection.
+    pub(crate) fn clients(&self) -> Vec<Vec<u8>> {
+        self.clients.lock().expect("no connection panicked").clone()
+    }
+
+    fn listen(upstream: SocketAddr, config: Arc<ServerConfig>) -> Self {
         let runtime = runtime();
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a free port");
         let address = listener.local_addr().expect("its address");
-        let acceptor = tokio_rustls::TlsAcceptor::from(identity.server());
+        let acceptor = tokio_rustls::TlsAcceptor::from(config);
+        let clients: Arc<Mutex<Vec<Vec<u8>>>> = Arc::default();
+        let seen = Arc::clone(&clients);
         runtime.spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let acceptor = acceptor.clone();
+                let (acceptor, seen) = (acceptor.clone(), Arc::clone(&seen));
                 tokio::spawn(async move {
                     let Ok(mut tls) = acceptor.accept(stream).await else { return };
+                    if let Some([leaf, ..]) = tls.get_ref().1.peer_certificates() {
+                        seen.lock().expect("no connection panicked").push(leaf.to_vec());
+                    }
                     let mut plain = tokio::net::TcpStream::connect(upstream).await.expect("it listens");
                     // Ends as either side wants it to.
                     let _ = tokio::io::copy_bidirectional(&mut tls, &mut plain).await;
                 });
             }
         });
-        Self { address, runtime: Some(runtime) }
+        Self { address, runtime: Some(runtime), clients }
     }
 
     /// Its URL.
@@ -155,6 +197,27 @@ impl TlsClient {
     /// The application protocol that was agreed on.
     pub(crate) fn alpn(&self) -> Option<String> {
         self.0.conn.alpn_protocol().map(|name| String::from_utf8(name.to_vec()).expect("text"))
+    }
+
+    /// Whether a session was resumed.
+    pub(crate) fn handshake(&self) -> Option<rustls::HandshakeKind> {
+        self.0.conn.handshake_kind()
+    }
+
+    /// The certificate that was shown.
+    pub(crate) fn certificate(&self) -> Vec<u8> {
+        self.0.conn.peer_certificates().expect("a certificate")[0].to_vec()
+    }
+
+    /// Reads until what came ends with `end`.
+    pub(crate) fn until(&mut self, end: &str) -> String {
+        let mut bytes = Vec::new();
+        while !bytes.ends_with(end.as_bytes()) {
+            let mut byte = [0];
+            self.0.read_exact(&mut byte).unwrap_or_else(|error| panic!("{error} after {bytes:?}"));
+            bytes.extend(byte);
+        }
+        String::from_utf8(bytes).expect("text")
     }
 
     /// Sends bytes.

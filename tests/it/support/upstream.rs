@@ -75,6 +75,16 @@ impl Exchange {
         let _ = self.stream.shutdown(Shutdown::Both);
     }
 
+    /// Says that it has said all.
+    pub(crate) fn finish(&mut self) {
+        let _ = self.stream.shutdown(Shutdown::Write);
+    }
+
+    /// The connection, for another thread.
+    pub(crate) fn second_handle(&self) -> TcpStream {
+        self.stream.try_clone().expect("a second handle")
+    }
+
     /// Resets the connection.
     pub(crate) fn reset(&mut self) {
         self.keeps = false;
@@ -89,11 +99,33 @@ impl Exchange {
         buffer[..read].to_vec()
     }
 
+    /// Reads `length` bytes of a body; fewer if the gateway ends it before.
+    pub(crate) fn body(&mut self, length: usize) -> Vec<u8> {
+        let mut body = Vec::new();
+        let _ = Read::by_ref(&mut self.stream).take(length as u64).read_to_end(&mut body);
+        body
+    }
+
+    /// True if the gateway closes the connection within `wait`.
+    pub(crate) fn closes_within(&mut self, wait: std::time::Duration) -> bool {
+        self.stream.set_read_timeout(Some(wait)).expect("a timeout");
+        let read = self.stream.read(&mut [0]);
+        self.stream.set_read_timeout(None).expect("no timeout");
+        matches!(read, Ok(0)) || read.is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset)
+    }
+
     /// Waits until the gateway closes the connection.
     pub(crate) fn wait_for_close(&mut self) {
         let mut rest = Vec::new();
         let _ = self.stream.read_to_end(&mut rest);
     }
+}
+
+/// When a script begins.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Begin {
+    WithTheHead,
+    WithTheBody,
 }
 
 type Script = dyn Fn(&Request, &mut Exchange) + Send + Sync;
@@ -109,6 +141,15 @@ pub(crate) struct Upstream {
 impl Upstream {
     /// Listens on a free port and runs `script` for every request.
     pub(crate) fn start(script: impl Fn(&Request, &mut Exchange) + Send + Sync + 'static) -> Self {
+        Self::listen(Begin::WithTheBody, script)
+    }
+
+    /// The same, but `script` runs as soon as a request's head has come: the body is its to read, or not.
+    pub(crate) fn eager(script: impl Fn(&Request, &mut Exchange) + Send + Sync + 'static) -> Self {
+        Self::listen(Begin::WithTheHead, script)
+    }
+
+    fn listen(begin: Begin, script: impl Fn(&Request, &mut Exchange) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("its address");
         let seen = Arc::new(Mutex::new(Vec::new()));
@@ -124,7 +165,7 @@ impl Upstream {
                 }
                 let number = count.fetch_add(1, Ordering::SeqCst);
                 let (script, all) = (Arc::clone(&script), Arc::clone(&all));
-                std::thread::spawn(move || serve(&stream, number, &*script, &all));
+                std::thread::spawn(move || serve(&stream, (number, begin), &*script, &all));
             }
         });
         Self { address, seen, is_over, connections }
@@ -158,6 +199,11 @@ impl Upstream {
     /// How many requests there have been.
     pub(crate) fn count(&self) -> usize {
         self.seen.lock().expect("no script panicked").len()
+    }
+
+    /// Waits until there have been so many.
+    pub(crate) fn wait_for(&self, count: usize) {
+        crate::support::client::eventually("the requests arrive", || self.count() >= count);
     }
 
     /// How many connections there have been.
@@ -201,10 +247,15 @@ impl Opener {
     }
 }
 
-fn serve(stream: &TcpStream, connection: usize, script: &Script, all: &Mutex<Vec<Request>>) {
+fn serve(stream: &TcpStream, (number, begin): (usize, Begin), script: &Script, all: &Mutex<Vec<Request>>) {
     let _ = stream.set_nodelay(true);
-    let mut reader = BufReader::new(stream.try_clone().expect("a second handle"));
-    while let Some(request) = read_request(&mut reader, connection) {
+    let capacity = if begin == Begin::WithTheHead { 1 } else { 8192 };
+    let mut reader = BufReader::with_capacity(capacity, stream.try_clone().expect("a second handle"));
+    while let Some(mut request) = read_head(&mut reader, number) {
+        if begin == Begin::WithTheBody {
+            let Some(body) = read_body(&mut reader, &request) else { return };
+            request.body = body;
+        }
         all.lock().expect("no script panicked").push(request.clone());
         let mut exchange = Exchange { stream: stream.try_clone().expect("a second handle"), keeps: true };
         script(&request, &mut exchange);
@@ -214,7 +265,7 @@ fn serve(stream: &TcpStream, connection: usize, script: &Script, all: &Mutex<Vec
     }
 }
 
-fn read_request(reader: &mut impl BufRead, connection: usize) -> Option<Request> {
+fn read_head(reader: &mut impl BufRead, connection: usize) -> Option<Request> {
     let line = read_line(reader)?;
     let mut headers = Vec::new();
     loop {
@@ -225,10 +276,14 @@ fn read_request(reader: &mut impl BufRead, connection: usize) -> Option<Request>
         let (name, value) = field.split_once(':')?;
         headers.push((name.to_lowercase(), value.trim().to_owned()));
     }
-    let mut request = Request { line, headers, body: Vec::new(), connection };
+    Some(Request { line, headers, body: Vec::new(), connection })
+}
+
+fn read_body(reader: &mut impl BufRead, request: &Request) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
     if let Some(length) = request.header("content-length") {
-        request.body = vec![0; length.parse().ok()?];
-        reader.read_exact(&mut request.body).ok()?;
+        body = vec![0; length.parse().ok()?];
+        reader.read_exact(&mut body).ok()?;
     } else if request.header("transfer-encoding").is_some() {
         loop {
             let size = usize::from_str_radix(&read_line(reader)?, 16).ok()?;
@@ -238,10 +293,10 @@ fn read_request(reader: &mut impl BufRead, connection: usize) -> Option<Request>
             if size == 0 {
                 break;
             }
-            request.body.extend(chunk);
+            body.extend(chunk);
         }
     }
-    Some(request)
+    Some(body)
 }
 
 fn read_line(reader: &mut impl BufRead) -> Option<String> {

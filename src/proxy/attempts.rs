@@ -1,0 +1,204 @@
+//! Which server is asked, over which connection, and when once more (contract §4): nothing that a server can have
+//! read is sent again.
+
+use std::time::Duration;
+
+use pingora::ErrorType;
+use pingora::http::ResponseHeader;
+use pingora::protocols::http::v1::client::HttpSession;
+use pingora::upstreams::peer::{HttpPeer, Peer};
+
+use crate::cache::recording::Failure;
+use crate::clock::Monotonic;
+use crate::proxy::ctx::Report;
+use crate::proxy::exchange::Exchange;
+use crate::proxy::link::Link;
+use crate::proxy::shared::Shared;
+use crate::proxy::upstreams::{Choice, LiveServer, LiveUpstream, MOST_ATTEMPTS, POOLED_IDLE, STALE_WITHIN};
+use crate::upstream::settings::Retry;
+
+/// The attempts that are made for one request.
+pub(super) struct Attempts<'a> {
+    shared: &'a Shared,
+    upstream: &'a LiveUpstream,
+    report: &'a Report,
+    tried: Vec<usize>,
+    wanted: Origin,
+    left: usize,
+}
+
+/// One of them: an exchange with a server that was connected to.
+pub(super) struct Attempt {
+    pub(super) exchange: Exchange,
+    server: usize,
+    /// Where the connection is pooled.
+    pool: u64,
+    origin: Origin,
+    begun: Monotonic,
+    sent: Option<Monotonic>,
+}
+
+/// Where a connection comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// It carried another request before.
+    Pooled,
+    /// It was made for this one.
+    Fresh,
+}
+
+/// Whether a request can be sent once more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Repeat {
+    /// All of it is still here.
+    Possible,
+    /// A part of it is gone.
+    Impossible,
+}
+
+impl<'a> Attempts<'a> {
+    /// None has been made so far.
+    pub(super) fn new(shared: &'a Shared, upstream: &'a LiveUpstream, report: &'a Report) -> Self {
+        Self { shared, upstream, report, tried: Vec::new(), wanted: Origin::Pooled, left: MOST_ATTEMPTS }
+    }
+
+    /// Connects to the next server; passes over those that cannot be reached.
+    ///
+    /// # Errors
+    /// None is left.
+    pub(super) async fn connect(&mut self) -> Result<Attempt, Failure> {
+        let mut failure = Failure::Connect;
+        while self.left > 0 {
+            self.left -= 1;
+            let now = self.shared.clock.monotonic();
+            let Some(choice) = self.upstream.choose(&mut self.tried, now) else { break };
+            match self.connect_to(&choice).await {
+                Ok(attempt) => return Ok(attempt),
+                Err(why) => {
+                    self.upstream.failed(choice.server, self.shared.clock.monotonic());
+                    self.tried.push(choice.server);
+                    failure = why;
+                }
+            }
+        }
+        Err(failure)
+    }
+
+    /// A connection to one of the addresses of the server chosen: each has the whole `connect_timeout`.
+    async fn connect_to(&self, choice: &Choice) -> Result<Attempt, Failure> {
+        let mut failure = Failure::Connect;
+        let mut tried = Vec::new();
+        while let Some((place, address)) = choice.addresses.next(&tried, self.shared.clock.monotonic()) {
+            match self.connect_at(&address.peer).await {
+                Ok((exchange, origin)) => {
+                    let begun = self.shared.clock.monotonic();
+                    let pool = address.peer.reuse_hash();
+                    return Ok(Attempt { exchange, server: choice.server, pool, origin, begun, sent: None });
+                }
+                Err(why) => {
+                    address.failed(self.shared.clock.monotonic());
+                    tried.push(place);
+                    failure = why;
+                }
+            }
+        }
+        Err(failure)
+    }
+
+    /// A connection to one address: a pooled one, if there is one and it is wanted, or a new one.
+    async fn connect_at(&self, peer: &HttpPeer) -> Result<(Exchange, Origin), Failure> {
+        let exchange =
+            |stream| Exchange::new(HttpSession::new_with_options(stream, peer), &self.upstream.settings);
+        let pooled = match self.wanted {
+            Origin::Pooled => self.shared.transport.reused_stream(peer).await,
+            Origin::Fresh => None,
+        };
+        if let Some(link) = pooled.and_then(Link::again) {
+            return Ok((exchange(link), Origin::Pooled));
+        }
+        // Boxed: it is large and seldom needed, and would make every request's future as large.
+        let stream =
+            Box::pin(self.shared.transport.new_stream(peer)).await.map_err(|error| match error.etype() {
+                ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => Failure::ConnectTimeout,
+                _ => Failure::Connect,
+            })?;
+        Ok((exchange(Box::new(Link::new(stream, self.shared.clock.clone()))), Origin::Fresh))
+    }
+
+    /// The server that an attempt goes to.
+    pub(super) fn server(&self, attempt: &Attempt) -> Option<&'a LiveServer> {
+        self.upstream.server(attempt.server)
+    }
+
+    /// The request's head has been handed over.
+    pub(super) fn begun(&self, attempt: &mut Attempt) {
+        attempt.begun = self.shared.clock.monotonic();
+        self.report.sent(attempt.begun);
+    }
+
+    /// All that was handed over has been sent.
+    pub(super) fn sent(&self, attempt: &mut Attempt) {
+        attempt.sent = Some(self.shared.clock.monotonic());
+    }
+
+    /// The answer's head has come.
+    pub(super) fn answered(&self, attempt: &Attempt) {
+        let waited = self.shared.clock.monotonic().saturating_since(attempt.sent.unwrap_or(attempt.begun));
+        self.upstream.succeeded(attempt.server);
+        self.upstream.first_byte.observe(waited.as_secs_f64());
+        self.report.first_byte(waited);
+    }
+
+    /// The attempt came to nothing. Returns if another one may be made.
+    ///
+    /// # Errors
+    /// The failure that is final.
+    pub(super) fn failed(
+        &mut self,
+        attempt: &Attempt,
+        failure: Failure,
+        repeat: Repeat,
+    ) -> Result<(), Failure> {
+        let now = self.shared.clock.monotonic();
+        let is_soon = |written: Monotonic| now.saturating_since(written) <= STALE_WITHIN;
+        let had_died = failure == Failure::Reset
+            && attempt.origin == Origin::Pooled
+            && attempt.exchange.is_unanswered()
+            && attempt.exchange.written().is_none_or(is_soon);
+        let may_repeat = repeat == Repeat::Possible && self.upstream.settings.retry == Retry::Safe;
+        if had_died && may_repeat {
+            self.wanted = Origin::Fresh;
+            return Ok(());
+        }
+        attempt.broke_off(self.shared, self.upstream);
+        Err(failure)
+    }
+}
+
+impl Attempt {
+    /// The answer broke off.
+    pub(super) fn broke_off(&self, shared: &Shared, upstream: &LiveUpstream) {
+        upstream.failed(self.server, shared.clock.monotonic());
+    }
+
+    /// Puts the connection back into the pool, if it may carry another request.
+    pub(super) async fn give_back(self, shared: &Shared) {
+        let Some(idle) = self.exchange.head().and_then(idle_for) else { return };
+        if let Some(stream) = self.exchange.reuse().await {
+            shared.transport.release_stream(stream, self.pool, Some(idle));
+        }
+    }
+}
+
+/// How long a connection may wait for its next request: a second less than its server keeps it, if it says so in
+/// `Keep-Alive: timeout=SECONDS`. `None`: not at all.
+fn idle_for(head: &ResponseHeader) -> Option<Duration> {
+    let values = head.headers.get_all("keep-alive").iter().filter_map(|value| value.to_str().ok());
+    let mut parameters = values.flat_map(|value| value.split(',')).filter_map(|part| part.split_once('='));
+    let timeout = parameters.find(|(name, _)| name.trim().eq_ignore_ascii_case("timeout"));
+    let Some(seconds) = timeout.and_then(|(_, seconds)| seconds.trim().parse::<u64>().ok()) else {
+        return Some(POOLED_IDLE);
+    };
+    let idle = Duration::from_secs(seconds.saturating_sub(1)).min(POOLED_IDLE);
+    (!idle.is_zero()).then_some(idle)
+}

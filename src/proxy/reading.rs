@@ -1,0 +1,209 @@
+//! An answer read while it passes: what it cost, and whether it becomes an entry.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use pingora::http::{RequestHeader, ResponseHeader};
+
+use crate::cache::admit::{Form, readable_form, storable_body};
+use crate::cache::entries::{Entry, Slot};
+use crate::cache::policy::{RoutePolicy, Scope};
+use crate::cache::recording::{AnswerHead, Destiny, Recording, complete};
+use crate::clock::Monotonic;
+use crate::llm::answer::AnswerSummary;
+use crate::llm::request::Api;
+use crate::llm::sse::SseWatch;
+use crate::llm::usage::Usage;
+use crate::memory::Permit;
+
+/// A JSON answer that is not stored is held to its end for what it cost, up to this many bytes.
+const LARGEST_BILL: u64 = 1024 * 1024;
+
+/// How the permit of such an answer grows, in bytes.
+const GROWTH: u64 = 64 * 1024;
+
+/// Where and how an answer is stored.
+#[derive(Clone, Debug)]
+pub(super) struct Storing {
+    pub(super) slot: Slot,
+    pub(super) policy: Arc<RoutePolicy>,
+    pub(super) max_entry: u64,
+}
+
+/// The same, once its head has come, with what is kept of that.
+pub(super) struct Kept {
+    pub(super) storing: Storing,
+    pub(super) fields: Vec<(HeaderName, HeaderValue)>,
+    /// The length that it announced.
+    pub(super) length: Option<u64>,
+}
+
+impl Kept {
+    /// The fields that the first who asked is sent, if they are those of an entry: where all accounts share, more of
+    /// them would tell that nobody else had asked.
+    pub(super) fn sent_fields(&self) -> Option<Vec<(HeaderName, HeaderValue)>> {
+        (self.storing.policy.scope == Scope::Global).then(|| self.fields.clone())
+    }
+}
+
+/// What is read of an answer.
+pub(super) struct Reading {
+    kept: Option<Kept>,
+    text: Text,
+    /// Bytes up to which all of the body is kept; 0: none of it.
+    bound: u64,
+}
+
+/// How the answer's text is read.
+enum Text {
+    /// As a whole, once it is there.
+    Json(Api),
+    /// As it comes.
+    Sse(Box<SseWatch>),
+    /// Not at all.
+    Unread,
+}
+
+impl Text {
+    /// How the text of an answer to a request of `api` is read.
+    fn of(head: &ResponseHeader, api: Api) -> Self {
+        match readable_form(head.status, &head.headers) {
+            Some(Form::Json) => Self::Json(api),
+            Some(Form::Sse) => Self::Sse(Box::new(SseWatch::new(api))),
+            None => Self::Unread,
+        }
+    }
+
+    /// What a stream has told so far.
+    fn told(&self) -> Option<Usage> {
+        match self {
+            Self::Sse(watch) => watch.summary().usage,
+            _ => None,
+        }
+    }
+}
+
+impl Reading {
+    /// Of an answer to a request of `api`, that is stored as `kept` says.
+    pub(super) fn of(head: &ResponseHeader, kept: Option<Kept>, api: Api) -> Self {
+        let text = Text::of(head, api);
+        let entry = kept.as_ref().map_or(0, |kept| kept.storing.max_entry);
+        let bill = if matches!(text, Text::Json(_)) { LARGEST_BILL } else { 0 };
+        let bound = entry.max(bill);
+        Self { kept, text, bound }
+    }
+
+    /// True while all of the body is kept.
+    pub(super) fn is_kept(&self) -> bool {
+        self.bound > 0
+    }
+
+    /// True if a body of `size` bytes so far is kept. One that is too long for an entry will be none.
+    pub(super) fn keeps(&mut self, size: u64) -> bool {
+        self.kept.take_if(|kept| size > kept.storing.max_entry);
+        size <= self.bound
+    }
+
+    /// What becomes of the answer.
+    pub(super) fn destiny(&self) -> Destiny {
+        if self.kept.is_some() { Destiny::Stored } else { Destiny::Forgotten }
+    }
+
+    /// The body is kept no more.
+    pub(super) fn let_go(&mut self) {
+        self.kept = None;
+        self.bound = 0;
+    }
+
+    /// Takes the next piece into account.
+    pub(super) fn note(&mut self, piece: &[u8]) {
+        if let Text::Sse(watch) = &mut self.text {
+            watch.feed(piece);
+        }
+    }
+
+    /// What an answer that broke off has told of its cost: streams may say it early.
+    pub(super) fn told(&self) -> Option<Usage> {
+        self.text.told()
+    }
+
+    /// What the whole answer says of itself; `None` if it was not read.
+    pub(super) fn summary(&self, recording: &Recording) -> Option<AnswerSummary> {
+        match &self.text {
+            Text::Json(api) if self.is_kept() => Some(AnswerSummary::of_json(&recording.body()?, *api)),
+            Text::Sse(watch) => Some(watch.summary()),
+            _ => None,
+        }
+    }
+
+    /// The entry that a whole and clean answer becomes, `now`.
+    pub(super) fn into_entry(
+        self,
+        recording: &Recording,
+        summary: &AnswerSummary,
+        now: Monotonic,
+    ) -> Option<(Slot, Entry)> {
+        let Kept { storing, fields, length } = self.kept?;
+        storable_body(summary).ok()?;
+        let body = recording.body()?;
+        let length = match storing.policy.scope {
+            Scope::Account => matches!(self.text, Text::Json(_)).then_some(body.len() as u64),
+            // Framed otherwise than when it came, it would tell that somebody else had asked.
+            Scope::Global => length,
+        };
+        let head = AnswerHead { status: StatusCode::OK, fields, length, destiny: Destiny::Forgotten };
+        let entry = Entry {
+            recording: complete(head, body),
+            stored: now,
+            ttl: storing.policy.ttl,
+            usage: summary.usage,
+        };
+        Some((storing.slot, entry))
+    }
+}
+
+/// An answer that is passed on as it comes, read for what it cost alone.
+pub(super) struct Bill {
+    text: Text,
+    /// Of JSON, what has come of it.
+    body: BytesMut,
+    permit: Permit,
+}
+
+impl Bill {
+    /// Of the answer with `head` to `request`; only a POST to an API that is known is read. What has to be kept is
+    /// counted in `permit`.
+    pub(super) fn of(head: &ResponseHeader, request: &RequestHeader, permit: Permit) -> Self {
+        let api = Api::of(request.uri.path());
+        let is_billed = request.method == Method::POST && api != Api::Other;
+        let text = if is_billed { Text::of(head, api) } else { Text::Unread };
+        Self { text, body: BytesMut::new(), permit }
+    }
+
+    /// Takes the next piece into account. JSON that is too long, or that there is no memory for, is read no more.
+    pub(super) fn note(&mut self, piece: &[u8]) {
+        match &mut self.text {
+            Text::Sse(watch) => watch.feed(piece),
+            Text::Json(_) => {
+                let size = (self.body.len() + piece.len()) as u64;
+                if size <= LARGEST_BILL && self.permit.try_grow_to(size.next_multiple_of(GROWTH)) {
+                    self.body.extend_from_slice(piece);
+                } else {
+                    self.text = Text::Unread;
+                    self.body = BytesMut::new();
+                    self.permit.shrink_to(0);
+                }
+            }
+            Text::Unread => {}
+        }
+    }
+
+    /// What the answer has told of its cost: JSON only as a whole.
+    pub(super) fn told(&self) -> Option<Usage> {
+        match &self.text {
+            Text::Json(api) => AnswerSummary::of_json(&self.body, *api).usage,
+            text => text.told(),
+        }
+    }
+}

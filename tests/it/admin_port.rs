@@ -1,0 +1,73 @@
+//! The admin listener itself: who may hold it up, and what it says of paths. Contract §6.
+
+use std::io::{ErrorKind, Read};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+
+use rustls::ClientConfig;
+use tempfile::TempDir;
+
+use crate::support::admin::{TOKEN, ask};
+use crate::support::gateway::{Gateway, key};
+use crate::support::tls::{Authority, GATEWAY, TlsClient};
+
+#[track_caller]
+fn is_served(address: SocketAddr, client: &Arc<ClientConfig>) {
+    let mut tls = TlsClient::connect(address, Arc::clone(client)).expect("a handshake");
+    tls.send("GET /healthz HTTP/1.1\r\nHost: gateway\r\n\r\n");
+    tls.until("ok\n");
+}
+
+#[test]
+fn clients_of_the_admin_listener_that_say_nothing_hold_up_no_other() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let authority = Authority::new();
+    authority.identity(GATEWAY).write(folder.path());
+    let tls = "admin: {listen: {address: \"127.0.0.1:0\", tls: {cert: cert.pem, key: key.pem}}}\n";
+    let gateway = Gateway::start_in(folder, &format!("{tls}keys:\n{}", key("one", "")));
+    let address = gateway.running().admin_address();
+    let client = authority.client(rustls::ALL_VERSIONS, &["http/1.1"]);
+    let silent = |count: usize| -> Vec<TcpStream> {
+        (0..count).map(|_| TcpStream::connect(address).expect("the port accepts")).collect()
+    };
+    let some = silent(40);
+    is_served(address, &client);
+    some[0].set_nonblocking(true).expect("a socket option");
+    let kind = (&some[0]).read(&mut [0]).map_err(|error| error.kind());
+    assert_eq!(kind, Err(ErrorKind::WouldBlock), "not even the first was waited for");
+    let many = silent(100);
+    is_served(address, &client);
+    drop((some, many));
+}
+
+#[test]
+fn a_path_that_is_not_there_is_not_there_with_or_without_a_token() {
+    for admin in ["", &format!("admin: {{listen: \"127.0.0.1:0\", token: {TOKEN}}}\n")] {
+        let gateway = Gateway::start(&format!("{admin}keys:\n{}", key("one", "")));
+        for line in
+            ["GET /nowhere", "POST /metrics/", "GET /favicon.ico", "GET /admin/v1/nothing", "GET /admin"]
+        {
+            for token in [None, Some("wrong"), Some(TOKEN)] {
+                let answer = ask(&gateway, line, token);
+                assert_eq!(answer.status, 404, "{line} {token:?}");
+                assert_eq!(answer.header("www-authenticate"), None, "{line}");
+                assert_eq!(
+                    answer.text(),
+                    r#"{"error":"Not found","message":"There is nothing at this path of the admin listener","status":404}"#
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn the_root_says_what_is_here() {
+    let gateway = Gateway::start(&format!("keys:\n{}", key("one", "")));
+    let answer = gateway.admin("/");
+    assert_eq!((answer.status, answer.header("content-type")), (200, Some("text/plain; charset=utf-8")));
+    let text = answer.text();
+    for path in ["/healthz", "/readyz", "/metrics"] {
+        assert!(text.contains(path), "{text}");
+        assert_eq!(gateway.admin(path).status, 200, "{path}");
+    }
+}

@@ -1,0 +1,147 @@
+//! The framing of a server's answer, as far as it is odd: what of it reaches the client, and what is refused.
+
+use std::sync::Mutex;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use crate::support::client::Answer;
+use crate::support::front::{House, PASSED, PATHS, Plans};
+use crate::support::gateway::secret;
+use crate::support::upstream::Upstream;
+
+/// Asks on both paths over both protocols; the server answers `answer`, as it stands.
+fn each(answer: &'static str, check: impl Fn(&Answer, &str)) {
+    let upstream = Upstream::start(move |_, exchange| {
+        exchange.send(answer);
+    });
+    let house = House::before(&[upstream.url()]);
+    for path in PATHS {
+        for mut client in house.fronts() {
+            check(&client.chat(path), &format!("{} {path} {answer:?}", client.name()));
+        }
+    }
+}
+
+fn lengths(answer: &Answer) -> Vec<&str> {
+    let fields = answer.headers.iter().filter(|(name, _)| name == "content-length");
+    fields.map(|(_, value)| value.as_str()).collect()
+}
+
+#[test]
+fn an_answer_of_no_content_has_no_framing() {
+    for answer in [
+        "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n",
+        "HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n",
+    ] {
+        each(answer, |answer, case| {
+            assert_eq!(answer.status, 204, "{case}");
+            assert_eq!(lengths(answer), [""; 0], "{case}");
+            assert_eq!(answer.header("transfer-encoding"), None, "{case}");
+        });
+    }
+}
+
+#[test]
+fn a_length_said_twice_is_said_once() {
+    for answer in [
+        "HTTP/1.1 200 OK\r\nContent-Length: 2, 2\r\n\r\n{}",
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\n{}",
+    ] {
+        each(answer, |answer, case| {
+            assert_eq!(lengths(answer), ["2"], "{case}");
+            assert_eq!(answer.text(), "{}", "{case}");
+        });
+    }
+}
+
+#[test]
+fn a_coding_that_is_not_undone_is_refused() {
+    for answer in [
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nabc",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\nContent-Length: 3\r\n\r\nabc",
+    ] {
+        each(answer, |answer, case| {
+            assert_eq!(answer.status, 502, "{case}");
+            assert_eq!(answer.json()["message"], "The upstream failed to answer", "{case}");
+        });
+    }
+}
+
+#[test]
+fn a_required_upgrade_is_named() {
+    let answer = "HTTP/1.1 426 Upgrade Required\r\nConnection: Upgrade\r\nUpgrade: HTTP/3.0\r\nContent-Length: 0\r\n\r\n";
+    each(answer, |answer, case| {
+        // HTTP/2 has no such field (RFC 9113 §8.2.2).
+        let named = if case.starts_with("HTTP/2") { None } else { Some("HTTP/3.0") };
+        assert_eq!((answer.status, answer.header("upgrade")), (426, named), "{case}");
+    });
+}
+
+/// A WebSocket's handshake, and the head that answers it.
+fn handshake(answer: &'static str) -> Answer {
+    let upstream = Upstream::start(move |_, exchange| {
+        exchange.send(answer);
+        exchange.wait_for_close();
+    });
+    let plans = Plans { route: ", upgrade: websocket", ..Plans::default() };
+    let house = House::planned(&[upstream.url()], plans);
+    let fields = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n";
+    house.gateway.connect().request(&format!("GET {PASSED}"), &secret("one"), fields, b"").head()
+}
+
+#[test]
+fn a_change_to_another_protocol_is_refused() {
+    for answer in [
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nUpgrade: h2c\r\n\r\n",
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\r\n",
+    ] {
+        assert_eq!(handshake(answer).status, 502, "{answer:?}");
+    }
+}
+
+#[test]
+fn a_change_of_protocol_carries_nothing_of_the_servers_connection() {
+    let head = handshake(
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade, X-Hop\r\nUpgrade: WebSocket\r\nX-Hop: 1\r\n\
+         Keep-Alive: timeout=5\r\nContent-Length: 5\r\nX-Kept: 1\r\n\r\n",
+    );
+    assert_eq!(head.status, 101);
+    for name in ["x-hop", "keep-alive", "content-length", "transfer-encoding"] {
+        assert_eq!(head.header(name), None, "{name}");
+    }
+    for (name, value) in [("connection", "Upgrade"), ("upgrade", "WebSocket"), ("x-kept", "1")] {
+        assert_eq!(head.header(name), Some(value), "{name}");
+    }
+}
+
+/// Whether the gateway ends a connection within `wait` whose server keeps it as `fields` say.
+fn ends_within(wait: Duration, fields: &'static str) -> bool {
+    let (tell, told) = channel();
+    let tell = Mutex::new(tell);
+    let upstream = Upstream::start(move |_, exchange| {
+        exchange.send(format!("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n{fields}\r\n{{}}"));
+        let has_ended = exchange.closes_within(wait);
+        exchange.close();
+        // Where it is too late the test has gone.
+        let _ = tell.lock().expect("no script panicked").send(has_ended);
+    });
+    let house = House::before(&[upstream.url()]);
+    assert_eq!(house.h1().ask(&format!("GET {PASSED}"), &[], b"").text(), "{}");
+    told.recv().expect("the script tells")
+}
+
+#[test]
+fn a_pooled_connection_is_kept_for_less_than_its_server_keeps_it() {
+    let soon = Duration::from_millis(700);
+    for fields in ["Keep-Alive: timeout=1\r\n", "Keep-Alive: max=5, Timeout=0\r\n"] {
+        assert!(ends_within(soon, fields), "{fields:?}");
+    }
+    assert!(ends_within(Duration::from_millis(2500), "Keep-Alive: timeout=2, max=5\r\n"));
+    for fields in ["", "Keep-Alive: timeout=60\r\n", "Keep-Alive: timeout=soon\r\n"] {
+        assert!(!ends_within(soon, fields), "{fields:?}");
+    }
+}
