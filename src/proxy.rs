@@ -41,6 +41,7 @@ pub mod guard;
 pub mod handshakes;
 pub mod head_state;
 mod headers;
+mod idle;
 mod leaving;
 mod link;
 pub mod patience;

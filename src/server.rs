@@ -10,8 +10,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
-use pingora::connectors::{ConnectorOptions, TransportConnector};
-use pingora::server::configuration::ServerConf;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -38,8 +36,8 @@ use crate::telemetry::metrics::Metrics;
 mod listeners;
 mod threads;
 
-/// Idle connections kept to upstreams, all together.
-const POOLED_CONNECTIONS: usize = 1024;
+/// Between two looks at connections to upstreams that wait for a request.
+const SWEEP_EVERY: Duration = Duration::from_millis(500);
 
 /// Between two questions to the resolver.
 const RESOLVE_EVERY: Duration = Duration::from_secs(5);
@@ -115,7 +113,6 @@ pub fn start(start: Start) -> anyhow::Result<Running> {
         },
     )?;
     let (access, writer) = access_log(start.access, &metrics)?;
-    let conf = server_conf(workers);
     let shared = Shared::new(Parts {
         live: Arc::clone(&live),
         clock: start.clock,
@@ -124,7 +121,6 @@ pub fn start(start: Start) -> anyhow::Result<Running> {
         metrics: Arc::clone(&metrics),
         buffers: buffers.clone(),
         access,
-        transport: TransportConnector::new(Some(ConnectorOptions::from_server_conf(&conf))),
     });
     let running = Running {
         data_addresses: data_listeners.iter().map(|bound| bound.address).collect(),
@@ -286,6 +282,14 @@ impl Running {
     fn look_after(&self, live: Arc<Live<Derived>>, resolver: Resolver, seen: Seen) {
         self.control.handle().spawn(follow_list(Arc::clone(&self.reloader), seen));
         self.control.handle().spawn(follow_certificates(Arc::clone(&self.reloader)));
+        let shared = Arc::clone(&self.shared);
+        self.control.handle().spawn(async move {
+            loop {
+                tokio::time::sleep(SWEEP_EVERY).await;
+                let now = shared.clock().monotonic();
+                shared.policy().derived.upstreams().iter().for_each(|upstream| upstream.end_idle(now));
+            }
+        });
         self.control.handle().spawn(async move {
             loop {
                 tokio::time::sleep(RESOLVE_EVERY).await;
@@ -330,14 +334,6 @@ fn worker_threads(config: &Config) -> usize {
         0 => std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get),
         threads => threads,
     }
-}
-
-fn server_conf(workers: usize) -> Arc<ServerConf> {
-    Arc::new(ServerConf {
-        threads: workers,
-        upstream_keepalive_pool_size: POOLED_CONNECTIONS,
-        ..ServerConf::default()
-    })
 }
 
 /// The cache; an entry that is evicted while it is still being sent counts as held memory until it has been.

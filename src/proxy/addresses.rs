@@ -8,6 +8,7 @@ use std::time::Duration;
 use pingora::upstreams::peer::HttpPeer;
 
 use crate::clock::Monotonic;
+use crate::proxy::idle::Idle;
 
 /// Addresses of one server that are tried for one request, at most.
 const MOST_TRIED: usize = 3;
@@ -19,13 +20,14 @@ const LAST_FOR: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Address {
     pub(super) peer: HttpPeer,
+    pub(super) idle: Idle,
     last_until: AtomicU64,
 }
 
 /// The addresses of a server as one request sees them.
 #[derive(Clone, Debug)]
 pub(super) struct Addresses {
-    all: Arc<Vec<Address>>,
+    all: Arc<Vec<Arc<Address>>>,
     /// Where this request begins.
     first: usize,
 }
@@ -35,7 +37,7 @@ impl Address {
     pub(super) fn new(template: &HttpPeer, address: SocketAddr) -> Self {
         let mut peer = template.clone();
         peer._address = address.into();
-        Self { peer, last_until: AtomicU64::new(0) }
+        Self { peer, idle: Idle::default(), last_until: AtomicU64::new(0) }
     }
 
     /// It could not be reached.
@@ -50,7 +52,7 @@ impl Address {
 
 impl Addresses {
     /// `all` as the next request sees them, which begins with the next one in turn; `None` if there is none.
-    pub(super) fn in_turn(all: Arc<Vec<Address>>, turn: &AtomicUsize) -> Option<Self> {
+    pub(super) fn in_turn(all: Arc<Vec<Arc<Address>>>, turn: &AtomicUsize) -> Option<Self> {
         let turn = if all.len() < 2 { 0 } else { turn.fetch_add(1, Ordering::Relaxed) };
         let first = turn.checked_rem(all.len())?;
         Some(Self { all, first })
@@ -58,7 +60,7 @@ impl Addresses {
 
     /// The next address, and its place in `tried`; those that were lately not to be reached come last. `None` when
     /// enough have been tried.
-    pub(super) fn next(&self, tried: &[usize], now: Monotonic) -> Option<(usize, &Address)> {
+    pub(super) fn next(&self, tried: &[usize], now: Monotonic) -> Option<(usize, &Arc<Address>)> {
         if tried.len() >= MOST_TRIED {
             return None;
         }

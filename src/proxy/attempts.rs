@@ -1,20 +1,21 @@
 //! Which server is asked, over which connection, and when once more (contract §4): nothing that a server can have
 //! read is sent again.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use pingora::ErrorType;
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::v1::client::HttpSession;
-use pingora::upstreams::peer::{HttpPeer, Peer};
 
 use crate::cache::recording::Failure;
 use crate::clock::Monotonic;
+use crate::proxy::addresses::Address;
 use crate::proxy::ctx::Report;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::link::Link;
 use crate::proxy::shared::Shared;
-use crate::proxy::upstreams::{Choice, LiveServer, LiveUpstream, MOST_ATTEMPTS, POOLED_IDLE, STALE_WITHIN};
+use crate::proxy::upstreams::{Choice, LiveServer, LiveUpstream, MOST_ATTEMPTS, LONGEST_IDLE, STALE_WITHIN};
 use crate::upstream::settings::Retry;
 
 /// The attempts that are made for one request.
@@ -31,8 +32,8 @@ pub(super) struct Attempts<'a> {
 pub(super) struct Attempt {
     pub(super) exchange: Exchange,
     server: usize,
-    /// Where the connection is pooled.
-    pool: u64,
+    /// Where the connection goes to, and waits.
+    address: Arc<Address>,
     origin: Origin,
     begun: Monotonic,
     sent: Option<Monotonic>,
@@ -89,11 +90,11 @@ impl<'a> Attempts<'a> {
         let mut failure = Failure::Connect;
         let mut tried = Vec::new();
         while let Some((place, address)) = choice.addresses.next(&tried, self.shared.clock.monotonic()) {
-            match self.connect_at(&address.peer).await {
+            match self.connect_at(address).await {
                 Ok((exchange, origin)) => {
                     let begun = self.shared.clock.monotonic();
-                    let pool = address.peer.reuse_hash();
-                    return Ok(Attempt { exchange, server: choice.server, pool, origin, begun, sent: None });
+                    let (server, address) = (choice.server, Arc::clone(address));
+                    return Ok(Attempt { exchange, server, address, origin, begun, sent: None });
                 }
                 Err(why) => {
                     address.failed(self.shared.clock.monotonic());
@@ -105,15 +106,16 @@ impl<'a> Attempts<'a> {
         Err(failure)
     }
 
-    /// A connection to one address: a pooled one, if there is one and it is wanted, or a new one.
-    async fn connect_at(&self, peer: &HttpPeer) -> Result<(Exchange, Origin), Failure> {
+    /// A connection to one address: one that waits, if there is one and it is wanted, or a new one.
+    async fn connect_at(&self, address: &Address) -> Result<(Exchange, Origin), Failure> {
+        let peer = &address.peer;
         let exchange =
-            |stream| Exchange::new(HttpSession::new_with_options(stream, peer), &self.upstream.settings);
-        let pooled = match self.wanted {
-            Origin::Pooled => self.shared.transport.reused_stream(peer).await,
+            |link| Exchange::new(HttpSession::new_with_options(link, peer), &self.upstream.settings);
+        let waiting = match self.wanted {
+            Origin::Pooled => address.idle.take(self.shared.clock.monotonic()),
             Origin::Fresh => None,
         };
-        if let Some(link) = pooled.and_then(Link::again) {
+        if let Some(link) = waiting {
             return Ok((exchange(link), Origin::Pooled));
         }
         // Boxed: it is large and seldom needed, and would make every request's future as large.
@@ -181,11 +183,11 @@ impl Attempt {
         upstream.failed(self.server, shared.clock.monotonic());
     }
 
-    /// Puts the connection back into the pool, if it may carry another request.
+    /// Lets the connection wait for another request, if it may carry another request.
     pub(super) async fn give_back(self, shared: &Shared) {
         let Some(idle) = self.exchange.head().and_then(idle_for) else { return };
-        if let Some(stream) = self.exchange.reuse().await {
-            shared.transport.release_stream(stream, self.pool, Some(idle));
+        if let Some(link) = self.exchange.reuse().await {
+            self.address.idle.put(link, shared.clock.monotonic().saturating_add(idle));
         }
     }
 }
@@ -197,8 +199,8 @@ fn idle_for(head: &ResponseHeader) -> Option<Duration> {
     let mut parameters = values.flat_map(|value| value.split(',')).filter_map(|part| part.split_once('='));
     let timeout = parameters.find(|(name, _)| name.trim().eq_ignore_ascii_case("timeout"));
     let Some(seconds) = timeout.and_then(|(_, seconds)| seconds.trim().parse::<u64>().ok()) else {
-        return Some(POOLED_IDLE);
+        return Some(LONGEST_IDLE);
     };
-    let idle = Duration::from_secs(seconds.saturating_sub(1)).min(POOLED_IDLE);
+    let idle = Duration::from_secs(seconds.saturating_sub(1)).min(LONGEST_IDLE);
     (!idle.is_zero()).then_some(idle)
 }

@@ -272,12 +272,12 @@ impl Exchange {
     }
 
     /// The connection, if it may carry another request: both sides have said all, and the server keeps it open.
-    pub(super) async fn reuse(mut self) -> Option<Stream> {
+    pub(super) async fn reuse(mut self) -> Option<Box<Link>> {
         if self.answer != Answer::Nothing || !self.is_sent() || self.is_doubtful() {
             return None;
         }
         self.session.respect_keepalive();
-        self.session.reuse().await
+        self.session.reuse().await?.into_any().downcast().ok()
     }
 
     /// True if the server may still send a body that the answer cannot have (RFC 9110 §6.4.1): servers are known to

@@ -31,7 +31,7 @@ pub(super) const LARGEST_PIECE: usize = 64 * 1024;
 /// What is kept of what the socket does not take, at most, in bytes: a piece with its framing, after a head.
 const BACKLOG: usize = 2 * LARGEST_PIECE;
 
-/// A connection to a server. It stays one while it is pooled.
+/// A connection to a server. It stays one while it waits for its next request.
 pub(super) struct Link {
     inner: Stream,
     backlog: Vec<u8>,
@@ -89,19 +89,18 @@ impl Link {
         self.written
     }
 
-    /// The link that `pooled` is, for another request; `None` if anything has come since the last one, if only its end:
-    /// what a server says unasked would be taken for the next answer. Looks at the socket itself, in one system call:
-    /// the runtime may not know yet what the system does.
-    pub(super) fn again(pooled: Stream) -> Option<Box<Self>> {
+    /// The link for another request; `None` if anything has come since the last one, if only its end: what a server
+    /// says unasked would be taken for the next answer. Looks at the socket itself, in one system call: the runtime may
+    /// not know yet what the system does.
+    pub(super) fn again(mut self: Box<Self>) -> Option<Box<Self>> {
         let mut byte = [0];
         let look = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
-        if recv(pooled.id(), &mut byte, look) != Err(Errno::EAGAIN) {
+        if recv(self.inner.id(), &mut byte, look) != Err(Errno::EAGAIN) {
             return None;
         }
-        let mut link = pooled.into_any().downcast::<Self>().ok()?;
-        link.heard = 0;
-        link.written = None;
-        Some(link)
+        self.heard = 0;
+        self.written = None;
+        Some(self)
     }
 
     /// Keeps what the socket does not take now, as far as there is room; how many bytes.

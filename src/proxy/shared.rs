@@ -27,6 +27,7 @@ pub struct Shared {
     pub(super) bodies: BodyMemo,
     pub(super) metrics: Arc<Metrics>,
     pub(super) counters: Counters,
+    /// Makes connections to upstreams.
     pub(super) transport: TransportConnector,
     pub(super) buffers: Pool,
     pub(super) access: AccessLog,
@@ -49,8 +50,6 @@ pub struct Parts {
     pub buffers: Pool,
     /// Where finished requests are told.
     pub access: AccessLog,
-    /// Connections to upstreams.
-    pub transport: TransportConnector,
 }
 
 impl Shared {
@@ -73,7 +72,7 @@ impl Shared {
             bodies: BodyMemo::default(),
             metrics: parts.metrics,
             counters,
-            transport: parts.transport,
+            transport: TransportConnector::new(None),
             buffers: parts.buffers,
             access: parts.access,
             cut: Cut::default(),

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -21,8 +21,8 @@ use crate::upstream::health::Health;
 use crate::upstream::pool::Pool;
 use crate::upstream::settings::{Scheme, ServerUrl, TlsSettings, UpstreamSettings};
 
-/// An idle pooled connection is kept this long: less than servers usually keep theirs.
-pub(super) const POOLED_IDLE: Duration = Duration::from_secs(4);
+/// A connection waits this long for its next request: less than servers usually keep theirs.
+pub(super) const LONGEST_IDLE: Duration = Duration::from_secs(4);
 
 /// A reused connection that ends so soon after the request was written had died before it: the request is sent again.
 pub(super) const STALE_WITHIN: Duration = Duration::from_millis(250);
@@ -30,12 +30,9 @@ pub(super) const STALE_WITHIN: Duration = Duration::from_millis(250);
 /// Servers tried for one request, at most.
 pub(super) const MOST_ATTEMPTS: usize = 3;
 
-/// Every live upstream pools its connections by itself: one that was opened under another trust, or with another
-/// certificate, is never used for it.
-static GROUPS: AtomicU64 = AtomicU64::new(1);
-
 /// One upstream, live. Kept across reloads that do not touch it; one that is changed hands on what is known of its
-/// servers, and the places that are taken.
+/// servers, and the places that are taken, but no connections: they may have been opened under another trust, or with
+/// another certificate.
 #[derive(Debug)]
 pub struct LiveUpstream {
     pub(super) settings: Arc<UpstreamSettings>,
@@ -52,7 +49,7 @@ pub(super) struct LiveServer {
     /// The URL's authority as the Host field carries it.
     pub(super) host: HeaderValue,
     template: HttpPeer,
-    addresses: ArcSwap<Vec<Address>>,
+    addresses: ArcSwap<Vec<Arc<Address>>>,
     turn: AtomicUsize,
     up: IntGauge,
     /// Its name is being asked for.
@@ -84,10 +81,8 @@ impl LiveUpstream {
             return Arc::clone(same);
         }
         let tls = PeerTls::of(&settings.tls);
-        let group = GROUPS.fetch_add(1, Ordering::Relaxed);
         let servers = settings.servers.iter().map(|server| {
             let mut live = LiveServer::new(settings, server, &tls, metrics);
-            live.template.group_key = group;
             live.take_over(previous.map_or(&[], |previous| &previous.servers));
             live
         });
@@ -134,6 +129,13 @@ impl LiveUpstream {
     pub(super) fn failed(&self, server: usize, now: Monotonic) {
         if let Some(health) = self.pool.health(server) {
             health.failed(now);
+        }
+    }
+
+    /// Ends the connections that have waited for a request for too long.
+    pub fn end_idle(&self, now: Monotonic) {
+        for server in &self.servers {
+            server.addresses.load().iter().for_each(|address| address.idle.sweep(now));
         }
     }
 
@@ -231,8 +233,12 @@ impl LiveServer {
         if self.located() == addresses {
             return;
         }
-        let addresses = addresses.into_iter().map(|address| Address::new(&self.template, address));
-        self.addresses.store(Arc::new(addresses.collect()));
+        let known = self.addresses.load();
+        let now = |address: SocketAddr| {
+            let same = known.iter().find(|known| known.peer._address.as_inet() == Some(&address));
+            same.cloned().unwrap_or_else(|| Arc::new(Address::new(&self.template, address)))
+        };
+        self.addresses.store(Arc::new(addresses.into_iter().map(now).collect()));
     }
 
     /// The server's addresses, each request beginning with the next; `None` while none is known.

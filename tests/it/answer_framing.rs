@@ -1,7 +1,7 @@
 //! The framing of a server's answer, as far as it is odd: what of it reaches the client, and what is refused.
 
 use std::sync::Mutex;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use crate::support::client::Answer;
@@ -118,30 +118,52 @@ fn a_change_of_protocol_carries_nothing_of_the_servers_connection() {
     }
 }
 
-/// Whether the gateway ends a connection within `wait` whose server keeps it as `fields` say.
-fn ends_within(wait: Duration, fields: &'static str) -> bool {
-    let (tell, told) = channel();
-    let tell = Mutex::new(tell);
-    let upstream = Upstream::start(move |_, exchange| {
-        exchange.send(format!("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n{fields}\r\n{{}}"));
-        let has_ended = exchange.closes_within(wait);
-        exchange.close();
-        // Where it is too late the test has gone.
-        let _ = tell.lock().expect("no script panicked").send(has_ended);
-    });
-    let house = House::before(&[upstream.url()]);
-    assert_eq!(house.h1().ask(&format!("GET {PASSED}"), &[], b"").text(), "{}");
-    told.recv().expect("the script tells")
+/// A gateway after one request to a server that keeps connections as `fields` say.
+struct Kept {
+    house: House,
+    ask: Sender<Duration>,
+    told: Receiver<bool>,
+}
+
+impl Kept {
+    fn after(fields: &'static str) -> Self {
+        let ((ask, asked), (tell, told)) = (channel::<Duration>(), channel());
+        let ends = Mutex::new((asked, tell));
+        let upstream = Upstream::start(move |_, exchange| {
+            exchange.send(format!("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n{fields}\r\n{{}}"));
+            let (asked, tell) = &*ends.lock().expect("no script panicked");
+            asked.iter().for_each(|wait| tell.send(exchange.closes_within(wait)).expect("the test waits"));
+            exchange.close();
+        });
+        let house = House::before(&[upstream.url()]);
+        assert_eq!(house.h1().ask(&format!("GET {PASSED}"), &[], b"").text(), "{}");
+        Self { house, ask, told }
+    }
+
+    /// Whether the gateway ends the connection, at the latest in `wait`.
+    fn ends_within(&self, wait: Duration) -> bool {
+        self.ask.send(wait).expect("the script is asked");
+        self.told.recv().expect("the script tells")
+    }
 }
 
 #[test]
-fn a_pooled_connection_is_kept_for_less_than_its_server_keeps_it() {
-    let soon = Duration::from_millis(700);
+fn a_connection_waits_for_less_than_its_server_keeps_it() {
+    let (some_sweeps, long) = (Duration::from_millis(1200), Duration::from_secs(20));
     for fields in ["Keep-Alive: timeout=1\r\n", "Keep-Alive: max=5, Timeout=0\r\n"] {
-        assert!(ends_within(soon, fields), "{fields:?}");
+        assert!(Kept::after(fields).ends_within(long), "{fields:?}");
     }
-    assert!(ends_within(Duration::from_millis(2500), "Keep-Alive: timeout=2, max=5\r\n"));
-    for fields in ["", "Keep-Alive: timeout=60\r\n", "Keep-Alive: timeout=soon\r\n"] {
-        assert!(!ends_within(soon, fields), "{fields:?}");
+    for (fields, longest) in [
+        ("Keep-Alive: timeout=2, max=5\r\n", Duration::from_secs(1)),
+        ("", Duration::from_secs(4)),
+        ("Keep-Alive: timeout=60\r\n", Duration::from_secs(4)),
+        ("Keep-Alive: timeout=soon\r\n", Duration::from_secs(4)),
+    ] {
+        let kept = Kept::after(fields);
+        let moment = Duration::from_millis(1);
+        kept.house.gateway.clock.advance(longest - moment);
+        assert!(!kept.ends_within(some_sweeps), "{fields:?}");
+        kept.house.gateway.clock.advance(moment);
+        assert!(kept.ends_within(long), "{fields:?}");
     }
 }
