@@ -21,6 +21,10 @@ use crate::units::ByteSize;
 /// allocator rounds up, as measured with entries of 1 KiB and a little more.
 const OVERHEAD: u64 = 1408;
 
+/// Bytes of a common entry. The table has room from the start for as many of these as fit into the cache: a table that
+/// grows looks at each of its keys again.
+const COMMON_SIZE: u64 = 4096;
+
 /// Which of the answers to one key it is. Until one form is translated into the other, each is kept by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Variant {
@@ -96,6 +100,7 @@ impl Entries {
         };
         let cache = Cache::builder()
             .max_capacity(memory.as_u64())
+            .initial_capacity(usize::try_from(memory.as_u64() / COMMON_SIZE).unwrap_or_default())
             .weigher(|_, entry: &Arc<Entry>| u32::try_from(entry.size()).unwrap_or(u32::MAX))
             .expire_after(Lifetimes)
             .eviction_listener(listener)
