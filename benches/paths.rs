@@ -18,7 +18,7 @@ use safecache::auth::authenticate::authenticate;
 use safecache::auth::key::{KeyEntry, KeyOptions};
 use safecache::auth::key_ring::KeyRing;
 use safecache::auth::token;
-use safecache::cache::entries::{Entries, Entry, Slot, Variant};
+use safecache::cache::entries::{Entries, Entry, Slot};
 use safecache::cache::key::{EntryKey, KeyParts, Owner, ScannedBody};
 use safecache::cache::policy::{OnDisconnect, RoutePolicy, Scope};
 use safecache::cache::recording::{AnswerHead, Destiny, Step, attach, complete};
@@ -27,6 +27,7 @@ use safecache::ids::{AccountId, KeyId, PlanName};
 use safecache::limits::limiter::Limiter;
 use safecache::limits::plan::{Per, Plan};
 use safecache::llm::request::Api;
+use safecache::llm::translate::AnswerForm;
 use safecache::units::ByteSize;
 
 type Path = (&'static str, fn(u32));
@@ -193,7 +194,7 @@ fn cache_key(times: u32) {
 fn hit(times: u32) {
     let entries = Entries::new(ByteSize::mib(1), |_, _| {});
     let Some(key) = key_of(body().as_bytes(), &headers(KEY), &policy()) else { return };
-    let slot = Slot { key, variant: Variant { stream: false, include_usage: false } };
+    let slot = Slot { key, form: AnswerForm::Json };
     let (clock, _) = Clock::manual(UnixTime::from_secs(1));
     let head = AnswerHead {
         status: StatusCode::OK,
@@ -207,7 +208,7 @@ fn hit(times: u32) {
         ttl: Duration::from_secs(3600),
         usage: None,
     };
-    entries.insert(slot, entry);
+    entries.insert(slot, entry, []);
     let mut cx = Context::from_waker(Waker::noop());
     for _ in 0..times {
         let Some((entry, _)) = entries.find(black_box(&slot), clock.monotonic()) else { return };

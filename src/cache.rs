@@ -3,6 +3,7 @@
 pub mod admit;
 pub mod control;
 pub mod entries;
+pub mod flights;
 pub mod key;
 pub mod memo;
 pub mod policy;

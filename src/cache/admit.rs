@@ -12,6 +12,14 @@ use crate::cache::policy::{RoutePolicy, Scope};
 use crate::llm::answer::{AnswerSummary, Flaw};
 use crate::llm::request::{BypassReason, RequestFields};
 
+/// The headers that every entry keeps.
+static KEPT: [HeaderName; 4] = [
+    CONTENT_TYPE,
+    CONTENT_LANGUAGE,
+    HeaderName::from_static("openai-version"),
+    HeaderName::from_static("openai-model"),
+];
+
 /// The two forms of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Form {
@@ -127,17 +135,16 @@ pub fn storable_body(summary: &AnswerSummary) -> Result<(), NotStored> {
 /// the gateway says itself. Values are copies: one that came is a slice of the buffer that the whole head was read into,
 /// and would hold all of it for as long as the entry lives.
 pub fn kept_headers(policy: &RoutePolicy, answer: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
-    static KEPT: [HeaderName; 4] = [
-        CONTENT_TYPE,
-        CONTENT_LANGUAGE,
-        HeaderName::from_static("openai-version"),
-        HeaderName::from_static("openai-model"),
-    ];
     let of_route = policy.keep_headers.iter().filter(|name| !KEPT.contains(name) && !is_never_kept(name));
     KEPT.iter()
         .chain(of_route)
         .flat_map(|name| answer.get_all(name).iter().filter_map(|value| Some((name.clone(), copied(value)?))))
         .collect()
+}
+
+/// True for a header that an entry keeps, and that those are sent who read another's call.
+pub fn is_kept(policy: &RoutePolicy, name: &HeaderName) -> bool {
+    KEPT.contains(name) || policy.keep_headers.contains(name) && !is_never_kept(name)
 }
 
 /// The same value in memory of its own; `None` cannot come up.

@@ -14,6 +14,7 @@ use moka::sync::Cache;
 use crate::cache::key::EntryKey;
 use crate::cache::recording::Recording;
 use crate::clock::Monotonic;
+use crate::llm::translate::AnswerForm;
 use crate::llm::usage::Usage;
 use crate::units::ByteSize;
 
@@ -21,14 +22,9 @@ use crate::units::ByteSize;
 /// allocator rounds up, as measured with entries of 1 KiB and a little more.
 const OVERHEAD: u64 = 1408;
 
-/// Which of the answers to one key it is. Until one form is translated into the other, each is kept by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Variant {
-    /// Asked for with `stream: true`.
-    pub stream: bool,
-    /// Asked for with `stream_options.include_usage: true`.
-    pub include_usage: bool,
-}
+/// Bytes of a common entry. The table has room from the start for as many of these as fit into the cache: a table that
+/// grows looks at each of its keys again.
+const COMMON_SIZE: u64 = 4096;
 
 /// Where an entry is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,7 +32,15 @@ pub struct Slot {
     /// What was asked.
     pub key: EntryKey,
     /// In which form.
-    pub variant: Variant,
+    pub form: AnswerForm,
+}
+
+impl Slot {
+    /// The slots of the same answer in its other forms.
+    pub fn others(self) -> impl Iterator<Item = Self> {
+        let other = move |form| (form != self.form).then_some(Self { form, ..self });
+        AnswerForm::ALL.into_iter().filter_map(other)
+    }
 }
 
 /// An answer that may be given again.
@@ -89,13 +93,14 @@ impl Entries {
         let listener = move |_: Arc<Slot>, entry: Arc<Entry>, cause| {
             let removal = match cause {
                 RemovalCause::Expired => Removal::Expired,
-                RemovalCause::Replaced => Removal::Replaced,
-                RemovalCause::Size | RemovalCause::Explicit => Removal::Size,
+                RemovalCause::Replaced | RemovalCause::Explicit => Removal::Replaced,
+                RemovalCause::Size => Removal::Size,
             };
             removed(removal, &entry);
         };
         let cache = Cache::builder()
             .max_capacity(memory.as_u64())
+            .initial_capacity(usize::try_from(memory.as_u64() / COMMON_SIZE).unwrap_or_default())
             .weigher(|_, entry: &Arc<Entry>| u32::try_from(entry.size()).unwrap_or(u32::MAX))
             .expire_after(Lifetimes)
             .eviction_listener(listener)
@@ -110,9 +115,27 @@ impl Entries {
         (age < entry.ttl).then_some((entry, age))
     }
 
-    /// Puts an entry in, in place of an older one.
-    pub fn insert(&self, slot: Slot, entry: Entry) {
+    /// Puts an entry in, in place of an older one and of those in the slots `others`.
+    pub fn insert(&self, slot: Slot, entry: Entry, others: impl IntoIterator<Item = Slot>) {
         self.cache.insert(slot, Arc::new(entry));
+        others.into_iter().filter(|other| self.cache.contains_key(other)).for_each(|other| {
+            self.cache.invalidate(&other);
+        });
+    }
+
+    /// Puts in what `source` became, the entry in the slot `from`, unless that has been replaced meanwhile.
+    pub fn insert_translated(&self, slot: Slot, entry: Arc<Entry>, from: &Slot, source: &Arc<Entry>) {
+        self.cache.insert(slot, entry);
+        // It looks behind it, so that a newer answer that came at the same time is not outlived by this one.
+        let is_there = self.cache.get(from).is_some_and(|there| Arc::ptr_eq(&there, source));
+        if !is_there {
+            self.cache.invalidate(&slot);
+        }
+    }
+
+    /// True if there may be an entry in `slot`. Costs less than to find it, and keeps it no longer.
+    pub fn may_have(&self, slot: &Slot) -> bool {
+        self.cache.contains_key(slot)
     }
 
     /// How many entries there are and how many bytes they take, brought up to date first: not for the request path.
@@ -175,6 +198,10 @@ impl Hasher for FirstBytes {
 
     fn write_u8(&mut self, byte: u8) {
         self.0 = self.0.rotate_left(1) ^ u64::from(byte);
+    }
+
+    fn write_isize(&mut self, number: isize) {
+        self.0 = self.0.rotate_left(1) ^ number.unsigned_abs() as u64;
     }
 
     fn write_u64(&mut self, hash: u64) {

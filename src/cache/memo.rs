@@ -3,9 +3,9 @@
 //! A body is known again by all of its bytes, so that nothing rests on a hash, and only to the account that sent it:
 //! how fast an answer comes tells nobody what others have asked. What is remembered is bounded in bytes.
 
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
+use ahash::RandomState;
 use moka::sync::Cache;
 
 use crate::cache::entries::SpreadKeys;

@@ -8,14 +8,16 @@
 //! One `std` mutex guards the state: it is held for pushes and index arithmetic only, never across an await.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
+use std::task::{Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderName, HeaderValue, StatusCode};
 
 use crate::cache::recording::reader::Reader;
 use crate::cache::recording::writer::Writer;
+use crate::llm::usage::Usage;
 use crate::memory::Permit;
 
 pub mod reader;
@@ -66,6 +68,8 @@ pub enum Failure {
     Invalid,
     /// Nobody was reading any more, or the gateway is ending.
     Stopped,
+    /// The upstream's queue had no place.
+    Busy,
 }
 
 /// One step of a reader.
@@ -103,8 +107,12 @@ struct State {
     end: Option<End>,
     readers: Vec<Follower>,
     next_reader: u64,
+    /// Who waits for room.
     writer: Option<Waker>,
+    /// Who waits for the last reader to leave.
+    deserted: Option<Waker>,
     permit: Option<Permit>,
+    usage: Option<Usage>,
 }
 
 #[derive(Debug)]
@@ -127,7 +135,9 @@ pub fn begin(permit: Permit) -> (Writer, Reader) {
         readers: vec![Follower { id: 0, index: 0, waker: None }],
         next_reader: 1,
         writer: None,
+        deserted: None,
         permit: Some(permit),
+        usage: None,
     })));
     (Writer(Arc::clone(&recording)), Reader { recording, id: 0 })
 }
@@ -146,7 +156,9 @@ pub fn complete(head: AnswerHead, body: Bytes) -> Arc<Recording> {
         readers: Vec::new(),
         next_reader: 0,
         writer: None,
+        deserted: None,
         permit: None,
+        usage: None,
     })))
 }
 
@@ -212,6 +224,29 @@ impl Recording {
     /// True while somebody reads.
     pub fn is_read(&self) -> bool {
         !self.state().readers.is_empty()
+    }
+
+    /// Waits until nobody reads. One task may wait.
+    pub async fn deserted(&self) {
+        poll_fn(|cx| {
+            let mut state = self.state();
+            if state.readers.is_empty() {
+                return Poll::Ready(());
+            }
+            state.deserted = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// True if it ended early.
+    pub fn has_failed(&self) -> bool {
+        matches!(self.state().end, Some(End::Failed(_)))
+    }
+
+    /// What the answer cost, once it has come whole and if it told.
+    pub fn usage(&self) -> Option<Usage> {
+        self.state().usage
     }
 }
 

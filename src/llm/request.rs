@@ -1,6 +1,7 @@
 //! The few request fields that decide about caching, and what each API leaves out of the cache key.
 
 use crate::llm::json::{Document, JsonFault, Kind, Value};
+use crate::llm::translate::{AnswerForm, StreamUsage};
 
 /// Which API a path belongs to, by its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -149,6 +150,15 @@ pub struct RequestFields {
 }
 
 impl RequestFields {
+    /// The form in which the answer is asked for.
+    pub fn form(&self) -> AnswerForm {
+        match (self.stream, self.include_usage) {
+            (false, _) => AnswerForm::Json,
+            (true, true) => AnswerForm::Stream(StreamUsage::Included),
+            (true, false) => AnswerForm::Stream(StreamUsage::Omitted),
+        }
+    }
+
     /// Reads the top-level members of a request of `api`. Of a name that stands twice the last counts; the
     /// canonical form refuses such bodies.
     pub fn read(api: Api, document: Document<'_>) -> Self {

@@ -35,6 +35,13 @@ pub enum AnswerForm {
     Stream(StreamUsage),
 }
 
+impl AnswerForm {
+    /// Every form, in the order in which an answer to translate is looked for: a stream becomes another by as little
+    /// as possible.
+    pub const ALL: [Self; 3] =
+        [Self::Stream(StreamUsage::Included), Self::Stream(StreamUsage::Omitted), Self::Json];
+}
+
 /// What a request's `stream_options.include_usage` asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum StreamUsage {

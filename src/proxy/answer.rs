@@ -4,21 +4,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::CONTENT_LENGTH;
-use http::{HeaderValue, Method};
-use pingora::http::RequestHeader;
+use http::Method;
 use pingora::protocols::http::ServerSession;
 
 use crate::auth::authenticate::allows_model;
 use crate::cache::admit::lookable;
 use crate::cache::control::{CacheStatus, RequestControl};
-use crate::cache::entries::{Entry, Slot, Variant};
+use crate::cache::entries::{Entry, Slot};
+use crate::cache::flights::FlightKey;
 use crate::cache::key::{EntryKey, KeyParts, Owner, ScannedBody};
 use crate::cache::memo::{Body, Known};
-use crate::cache::policy::{OnDisconnect, RoutePolicy, Scope};
-use crate::cache::recording::{WINDOW, attach, begin};
+use crate::cache::policy::{RoutePolicy, Scope};
+use crate::cache::recording::attach;
 use crate::llm::json::JsonFault;
 use crate::llm::request::Api;
+use crate::llm::translate::AnswerForm;
 use crate::memory::Permit;
 use crate::outcome::finished::Outcome;
 use crate::outcome::rejection::Rejection;
@@ -27,11 +27,10 @@ use crate::proxy::body;
 use crate::proxy::client_address::ClientAddress;
 use crate::proxy::ctx::Ctx;
 use crate::proxy::derived::LiveRoute;
-use crate::proxy::fetch::{Fetch, OutboundHead};
-use crate::proxy::finish::count_tokens;
-use crate::proxy::headers::{self, Outbound};
-use crate::proxy::reading::Storing;
-use crate::proxy::send::{self, ClientWatch, Sent, rejection_of};
+use crate::proxy::finish::count_saved;
+use crate::proxy::forms::Wanted;
+use crate::proxy::headers;
+use crate::proxy::send::{self, Sent};
 use crate::proxy::shared::Shared;
 
 /// Answers the request, or says why not.
@@ -52,37 +51,49 @@ pub(super) async fn answer(
     let body = body::read(session, &config.limits, &mut memory).await?;
     ctx.body_wait = shared.clock.monotonic().saturating_since(before);
     let request = Request { shared, live: &live, address: &address, memory, body };
-    let plan = request.plan(session, ctx)?;
+    let mut plan = request.plan(session, ctx)?;
     ctx.room = Some(take_room(shared, &config)?);
-    if let Some((entry, age)) = request.find(&plan, ctx) {
+    if let Some((entry, age)) = request.find(&mut plan, ctx).await {
         request.remember(plan, ctx);
         // The body was of use for its key alone: its memory is given back before the answer is sent.
         drop(request);
-        return Ok(send_hit(shared, session, ctx, &entry, age).await);
+        return Ok(send_hit(shared, session, ctx, (&entry, age)).await);
     }
     if plan.control.only_if_cached {
         return Err(Rejection::NotCached);
     }
-    request.forward(session, ctx, plan).await
+    request.call(session, ctx, plan).await
 }
 
 /// A request with its body.
-struct Request<'a> {
-    shared: &'a Arc<Shared>,
-    live: &'a Arc<LiveRoute>,
-    address: &'a ClientAddress,
-    memory: Permit,
-    body: Bytes,
+pub(super) struct Request<'a> {
+    pub(super) shared: &'a Arc<Shared>,
+    pub(super) live: &'a Arc<LiveRoute>,
+    pub(super) address: &'a ClientAddress,
+    pub(super) memory: Permit,
+    pub(super) body: Bytes,
 }
 
 /// What the cache has to do with a request.
-struct Plan {
-    control: RequestControl,
+pub(super) struct Plan {
+    pub(super) control: RequestControl,
     /// Where its answer is looked for; `None`: nowhere.
-    slot: Option<(Slot, Arc<RoutePolicy>)>,
-    api: Api,
+    pub(super) slot: Option<(Slot, Arc<RoutePolicy>)>,
+    pub(super) api: Api,
     /// What was read in the body; `None` if it had been read before.
     fresh: Option<ScannedBody>,
+    /// How the answer is to be served; calls are shared only where it is the same.
+    service_tier: Option<Box<str>>,
+    /// The forms in which there is an answer that cannot be given in the one that is asked for.
+    pub(super) apart: Vec<AnswerForm>,
+}
+
+impl Plan {
+    /// What must be equal for another request to share the call; `None` if none may.
+    pub(super) fn flight(&self) -> Option<FlightKey> {
+        let (slot, _) = self.slot.as_ref().filter(|_| self.control.may_read && self.control.may_write)?;
+        Some(FlightKey { slot: *slot, service_tier: self.service_tier.clone() })
+    }
 }
 
 /// A body that was read, now or before.
@@ -119,11 +130,10 @@ impl Request<'_> {
         let control = RequestControl::read(&head.headers);
         let slot = cached.zip(scanned).and_then(|(policy, scanned)| {
             lookable(policy, &scanned.fields).ok()?;
-            let variant =
-                Variant { stream: scanned.fields.stream, include_usage: scanned.fields.include_usage };
             let key = self.key(session, ctx, policy, scanned)?;
-            Some((Slot { key, variant }, Arc::clone(policy)))
+            Some((Slot { key, form: scanned.fields.form() }, Arc::clone(policy)))
         });
+        let service_tier = scanned.and_then(|scanned| scanned.fields.service_tier.clone());
         ctx.cache_status = cached.map(|_| match (&slot, control.may_read, control.may_write) {
             (None, ..) => CacheStatus::Bypass,
             (Some(_), true, _) => CacheStatus::MissStored,
@@ -134,7 +144,7 @@ impl Request<'_> {
             Some(Scan::Fresh(scanned)) => Some(scanned),
             _ => None,
         };
-        Ok(Plan { control, slot, api, fresh })
+        Ok(Plan { control, slot, api, fresh, service_tier, apart: Vec::new() })
     }
 
     /// Reads the body, unless it was read before; `None` if it is no JSON that can be read.
@@ -188,14 +198,29 @@ impl Request<'_> {
         }))
     }
 
-    fn find(&self, plan: &Plan, ctx: &Ctx) -> Option<(Arc<Entry>, Duration)> {
+    async fn find(&self, plan: &mut Plan, ctx: &Ctx) -> Option<(Arc<Entry>, Duration)> {
         let counters = &self.shared.counters;
         let Some((slot, _)) = plan.slot.as_ref().filter(|_| plan.control.may_read) else {
             counters.bypasses.inc();
             return None;
         };
-        let found = self.shared.entries.find(slot, ctx.started.monotonic);
-        let found = found.filter(|(_, age)| plan.control.accepts(*age));
+        let now = ctx.started.monotonic;
+        let found = self.shared.entries.find(slot, now);
+        let mut found = found.filter(|(_, age)| plan.control.accepts(*age));
+        if found.is_none() && plan.api == Api::ChatCompletions {
+            let wanted = Wanted {
+                entries: &self.shared.entries,
+                slot,
+                control: plan.control,
+                now,
+                most: ctx.policy.snapshot.config.cache.max_entry.as_usize(),
+                memory: self.shared.permit(ctx),
+            };
+            match wanted.find().await {
+                Ok(translated) => found = Some(translated),
+                Err(apart) => plan.apart = apart,
+            }
+        }
         if found.is_some() {
             counters.hits.inc()
         } else {
@@ -203,116 +228,19 @@ impl Request<'_> {
         }
         found
     }
-
-    /// Calls the upstream and sends what it answers.
-    async fn forward(
-        self,
-        session: &mut ServerSession,
-        ctx: &mut Ctx,
-        plan: Plan,
-    ) -> Result<Sent, Rejection> {
-        let upstream = &self.live.upstream;
-        let Some(place) = ClientWatch::default().until_gone(session, upstream.place()).await else {
-            ctx.outcome = Some(Outcome::ClientClosed);
-            return Ok(Sent::ClientGone);
-        };
-        let place = place?;
-        if let Some(room) = &mut ctx.room {
-            room.upstream = Some(place);
-        }
-        let mut recording = self.shared.permit(ctx);
-        if !recording.try_grow(WINDOW) {
-            return Err(Rejection::Overloaded);
-        }
-        let (writer, reader) = begin(recording);
-        let recording = Arc::clone(writer.recording());
-        let storing = plan.slot.filter(|_| plan.control.may_write).map(|(slot, policy)| Storing {
-            slot,
-            policy,
-            max_entry: ctx.policy.snapshot.config.cache.max_entry.as_u64(),
-        });
-        let finishes =
-            storing.as_ref().is_some_and(|storing| storing.policy.on_disconnect == OnDisconnect::Finish);
-        let fetch = Fetch {
-            shared: Arc::clone(self.shared),
-            upstream: Arc::clone(upstream),
-            route: Arc::clone(&self.live.route),
-            head: self.outbound_head(session, ctx)?,
-            body: self.body,
-            writer,
-            storing,
-            api: plan.api,
-            report: Arc::clone(&ctx.report),
-        };
-        let memory = self.memory;
-        let call = Box::pin(async move {
-            fetch.run().await;
-            drop(memory);
-        });
-        let (sent, unfinished) = send::lead(session, ctx, call, reader).await;
-        if let Some(call) = unfinished.filter(|_| finishes && sent == Sent::ClientGone && recording.is_kept())
-        {
-            let (room, report, shared) = (ctx.room.take(), Arc::clone(&ctx.report), Arc::clone(self.shared));
-            tokio::spawn(async move {
-                call.await;
-                count_tokens(&shared, &report);
-                drop(room);
-            });
-        }
-        match sent {
-            Sent::Unbegun(failure) => Err(rejection_of(failure)),
-            sent => {
-                ctx.outcome = Some(sent.outcome(Outcome::Forwarded));
-                Ok(sent)
-            }
-        }
-    }
-
-    /// The head as it is sent on, but for what depends on the server.
-    fn outbound_head(&self, session: &ServerSession, ctx: &Ctx) -> Result<OutboundHead, Rejection> {
-        let Some(request_id) = &ctx.request_id else { return Err(Rejection::Internal) };
-        let head = session.req_header();
-        let mut fields = headers::message_fields(&head.headers);
-        let outbound = Outbound {
-            route: &self.live.route,
-            upstream: &self.live.upstream.settings,
-            address: self.address,
-            request_id,
-            path: head.uri.path(),
-            host: headers::host_of(head),
-            scheme: headers::scheme_of(session),
-        };
-        headers::to_upstream(&mut fields, &outbound).map_err(|_| Rejection::Internal)?;
-        fields.insert(CONTENT_LENGTH, HeaderValue::from(self.body.len()));
-        Ok(OutboundHead {
-            method: head.method.clone(),
-            uri: head.uri.clone(),
-            target: odd_target(head),
-            fields,
-        })
-    }
 }
 
-/// The target's bytes where they are more than its URI tells.
-fn odd_target(head: &RequestHeader) -> Option<Box<[u8]>> {
-    let told = head.uri.path_and_query().map(|target| target.as_str().as_bytes());
-    let raw = head.raw_path();
-    (raw.starts_with(b"/") && told != Some(raw)).then(|| raw.into())
-}
-
-async fn send_hit(
+/// Answers with an entry of that age.
+pub(super) async fn send_hit(
     shared: &Shared,
     session: &mut ServerSession,
     ctx: &mut Ctx,
-    entry: &Entry,
-    age: Duration,
+    (entry, age): (&Entry, Duration),
 ) -> Sent {
     ctx.cache_status = Some(CacheStatus::Hit { ttl: entry.ttl.saturating_sub(age) });
-    let Some(reader) = attach(&entry.recording) else { return Sent::ClientGone };
-    if let Some(usage) = entry.usage {
-        shared.metrics.tokens_saved.inc_by(usage.prompt.saturating_add(usage.completion));
-    }
-    let sent = send::follow(session, ctx, reader, Some(age)).await;
+    let Some(mut reader) = attach(&entry.recording) else { return Sent::ClientGone };
+    count_saved(shared, entry.usage);
+    let sent = send::follow(session, ctx, &mut reader, Some(age)).await;
     ctx.outcome = Some(sent.outcome(Outcome::ExactHit));
     sent
 }

@@ -15,7 +15,7 @@ use crate::proxy::ctx::Report;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::link::Link;
 use crate::proxy::shared::Shared;
-use crate::proxy::upstreams::{Choice, LiveServer, LiveUpstream, MOST_ATTEMPTS, LONGEST_IDLE, STALE_WITHIN};
+use crate::proxy::upstreams::{Choice, LONGEST_IDLE, LiveServer, LiveUpstream, MOST_ATTEMPTS, STALE_WITHIN};
 use crate::upstream::settings::Retry;
 
 /// The attempts that are made for one request.

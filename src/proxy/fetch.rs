@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
-use http::{HeaderMap, Method, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use pingora::http::{RequestHeader, ResponseHeader};
 
 use crate::cache::admit::{Framing, kept_headers, storable_head};
+use crate::cache::policy::Scope;
 use crate::cache::recording::writer::Writer;
 use crate::cache::recording::{AnswerHead, Destiny, Failure};
 use crate::llm::request::Api;
@@ -67,6 +68,7 @@ impl OutboundHead {
 impl Fetch {
     /// Makes the call and writes its answer, to the end or to its failure.
     pub(super) async fn run(self) {
+        let Ok(_place) = self.upstream.place().await else { return self.writer.fail(Failure::Busy) };
         let answered = self.answered().await;
         match answered {
             Ok(attempt) => self.record(attempt).await,
@@ -111,10 +113,8 @@ impl Fetch {
     async fn record(mut self, mut attempt: Attempt) {
         let Some(head) = attempt.exchange.head() else { return self.writer.fail(Failure::Invalid) };
         let length = length_of(head);
+        let fields = self.sent_fields(head);
         let kept = self.stored_as(head, length);
-        let as_an_entry = kept.as_ref().and_then(Kept::sent_fields);
-        let cookies = Cookies::of(&self.route, self.head.uri.path());
-        let fields = as_an_entry.unwrap_or_else(|| end_to_end(head, cookies));
         let mut reading = Reading::of(head, kept, self.api);
         if !reading.is_kept() {
             self.writer.window();
@@ -137,11 +137,22 @@ impl Fetch {
                 self.report.usage(usage);
             }
             let now = self.shared.clock.monotonic();
-            if let Some((slot, entry)) = reading.into_entry(recording, &summary, now) {
-                self.shared.entries.insert(slot, entry);
+            if let Some((storing, entry)) = reading.into_entry(recording, &summary, now) {
+                let replaced = storing.slot.others().filter(|other| !storing.apart.contains(&other.form));
+                self.shared.entries.insert(storing.slot, entry, replaced);
             }
         }
-        self.writer.complete();
+        self.writer.complete(self.report.usage_told());
+    }
+
+    /// The fields that the client is sent for whom the call is made. Where all accounts share, those of an entry: more
+    /// would tell that nobody else had asked.
+    fn sent_fields(&self, head: &ResponseHeader) -> Vec<(HeaderName, HeaderValue)> {
+        let policy = self.storing.as_ref().map(|storing| &storing.policy);
+        match policy.filter(|policy| policy.scope == Scope::Global) {
+            Some(policy) => kept_headers(policy, &head.headers),
+            None => end_to_end(head, Cookies::of(&self.route, self.head.uri.path())),
+        }
     }
 
     /// How the answer is stored; `None` if its head already forbids it.

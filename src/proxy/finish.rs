@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use pingora::protocols::http::ServerSession;
 
+use crate::llm::usage::Usage;
 use crate::outcome::finished::{Finished, Outcome};
 use crate::proxy::ctx::{Ctx, Report};
 use crate::proxy::shared::Shared;
@@ -55,6 +56,13 @@ pub(super) fn count_tokens(shared: &Shared, report: &Report) {
     shared.counters.prompt_tokens.inc_by(usage.prompt);
     shared.counters.completion_tokens.inc_by(usage.completion);
     shared.counters.cached_tokens.inc_by(usage.cached);
+}
+
+/// Counts what an answer would have cost that nobody had to be asked for.
+pub(super) fn count_saved(shared: &Shared, usage: Option<Usage>) {
+    if let Some(usage) = usage {
+        shared.metrics.tokens_saved.inc_by(usage.prompt.saturating_add(usage.completion));
+    }
 }
 
 /// The registered methods by name; a client may make up others.

@@ -14,6 +14,7 @@ use crate::clock::Monotonic;
 use crate::llm::answer::AnswerSummary;
 use crate::llm::request::Api;
 use crate::llm::sse::SseWatch;
+use crate::llm::translate::AnswerForm;
 use crate::llm::usage::Usage;
 use crate::memory::Permit;
 
@@ -27,6 +28,8 @@ const GROWTH: u64 = 64 * 1024;
 #[derive(Clone, Debug)]
 pub(super) struct Storing {
     pub(super) slot: Slot,
+    /// The forms in which there is an answer that cannot be given in this one: they stay.
+    pub(super) apart: Vec<AnswerForm>,
     pub(super) policy: Arc<RoutePolicy>,
     pub(super) max_entry: u64,
 }
@@ -37,14 +40,6 @@ pub(super) struct Kept {
     pub(super) fields: Vec<(HeaderName, HeaderValue)>,
     /// The length that it announced.
     pub(super) length: Option<u64>,
-}
-
-impl Kept {
-    /// The fields that the first who asked is sent, if they are those of an entry: where all accounts share, more of
-    /// them would tell that nobody else had asked.
-    pub(super) fn sent_fields(&self) -> Option<Vec<(HeaderName, HeaderValue)>> {
-        (self.storing.policy.scope == Scope::Global).then(|| self.fields.clone())
-    }
 }
 
 /// What is read of an answer.
@@ -143,7 +138,7 @@ impl Reading {
         recording: &Recording,
         summary: &AnswerSummary,
         now: Monotonic,
-    ) -> Option<(Slot, Entry)> {
+    ) -> Option<(Storing, Entry)> {
         let Kept { storing, fields, length } = self.kept?;
         storable_body(summary).ok()?;
         let body = recording.body()?;
@@ -159,7 +154,7 @@ impl Reading {
             ttl: storing.policy.ttl,
             usage: summary.usage,
         };
-        Some((storing.slot, entry))
+        Some((storing, entry))
     }
 }
 

@@ -13,6 +13,8 @@ use pingora::Result;
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
 
+use crate::cache::admit::is_kept;
+use crate::cache::control::CacheStatus;
 use crate::cache::policy::Scope;
 use crate::cache::recording::AnswerHead;
 use crate::limits::verdict::X_SHOULD_RETRY;
@@ -42,8 +44,12 @@ pub(super) fn recorded(
     age: Option<Duration>,
 ) -> Result<ResponseHeader> {
     let mut fields = HeaderMap::with_capacity(answer.fields.len() + OWN_FIELDS);
+    let is_anothers = ctx.cache_status == Some(CacheStatus::Collapsed);
+    let policy = ctx.route.as_ref().and_then(|live| live.route.cache.as_ref()).filter(|_| is_anothers);
     for (name, value) in &answer.fields {
-        fields.append(name.clone(), value.clone());
+        if policy.is_none_or(|policy| is_kept(policy, name)) {
+            fields.append(name.clone(), value.clone());
+        }
     }
     let has_body = !matches!(answer.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     match answer.length {

@@ -56,7 +56,7 @@ impl Sent {
 pub(super) async fn follow(
     session: &mut ServerSession,
     ctx: &mut Ctx,
-    mut reader: Reader,
+    reader: &mut Reader,
     age: Option<Duration>,
 ) -> Sent {
     let mut watch = ClientWatch::default();
@@ -74,7 +74,7 @@ pub(super) async fn follow(
     if written.is_err() {
         return Sent::ClientGone;
     }
-    let end = pump(session, &mut reader, &mut watch, head.length).await;
+    let end = pump(session, reader, &mut watch, head.length).await;
     match end {
         Sent::CutShort(failure) if can_tell(&head) => {
             let api = Api::of(session.req_header().uri.path());
@@ -104,14 +104,14 @@ pub(super) async fn lead<F>(
     session: &mut ServerSession,
     ctx: &mut Ctx,
     mut call: Pin<Box<F>>,
-    reader: Reader,
+    mut reader: Reader,
 ) -> (Sent, Option<Pin<Box<F>>>)
 where
     F: Future<Output = ()> + Send,
 {
     let mut called = false;
     let sent = {
-        let mut sending = pin!(follow(session, ctx, reader, None));
+        let mut sending = pin!(follow(session, ctx, &mut reader, None));
         loop {
             tokio::select! {
                 biased;
@@ -241,6 +241,7 @@ pub(super) fn rejection_of(failure: Failure) -> Rejection {
         Failure::ConnectTimeout => Rejection::UpstreamConnectTimeout,
         Failure::FirstByteTimeout | Failure::IdleTimeout => Rejection::UpstreamTimeout,
         Failure::Reset | Failure::Invalid => Rejection::UpstreamFailed,
+        Failure::Busy => Rejection::UpstreamBusy,
         Failure::Stopped => Rejection::Internal,
     }
 }

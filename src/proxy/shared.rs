@@ -6,6 +6,7 @@ use pingora::connectors::TransportConnector;
 use prometheus::IntCounter;
 
 use crate::cache::entries::Entries;
+use crate::cache::flights::Flights;
 use crate::cache::memo::BodyMemo;
 use crate::clock::Clock;
 use crate::limits::limiter::Limiter;
@@ -24,6 +25,7 @@ pub struct Shared {
     pub(super) clock: Clock,
     pub(super) limiter: Limiter,
     pub(super) entries: Entries,
+    pub(super) flights: Flights,
     pub(super) bodies: BodyMemo,
     pub(super) metrics: Arc<Metrics>,
     pub(super) counters: Counters,
@@ -69,6 +71,7 @@ impl Shared {
             clock: parts.clock,
             limiter: parts.limiter,
             entries: parts.entries,
+            flights: Flights::default(),
             bodies: BodyMemo::default(),
             metrics: parts.metrics,
             counters,

@@ -10,11 +10,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use prometheus::IntCounter;
-use serde::Serialize;
 
 use crate::clock::UnixTime;
-use crate::ids::KeyId;
 use crate::outcome::finished::Finished;
+use crate::telemetry::access_line;
 
 /// Lines that wait, at most.
 const QUEUE: usize = 65_536;
@@ -122,9 +121,7 @@ impl Queue {
         loop {
             let (lines, is_closed) = self.take();
             for line in &lines {
-                // Plain values always serialise.
-                let _ = serde_json::to_writer(&mut text, &Line::of(line, stamp.of(line.at)));
-                text.push(b'\n');
+                access_line::write(&mut text, line, stamp.of(line.at));
             }
             if out.write_all(&text).and_then(|()| out.flush()).is_err() {
                 self.dropped.inc_by(lines.len() as u64);
@@ -146,57 +143,6 @@ impl Queue {
     }
 }
 
-/// A request's line. Absent values are left out.
-#[derive(Serialize)]
-struct Line<'a> {
-    time: &'a str,
-    request_id: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    route: Option<&'a str>,
-    method: &'a str,
-    outcome: &'a str,
-    status: u16,
-    duration_ms: f64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    upstream_first_byte_ms: Option<f64>,
-    bytes_received: u64,
-    bytes_sent: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tokens: Option<Tokens>,
-}
-
-#[derive(Serialize)]
-struct Tokens {
-    prompt: u64,
-    completion: u64,
-    cached: u64,
-}
-
-impl<'a> Line<'a> {
-    fn of(finished: &'a Finished, time: &'a str) -> Self {
-        Self {
-            time,
-            request_id: &finished.request_id,
-            key: finished.key.as_ref().map(KeyId::as_str),
-            route: finished.route.as_deref(),
-            method: finished.method,
-            outcome: finished.outcome.as_str(),
-            status: finished.status,
-            duration_ms: millis(finished.duration),
-            upstream_first_byte_ms: finished.upstream_first_byte.map(millis),
-            bytes_received: finished.bytes_received,
-            bytes_sent: finished.bytes_sent,
-            tokens: finished.tokens.map(|usage| Tokens {
-                prompt: usage.prompt,
-                completion: usage.completion,
-                cached: usage.cached,
-            }),
-        }
-    }
-}
-
 /// The text of a time, made anew only when the millisecond has changed: many requests end in one.
 #[derive(Default)]
 struct Stamp {
@@ -212,11 +158,6 @@ impl Stamp {
         }
         &self.text
     }
-}
-
-/// Milliseconds with three decimals.
-fn millis(span: Duration) -> f64 {
-    f64::from(u32::try_from(span.as_micros()).unwrap_or(u32::MAX)) / 1000.0
 }
 
 /// `at` as RFC 3339 in UTC, to the millisecond.

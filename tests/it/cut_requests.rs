@@ -4,7 +4,7 @@ use std::net::TcpListener;
 
 use serde_json::Value;
 
-use crate::support::front::{CACHED, CHAT, Front, House, JSON, PASSED, PATHS, Piece, Plans};
+use crate::support::front::{ALONE, CACHED, CHAT, Front, House, PASSED, PATHS, Piece, Plans};
 use crate::support::gateway::secret;
 use crate::support::h2::{H2, HasBody};
 use crate::support::upstream::{Exchange, Request, Upstream};
@@ -41,7 +41,7 @@ fn cut(statuses: &[u64]) -> Vec<(String, u64)> {
 }
 
 fn begin(mut client: Front, path: &str) -> Front {
-    client.send(&format!("POST {path}"), JSON, CHAT.as_bytes());
+    client.send(&format!("POST {path}"), ALONE, CHAT.as_bytes());
     client
 }
 

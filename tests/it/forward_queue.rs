@@ -51,7 +51,7 @@ fn a_wait_in_the_queue_ends() {
         let mut first = house.h1();
         first.send(&format!("POST {path}"), JSON, CHAT.as_bytes());
         house.gateway.eventually("the first is under way", |_| upstream.count() == 1);
-        assert_eq!(house.h1().chat(path).status, 503, "{path}");
+        assert_eq!(house.h1().alone(path).status, 503, "{path}");
     }
 }
 

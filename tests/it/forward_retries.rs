@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::support::front::{CHAT, House, JSON, PATHS, Plans, unstored};
+use crate::support::front::{ALONE, CHAT, House, PATHS, Plans, unstored};
 use crate::support::upstream::{Upstream, gate};
 
 /// Refuses connections.
@@ -84,7 +84,7 @@ fn the_second_try_is_on_a_fresh_connection() {
         let house = House::before(&[upstream.url()]);
         let mut clients = [house.h1(), house.h1()];
         for client in &mut clients {
-            client.send(&format!("POST {path}"), JSON, CHAT.as_bytes());
+            client.send(&format!("POST {path}"), ALONE, CHAT.as_bytes());
         }
         house.gateway.eventually("both are under way", |_| upstream.count() == 2);
         opener.open();

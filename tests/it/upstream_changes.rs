@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use safecache::runtime::reload::Shrinking;
 
-use crate::support::front::{CHAT, Front, House, JSON, PATHS, Plans, unstored};
+use crate::support::front::{ALONE, CHAT, Front, House, PATHS, Plans, unstored};
 use crate::support::upstream::{Opener, Upstream, gate};
 
 /// Changes the text of the configuration and reloads it.
@@ -26,7 +26,7 @@ fn series(server: &str) -> String {
 /// Sends a request that will be answered later.
 fn begin(house: &House, path: &str) -> Front {
     let mut client = house.h1();
-    client.send(&format!("POST {path}"), JSON, CHAT.as_bytes());
+    client.send(&format!("POST {path}"), ALONE, CHAT.as_bytes());
     client
 }
 
@@ -57,7 +57,7 @@ fn an_ejected_server_stays_ejected() {
         let (bad, good) = (Upstream::start(|_, exchange| exchange.close()), unstored());
         let house = House::planned(&[bad.url(), good.url()], upstream_of(", idle_timeout: 200s"));
         for _ in 0..6 {
-            house.h1().chat(path);
+            house.h1().alone(path);
         }
         assert_eq!((bad.count(), house.gateway.metric(&series(&bad.url()))), (3, 0.0), "{path}");
         change(&house, "idle_timeout: 200s", "idle_timeout: 201s");
@@ -67,7 +67,7 @@ fn an_ejected_server_stays_ejected() {
         change(&house, &servers, &turned);
         for _ in 0..6 {
             assert_eq!(
-                house.h1().chat(path).status,
+                house.h1().alone(path).status,
                 200,
                 "{path}: another place in the list, the same server"
             );
@@ -76,7 +76,7 @@ fn an_ejected_server_stays_ejected() {
         house.gateway.clock.advance(Duration::from_secs(1));
         assert_eq!(house.gateway.metric(&series(&bad.url())), 1.0, "{path}");
         for _ in 0..6 {
-            house.h1().chat(path);
+            house.h1().alone(path);
         }
         assert_eq!(bad.count(), 4, "{path}: one more failure, and it is left alone again");
     }
@@ -89,13 +89,13 @@ fn another_server_begins_well() {
         let at = |base: &str| format!("{}{base}", bad.url());
         let house = House::before(&[at("/one"), good.url()]);
         for _ in 0..6 {
-            house.h1().chat(path);
+            house.h1().alone(path);
         }
         assert_eq!(bad.count(), 3, "{path}");
         change(&house, "/one", "/two");
         assert_eq!(house.gateway.metric(&series(&at("/two"))), 1.0, "{path}");
         for _ in 0..6 {
-            house.h1().chat(path);
+            house.h1().alone(path);
         }
         assert_eq!(bad.count(), 6, "{path}: it had failed under another path");
     }
@@ -115,7 +115,7 @@ fn what_a_request_sees_that_began_before_counts_after() {
         });
         let house = House::planned(&[bad.url()], upstream_of(", idle_timeout: 200s"));
         for _ in 0..2 {
-            assert_eq!(house.h1().chat(path).status, 502, "{path}");
+            assert_eq!(house.h1().alone(path).status, 502, "{path}");
         }
         is_slow.store(true, Ordering::SeqCst);
         let mut third = begin(&house, path);
@@ -136,7 +136,7 @@ fn places_that_are_taken_stay_taken() {
         let mut running = [begin(&house, path), begin(&house, path)];
         house.gateway.eventually("both are under way", |_| upstream.count() == 2);
         change(&house, "idle_timeout: 200s", "idle_timeout: 201s");
-        assert_eq!(house.h1().chat(path).status, 503, "{path}");
+        assert_eq!(house.h1().alone(path).status, 503, "{path}");
         assert_eq!(upstream.count(), 2, "{path}");
         opener.open();
         opener.open();
@@ -145,7 +145,7 @@ fn places_that_are_taken_stay_taken() {
         }
         all_over(&house);
         opener.open();
-        assert_eq!(house.h1().chat(path).status, 200, "{path}: they have come back");
+        assert_eq!(house.h1().alone(path).status, 200, "{path}: they have come back");
     }
 }
 
@@ -158,12 +158,12 @@ fn a_lower_bound_holds_as_places_come_back() {
             let mut running = [begin(&house, path), begin(&house, path)];
             house.gateway.eventually("both are under way", |_| upstream.count() == 2);
             change(&house, before, "max_concurrent: 1");
-            assert_eq!(house.h1().chat(path).status, 503, "{path}");
+            assert_eq!(house.h1().alone(path).status, 503, "{path}");
             opener.open();
             house.gateway.eventually("one has come back", |gateway| {
                 gateway.metric("safecache_in_flight_requests") == 1.0
             });
-            assert_eq!(house.h1().chat(path).status, 503, "{path}: one more than the bound had been out");
+            assert_eq!(house.h1().alone(path).status, 503, "{path}: one more than the bound had been out");
             opener.open();
             for client in &mut running {
                 assert_eq!(client.head_and_body().status, 200, "{path}");
@@ -171,7 +171,7 @@ fn a_lower_bound_holds_as_places_come_back() {
             all_over(&house);
             let mut next = begin(&house, path);
             house.gateway.eventually("it is under way", |_| upstream.count() == 3);
-            assert_eq!(house.h1().chat(path).status, 503, "{path}: the bound is one");
+            assert_eq!(house.h1().alone(path).status, 503, "{path}: the bound is one");
             opener.open();
             assert_eq!(next.head_and_body().status, 200, "{path}");
         }
@@ -189,7 +189,7 @@ fn a_higher_bound_lets_those_who_wait_go_at_once() {
             house.gateway.eventually("one is under way, two wait", |gateway| {
                 gateway.metric("safecache_in_flight_requests") == 3.0 && upstream.count() == 1
             });
-            assert_eq!(house.h1().chat(path).status, 503, "{path}: the queue is full");
+            assert_eq!(house.h1().alone(path).status, 503, "{path}: the queue is full");
             let queue = if after.ends_with('0') { ", queue: {length: 2, wait: 60s}" } else { "" };
             change(&house, &format!("max_concurrent: 1{queue}"), after);
             house.gateway.eventually("all are under way", |_| upstream.count() == 3);
@@ -237,7 +237,8 @@ fn no_place_is_lost_while_the_bound_changes() {
         let asking: Vec<_> = (0..CLIENTS)
             .map(|number| {
                 let mut client = house.h1();
-                scope.spawn(move || (0..EACH).all(|_| client.chat(PATHS[number % PATHS.len()]).status == 200))
+                scope
+                    .spawn(move || (0..EACH).all(|_| client.alone(PATHS[number % PATHS.len()]).status == 200))
             })
             .collect();
         scope.spawn(|| {
@@ -260,9 +261,9 @@ fn the_round_goes_on() {
         let servers = [unstored(), unstored()];
         let house =
             House::planned(&servers.each_ref().map(Upstream::url), upstream_of(", idle_timeout: 200s"));
-        assert_eq!(house.h1().chat(path).status, 200);
+        assert_eq!(house.h1().alone(path).status, 200);
         change(&house, "idle_timeout: 200s", "idle_timeout: 201s");
-        assert_eq!(house.h1().chat(path).status, 200);
+        assert_eq!(house.h1().alone(path).status, 200);
         assert_eq!(servers.each_ref().map(Upstream::count), [1, 1], "{path}");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Poll, Waker};
 
 use crate::cache::recording::{AnswerHead, End, Failure, Recording, Step};
 
@@ -51,6 +51,11 @@ impl Reader {
         .await
     }
 
+    /// Waits for the end, whatever it is.
+    pub async fn end(&mut self) {
+        while matches!(self.next().await, Step::Piece(_)) {}
+    }
+
     /// The recording that is followed.
     pub fn recording(&self) -> &Arc<Recording> {
         &self.recording
@@ -63,9 +68,8 @@ impl Drop for Reader {
         state.readers.retain(|reader| reader.id != self.id);
         state.drop_read();
         let writer = state.writer.take();
+        let deserted = if state.readers.is_empty() { state.deserted.take() } else { None };
         drop(state);
-        if let Some(waker) = writer {
-            waker.wake();
-        }
+        writer.into_iter().chain(deserted).for_each(Waker::wake);
     }
 }

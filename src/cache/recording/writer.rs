@@ -7,6 +7,7 @@ use std::task::{Poll, Waker};
 use bytes::Bytes;
 
 use crate::cache::recording::{AnswerHead, End, Failure, Recording, State, WINDOW};
+use crate::llm::usage::Usage;
 
 /// Appends to a recording. Dropped before its end, it fails the recording as stopped.
 #[derive(Debug)]
@@ -66,8 +67,9 @@ impl Writer {
         .await;
     }
 
-    /// Ends the recording: all bytes are there.
-    pub fn complete(self) {
+    /// Ends the recording: all bytes are there. `usage` is what they cost.
+    pub fn complete(self, usage: Option<Usage>) {
+        self.0.state().usage = usage;
         self.end(End::Complete);
     }
 

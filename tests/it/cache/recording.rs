@@ -54,7 +54,7 @@ fn a_second_reader_gets_every_piece() {
         assert!(writer.push(Bytes::from_static(piece.as_bytes())));
     }
     let recording = Arc::clone(writer.recording());
-    writer.complete();
+    writer.complete(None);
     let mut late = attach(&recording).expect("nothing has been dropped");
     assert_eq!(drain(&mut first), (b"45".to_vec(), Some(Step::Complete)));
     assert_eq!(drain(&mut second), (b"45".to_vec(), Some(Step::Complete)));
@@ -86,7 +86,7 @@ fn a_slow_reader_does_not_slow_the_writer_of_a_kept_recording() {
         assert!(writer.push(piece(WINDOW)));
         assert_eq!(drain(&mut quick).0.len() as u64, WINDOW);
     }
-    writer.complete();
+    writer.complete(None);
     assert_eq!(drain(&mut slow).0.len() as u64, 64 * WINDOW);
 }
 
@@ -109,7 +109,7 @@ fn the_writer_of_a_windowed_recording_waits_and_what_was_read_is_dropped() {
     drop(slow);
     assert_eq!(poll(writer.room()), Poll::Ready(()), "who has left is not waited for");
     assert!(writer.push(piece(5)));
-    writer.complete();
+    writer.complete(None);
     assert_eq!(drain(&mut quick), (vec![b'x'; 5], Some(Step::Complete)));
 }
 
@@ -138,7 +138,7 @@ fn a_recording_counts_what_it_holds() {
     assert_eq!(pool.used(), 5 * WINDOW, "all of it is still here, unread");
     drain(&mut reader);
     assert_eq!(pool.used(), WINDOW, "room for its window");
-    writer.complete();
+    writer.complete(None);
     drop(reader);
     assert_eq!(pool.used(), 0);
 }
@@ -260,7 +260,7 @@ proptest! {
         }
         let end = if ends_well { Step::Complete } else { Step::Failed(Failure::Invalid) };
         match ends_well {
-            true => writer.complete(),
+            true => writer.complete(None),
             false => writer.fail(Failure::Invalid),
         }
         for follower in &mut followers {

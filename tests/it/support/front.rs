@@ -211,9 +211,14 @@ impl Front {
         answer
     }
 
-    /// A POST of a chat request of its own to `path`, and its answer.
+    /// A POST of a chat request to `path`, and its answer.
     pub(crate) fn chat(&mut self, path: &str) -> Answer {
         self.ask(&format!("POST {path}"), JSON, CHAT.as_bytes())
+    }
+
+    /// The same with a call of its own, whoever asks the same at the time.
+    pub(crate) fn alone(&mut self, path: &str) -> Answer {
+        self.ask(&format!("POST {path}"), ALONE, CHAT.as_bytes())
     }
 }
 
@@ -224,6 +229,10 @@ pub(crate) fn unstored() -> Upstream {
 
 /// The fields of a request with JSON.
 pub(crate) const JSON: &[(&str, &str)] = &[("content-type", "application/json")];
+
+/// The same for one that wants a call of its own.
+pub(crate) const ALONE: &[(&str, &str)] =
+    &[("content-type", "application/json"), ("cache-control", "no-cache")];
 
 /// A request's JSON.
 pub(crate) const CHAT: &str = r#"{"model":"m","messages":[{"role":"user","content":"hello"}]}"#;

@@ -1,0 +1,228 @@
+//! Single flight: identical misses at the same time share one upstream call.
+//!
+//! The first of them leads: it begins a recording and makes the call that writes it. Whoever asks the same while the
+//! call runs joins it, as one more reader. The leader holds a [`Ticket`]; the flight is over when that is dropped.
+//! There are never more flights than calls, so the table is bounded by what bounds those.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry as Place;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::cache::entries::{Slot, SpreadKeys};
+use crate::cache::recording::reader::Reader;
+use crate::cache::recording::writer::Writer;
+use crate::cache::recording::{Recording, attach, begin};
+use crate::clock::Monotonic;
+use crate::memory::Permit;
+
+/// A call that has run for longer is no longer joined: who asks now had better have an answer of now.
+pub const JOINED_WITHIN: Duration = Duration::from_secs(60);
+
+/// Tables that are locked apart.
+const SHARDS: usize = 16;
+
+/// What must be equal for two requests to share a call.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct FlightKey {
+    /// What is asked, and in which form.
+    pub slot: Slot,
+    /// How it is to be served, which no key has if the route ignores it.
+    pub service_tier: Option<Box<str>>,
+}
+
+/// All calls that may be joined. Clones share them.
+#[derive(Clone, Debug)]
+pub struct Flights(Arc<[Mutex<Table>; SHARDS]>);
+
+type Table = HashMap<FlightKey, Flight, SpreadKeys>;
+
+#[derive(Debug)]
+struct Flight {
+    recording: Arc<Recording>,
+    began: Monotonic,
+}
+
+/// How a request takes part.
+#[derive(Debug)]
+pub enum Boarding {
+    /// It makes the call.
+    Lead(Ticket, Writer, Reader),
+    /// It reads what another's call writes.
+    Join(Reader),
+}
+
+/// The leader's hold on its flight. While it lives the flight may be joined.
+#[derive(Debug)]
+pub struct Ticket {
+    flights: Flights,
+    key: FlightKey,
+    recording: Arc<Recording>,
+}
+
+impl Default for Flights {
+    fn default() -> Self {
+        Self(Arc::new(std::array::from_fn(|_| Mutex::default())))
+    }
+}
+
+impl Flights {
+    /// Joins the call that is under way for `key`, or leads a new one, whose recording is counted by `permit`; `None`
+    /// if there is no room for one.
+    pub fn board(
+        &self,
+        key: &FlightKey,
+        now: Monotonic,
+        permit: impl FnOnce() -> Option<Permit>,
+    ) -> Option<Boarding> {
+        let mut table = self.table(key);
+        let place = match table.entry(key.clone()) {
+            Place::Occupied(flight) => {
+                if let Some(reader) = flight.get().join(now) {
+                    return Some(Boarding::Join(reader));
+                }
+                Place::Occupied(flight)
+            }
+            vacant @ Place::Vacant(_) => vacant,
+        };
+        let (writer, reader) = begin(permit()?);
+        let recording = Arc::clone(writer.recording());
+        place.insert_entry(Flight { recording: Arc::clone(&recording), began: now });
+        drop(table);
+        let ticket = Ticket { flights: self.clone(), key: key.clone(), recording };
+        Some(Boarding::Lead(ticket, writer, reader))
+    }
+
+    /// How many calls may be joined now.
+    pub fn count(&self) -> usize {
+        self.0.iter().map(|table| lock(table).len()).sum()
+    }
+
+    fn table(&self, key: &FlightKey) -> MutexGuard<'_, Table> {
+        let ([byte, ..], [first, ..]) = (key.slot.key.as_bytes(), self.0.as_ref());
+        lock(self.0.get(usize::from(*byte) % SHARDS).unwrap_or(first))
+    }
+}
+
+impl Flight {
+    /// One more reader; `None` if the call is too old, has failed, or can be read from its beginning no more.
+    fn join(&self, now: Monotonic) -> Option<Reader> {
+        let is_young = now.saturating_since(self.began) <= JOINED_WITHIN;
+        if is_young && !self.recording.has_failed() { attach(&self.recording) } else { None }
+    }
+}
+
+impl Ticket {
+    /// From now on nobody joins.
+    pub fn close(&self) {
+        let mut table = self.flights.table(&self.key);
+        let is_own =
+            table.get(&self.key).is_some_and(|flight| Arc::ptr_eq(&flight.recording, &self.recording));
+        if is_own {
+            table.remove(&self.key);
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn lock(table: &Mutex<Table>) -> MutexGuard<'_, Table> {
+    table.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{Boarding, FlightKey, Flights, JOINED_WITHIN};
+    use crate::cache::entries::Slot;
+    use crate::cache::key::EntryKey;
+    use crate::cache::recording::Failure;
+    use crate::clock::Monotonic;
+    use crate::llm::translate::{AnswerForm, StreamUsage};
+    use crate::memory::{Bounds, Permit, Pool};
+
+    fn board(flights: &Flights, key: &FlightKey, now: Monotonic) -> Boarding {
+        let bounds = Bounds { total: 1 << 20, share: 1 << 20 };
+        let permit = || Some(Permit::new(&Pool::default(), &Pool::default(), bounds));
+        flights.board(key, now, permit).expect("room")
+    }
+
+    fn key(number: u8) -> FlightKey {
+        let slot = Slot { key: EntryKey::from_bytes([number; 32]), form: AnswerForm::Json };
+        FlightKey { slot, service_tier: None }
+    }
+
+    fn at(seconds: u64) -> Monotonic {
+        Monotonic::from_nanos(seconds * 1_000_000_000)
+    }
+
+    fn leads(boarding: &Boarding) -> bool {
+        matches!(boarding, Boarding::Lead(..))
+    }
+
+    #[test]
+    fn without_room_nobody_leads() {
+        let flights = Flights::default();
+        assert!(flights.board(&key(1), at(0), || None).is_none());
+        assert_eq!(flights.count(), 0);
+        let _leader = board(&flights, &key(1), at(0));
+        assert!(flights.board(&key(1), at(0), || None).is_some(), "to join takes none");
+    }
+
+    #[test]
+    fn the_first_leads_and_others_join_until_its_ticket_is_gone() {
+        let flights = Flights::default();
+        let first = board(&flights, &key(1), at(0));
+        assert!(leads(&first));
+        assert!(!leads(&board(&flights, &key(1), at(1))));
+        assert!(leads(&board(&flights, &key(2), at(1))), "another question");
+        assert_eq!(flights.count(), 1);
+        drop(first);
+        assert_eq!(flights.count(), 0);
+        assert!(leads(&board(&flights, &key(1), at(1))));
+    }
+
+    #[test]
+    fn each_part_of_the_key_keeps_calls_apart() {
+        let flights = Flights::default();
+        let _leader = board(&flights, &key(1), at(0));
+        let [mut stream, mut usage] = [key(1), key(1)];
+        stream.slot.form = AnswerForm::Stream(StreamUsage::Omitted);
+        usage.slot.form = AnswerForm::Stream(StreamUsage::Included);
+        let tier = FlightKey { service_tier: Some("flex".into()), ..key(1) };
+        for other in [stream, usage, tier] {
+            assert!(leads(&board(&flights, &other, at(0))));
+        }
+    }
+
+    #[test]
+    fn an_old_call_is_not_joined_and_its_end_does_not_end_its_successor() {
+        let flights = Flights::default();
+        let old = board(&flights, &key(1), at(0));
+        let bound = JOINED_WITHIN.as_secs();
+        assert!(!leads(&board(&flights, &key(1), at(bound))));
+        let young = board(&flights, &key(1), at(bound + 1));
+        assert!(leads(&young));
+        drop(old);
+        assert!(!leads(&board(&flights, &key(1), at(bound + 2))));
+    }
+
+    #[test]
+    fn a_call_that_failed_or_keeps_nothing_is_not_joined() {
+        let flights = Flights::default();
+        let Boarding::Lead(_ticket, writer, _reader) = board(&flights, &key(1), at(0)) else {
+            panic!("leads")
+        };
+        writer.fail(Failure::Connect);
+        let next = board(&flights, &key(1), at(0));
+        let Boarding::Lead(_, writer, _) = &next else { panic!("the failed one is not joined") };
+        writer.window();
+        assert!(leads(&board(&flights, &key(1), at(0))), "nor the one that drops what was read");
+        assert_eq!(JOINED_WITHIN, Duration::from_secs(60));
+    }
+}
