@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
-use http::{HeaderValue, Method};
+use http::{HeaderName, HeaderValue, Method};
 use pingora::http::RequestHeader;
 use pingora::protocols::http::ServerSession;
 
@@ -28,6 +28,7 @@ use crate::proxy::client_address::ClientAddress;
 use crate::proxy::ctx::Ctx;
 use crate::proxy::derived::LiveRoute;
 use crate::proxy::fetch::{Fetch, OutboundHead};
+use crate::proxy::fields::Fields;
 use crate::proxy::finish::count_tokens;
 use crate::proxy::headers::{self, Outbound};
 use crate::proxy::reading::Storing;
@@ -51,7 +52,8 @@ pub(super) async fn answer(
     let before = shared.clock.monotonic();
     let body = body::read(session, &config.limits, &mut memory).await?;
     ctx.body_wait = shared.clock.monotonic().saturating_since(before);
-    let request = Request { shared, live: &live, address: &address, memory, body };
+    let nominated = headers::nominated(&session.req_header().headers);
+    let request = Request { shared, live: &live, address: &address, nominated, memory, body };
     let plan = request.plan(session, ctx)?;
     ctx.room = Some(take_room(shared, &config)?);
     if let Some((entry, age)) = request.find(&plan, ctx) {
@@ -71,6 +73,8 @@ struct Request<'a> {
     shared: &'a Arc<Shared>,
     live: &'a Arc<LiveRoute>,
     address: &'a ClientAddress,
+    /// The fields that its Connection names.
+    nominated: Vec<HeaderName>,
     memory: Permit,
     body: Bytes,
 }
@@ -182,7 +186,7 @@ impl Request<'_> {
             route: &self.live.route.label,
             path: head.uri.path(),
             query: head.uri.query(),
-            headers: &headers::without_nominated(&head.headers),
+            headers: &headers::without(&head.headers, &self.nominated),
             policy,
             body: scanned.digest.as_ref().ok()?,
         }))
@@ -272,7 +276,7 @@ impl Request<'_> {
     fn outbound_head(&self, session: &ServerSession, ctx: &Ctx) -> Result<OutboundHead, Rejection> {
         let Some(request_id) = &ctx.request_id else { return Err(Rejection::Internal) };
         let head = session.req_header();
-        let mut fields = headers::message_fields(&head.headers);
+        let mut fields = headers::message_fields(&head.headers, &self.nominated);
         let outbound = Outbound {
             route: &self.live.route,
             upstream: &self.live.upstream.settings,
@@ -282,8 +286,9 @@ impl Request<'_> {
             host: headers::host_of(head),
             scheme: headers::scheme_of(session),
         };
-        headers::to_upstream(&mut fields, &outbound).map_err(|_| Rejection::Internal)?;
-        fields.insert(CONTENT_LENGTH, HeaderValue::from(self.body.len()));
+        headers::to_upstream(&mut fields, &outbound)
+            .and_then(|()| fields.insert(CONTENT_LENGTH, HeaderValue::from(self.body.len())))
+            .map_err(|_| Rejection::Internal)?;
         Ok(OutboundHead {
             method: head.method.clone(),
             uri: head.uri.clone(),
