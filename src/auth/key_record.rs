@@ -4,7 +4,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, OnceLock};
 
-use subtle::ConstantTimeEq;
+use subtle::{Choice, ConstantTimeEq};
 
 use crate::auth::cancellation::Cancellation;
 use crate::auth::key::{Digest, KeyEntry, KeyOptions};
@@ -135,7 +135,11 @@ impl fmt::Debug for Fingerprint {
 
 impl PartialEq for Fingerprint {
     fn eq(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
+        // Eight bytes at a time: the trait's own way for arrays takes one.
+        let (own, _) = self.0.as_chunks::<8>();
+        let (others, _) = other.0.as_chunks::<8>();
+        let words = own.iter().zip(others).map(|(a, b)| (u64::from_ne_bytes(*a), u64::from_ne_bytes(*b)));
+        words.fold(Choice::from(1), |so_far, (a, b)| so_far & a.ct_eq(&b)).into()
     }
 }
 

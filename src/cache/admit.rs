@@ -136,10 +136,12 @@ pub fn storable_body(summary: &AnswerSummary) -> Result<(), NotStored> {
 /// and would hold all of it for as long as the entry lives.
 pub fn kept_headers(policy: &RoutePolicy, answer: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
     let of_route = policy.keep_headers.iter().filter(|name| !KEPT.contains(name) && !is_never_kept(name));
-    KEPT.iter()
-        .chain(of_route)
-        .flat_map(|name| answer.get_all(name).iter().filter_map(|value| Some((name.clone(), copied(value)?))))
-        .collect()
+    let mut kept = Vec::with_capacity(KEPT.len());
+    for name in KEPT.iter().chain(of_route) {
+        let values = answer.get_all(name).iter().filter_map(copied);
+        kept.extend(values.map(|value| (name.clone(), value)));
+    }
+    kept
 }
 
 /// True for a header that an entry keeps, and that those are sent who read another's call.

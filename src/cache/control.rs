@@ -147,16 +147,16 @@ impl CacheStatus {
 
     /// The value of Cache-Status (RFC 9211).
     pub fn header(self) -> HeaderValue {
-        let text = match self {
-            Self::Hit { ttl } => return hit(ttl),
-            Self::MissStored => "safecache; fwd=miss; stored",
-            Self::Miss => "safecache; fwd=miss",
-            Self::Collapsed => "safecache; fwd=miss; collapsed",
-            Self::Bypass => "safecache; fwd=bypass",
-            Self::Request => "safecache; fwd=request",
-            Self::RequestStored => "safecache; fwd=request; stored",
-        };
-        HeaderValue::from_static(text)
+        // Constants, so that their characters are checked once, by the compiler.
+        match self {
+            Self::Hit { ttl } => hit(ttl),
+            Self::MissStored => const { HeaderValue::from_static("safecache; fwd=miss; stored") },
+            Self::Miss => const { HeaderValue::from_static("safecache; fwd=miss") },
+            Self::Collapsed => const { HeaderValue::from_static("safecache; fwd=miss; collapsed") },
+            Self::Bypass => const { HeaderValue::from_static("safecache; fwd=bypass") },
+            Self::Request => const { HeaderValue::from_static("safecache; fwd=request") },
+            Self::RequestStored => const { HeaderValue::from_static("safecache; fwd=request; stored") },
+        }
     }
 
     /// The value of X-Cache.

@@ -227,15 +227,14 @@ impl<'t> Value<'t> {
 
     /// What stands between a string's quotes, its escapes as they are written; for anything else, void text.
     pub fn inner(self) -> &'t str {
-        let quoted = self.raw();
-        quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default()
+        let quoted = self.span();
+        self.text.get(quoted.start + 1..quoted.end.saturating_sub(1)).unwrap_or_default()
     }
 
     /// True if it is the string `text`.
     pub fn is_str(self, text: &str) -> bool {
         match self.node.kind {
-            // The quotes add two.
-            Kind::Plain if self.span().len() != text.len() + 2 => false,
+            Kind::Plain => self.inner() == text,
             _ => self.string_bytes().is_some_and(|bytes| bytes.as_ref() == text.as_bytes()),
         }
     }
@@ -253,7 +252,13 @@ impl<'t> Value<'t> {
 
     /// The member `name` of an object, the last if it is there twice.
     pub fn member(self, name: &str) -> Option<Value<'t>> {
-        self.members().filter(|(key, _)| key.is_str(name)).map(|(_, value)| value).last()
+        let mut found = None;
+        for (key, value) in self.members() {
+            if key.is_str(name) {
+                found = Some(value);
+            }
+        }
+        found
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Method;
+use http::{HeaderName, Method};
 use pingora::protocols::http::ServerSession;
 
 use crate::auth::authenticate::allows_model;
@@ -50,7 +50,8 @@ pub(super) async fn answer(
     let before = shared.clock.monotonic();
     let body = body::read(session, &config.limits, &mut memory).await?;
     ctx.body_wait = shared.clock.monotonic().saturating_since(before);
-    let request = Request { shared, live: &live, address: &address, memory, body };
+    let nominated = headers::nominated(&session.req_header().headers);
+    let request = Request { shared, live: &live, address: &address, nominated, memory, body };
     let mut plan = request.plan(session, ctx)?;
     ctx.room = Some(take_room(shared, &config)?);
     if let Some((entry, age)) = request.find(&mut plan, ctx).await {
@@ -70,6 +71,8 @@ pub(super) struct Request<'a> {
     pub(super) shared: &'a Arc<Shared>,
     pub(super) live: &'a Arc<LiveRoute>,
     pub(super) address: &'a ClientAddress,
+    /// The fields that its Connection names.
+    pub(super) nominated: Vec<HeaderName>,
     pub(super) memory: Permit,
     pub(super) body: Bytes,
 }
@@ -192,7 +195,7 @@ impl Request<'_> {
             route: &self.live.route.label,
             path: head.uri.path(),
             query: head.uri.query(),
-            headers: &headers::without_nominated(&head.headers),
+            headers: &headers::without(&head.headers, &self.nominated),
             policy,
             body: scanned.digest.as_ref().ok()?,
         }))

@@ -13,6 +13,7 @@ use crate::clock::Monotonic;
 use crate::proxy::addresses::Address;
 use crate::proxy::ctx::Report;
 use crate::proxy::exchange::Exchange;
+use crate::proxy::headers::KEEP_ALIVE;
 use crate::proxy::link::Link;
 use crate::proxy::shared::Shared;
 use crate::proxy::upstreams::{Choice, LONGEST_IDLE, LiveServer, LiveUpstream, MOST_ATTEMPTS, STALE_WITHIN};
@@ -30,7 +31,7 @@ pub(super) struct Attempts<'a> {
 
 /// One of them: an exchange with a server that was connected to.
 pub(super) struct Attempt {
-    pub(super) exchange: Exchange,
+    pub(super) exchange: Box<Exchange>,
     server: usize,
     /// Where the connection goes to, and waits.
     address: Arc<Address>,
@@ -73,7 +74,7 @@ impl<'a> Attempts<'a> {
             self.left -= 1;
             let now = self.shared.clock.monotonic();
             let Some(choice) = self.upstream.choose(&mut self.tried, now) else { break };
-            match self.connect_to(&choice).await {
+            match self.connect_to(&choice, now).await {
                 Ok(attempt) => return Ok(attempt),
                 Err(why) => {
                     self.upstream.failed(choice.server, self.shared.clock.monotonic());
@@ -86,18 +87,18 @@ impl<'a> Attempts<'a> {
     }
 
     /// A connection to one of the addresses of the server chosen: each has the whole `connect_timeout`.
-    async fn connect_to(&self, choice: &Choice) -> Result<Attempt, Failure> {
+    async fn connect_to(&self, choice: &Choice, mut now: Monotonic) -> Result<Attempt, Failure> {
         let mut failure = Failure::Connect;
         let mut tried = Vec::new();
-        while let Some((place, address)) = choice.addresses.next(&tried, self.shared.clock.monotonic()) {
-            match self.connect_at(address).await {
+        while let Some((place, address)) = choice.addresses.next(&tried, now) {
+            match self.connect_at(address, now).await {
                 Ok((exchange, origin)) => {
-                    let begun = self.shared.clock.monotonic();
                     let (server, address) = (choice.server, Arc::clone(address));
-                    return Ok(Attempt { exchange, server, address, origin, begun, sent: None });
+                    return Ok(Attempt { exchange, server, address, origin, begun: now, sent: None });
                 }
                 Err(why) => {
-                    address.failed(self.shared.clock.monotonic());
+                    now = self.shared.clock.monotonic();
+                    address.failed(now);
                     tried.push(place);
                     failure = why;
                 }
@@ -107,12 +108,16 @@ impl<'a> Attempts<'a> {
     }
 
     /// A connection to one address: one that waits, if there is one and it is wanted, or a new one.
-    async fn connect_at(&self, address: &Address) -> Result<(Exchange, Origin), Failure> {
+    async fn connect_at(
+        &self,
+        address: &Address,
+        now: Monotonic,
+    ) -> Result<(Box<Exchange>, Origin), Failure> {
         let peer = &address.peer;
         let exchange =
             |link| Exchange::new(HttpSession::new_with_options(link, peer), &self.upstream.settings);
         let waiting = match self.wanted {
-            Origin::Pooled => address.idle.take(self.shared.clock.monotonic()),
+            Origin::Pooled => address.idle.take(now),
             Origin::Fresh => None,
         };
         if let Some(link) = waiting {
@@ -195,7 +200,7 @@ impl Attempt {
 /// How long a connection may wait for its next request: a second less than its server keeps it, if it says so in
 /// `Keep-Alive: timeout=SECONDS`. `None`: not at all.
 fn idle_for(head: &ResponseHeader) -> Option<Duration> {
-    let values = head.headers.get_all("keep-alive").iter().filter_map(|value| value.to_str().ok());
+    let values = head.headers.get_all(KEEP_ALIVE).iter().filter_map(|value| value.to_str().ok());
     let mut parameters = values.flat_map(|value| value.split(',')).filter_map(|part| part.split_once('='));
     let timeout = parameters.find(|(name, _)| name.trim().eq_ignore_ascii_case("timeout"));
     let Some(seconds) = timeout.and_then(|(_, seconds)| seconds.trim().parse::<u64>().ok()) else {

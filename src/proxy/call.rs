@@ -21,6 +21,7 @@ use crate::outcome::rejection::Rejection;
 use crate::proxy::answer::{Plan, Request, send_hit};
 use crate::proxy::ctx::Ctx;
 use crate::proxy::fetch::{Fetch, OutboundHead};
+use crate::proxy::fields::Fields;
 use crate::proxy::finish::{count_saved, count_tokens};
 use crate::proxy::headers::{self, Outbound};
 use crate::proxy::reading::Storing;
@@ -169,7 +170,7 @@ impl Request<'_> {
     fn outbound_head(&self, session: &ServerSession, ctx: &Ctx) -> Result<OutboundHead, Rejection> {
         let Some(request_id) = &ctx.request_id else { return Err(Rejection::Internal) };
         let head = session.req_header();
-        let mut fields = headers::message_fields(&head.headers);
+        let mut fields = headers::message_fields(&head.headers, &self.nominated);
         let outbound = Outbound {
             route: &self.live.route,
             upstream: &self.live.upstream.settings,
@@ -179,8 +180,9 @@ impl Request<'_> {
             host: headers::host_of(head),
             scheme: headers::scheme_of(session),
         };
-        headers::to_upstream(&mut fields, &outbound).map_err(|_| Rejection::Internal)?;
-        fields.insert(CONTENT_LENGTH, HeaderValue::from(self.body.len()));
+        headers::to_upstream(&mut fields, &outbound)
+            .and_then(|()| fields.insert(CONTENT_LENGTH, HeaderValue::from(self.body.len())))
+            .map_err(|_| Rejection::Internal)?;
         Ok(OutboundHead {
             method: head.method.clone(),
             uri: head.uri.clone(),

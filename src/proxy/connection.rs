@@ -33,6 +33,9 @@ use crate::proxy::tunnel::End;
 /// Writes of this size or more are not gathered, only what waited before them.
 const GATHER: usize = 16 * 1024;
 
+/// Room for what is gathered, at first: a head and a small body.
+const FIRST_GATHER: usize = 2 * 1024;
+
 /// So much is read ahead of a client that waits for its answer.
 const AHEAD: usize = 4 * 1024;
 
@@ -195,6 +198,14 @@ impl<S: IO> Line<S> {
         }
     }
 
+    /// Lets `bytes` wait, in one piece of memory with a small answer's head and body.
+    fn gather(&mut self, bytes: &[u8]) {
+        if self.waiting.capacity() == 0 {
+            self.waiting.reserve(FIRST_GATHER.max(bytes.len()));
+        }
+        self.waiting.extend_from_slice(bytes);
+    }
+
     /// Writes out what was gathered.
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some(rest) = self.waiting.get(self.sent..).filter(|rest| !rest.is_empty()) {
@@ -278,12 +289,12 @@ impl<S: IO> AsyncWrite for Line<S> {
         let this = self.get_mut();
         this.is_unflushed = true;
         if this.waiting.len() + buf.len() <= GATHER {
-            this.waiting.extend_from_slice(buf);
+            this.gather(buf);
             return Poll::Ready(Ok(buf.len()));
         }
         ready!(this.poll_drain(cx))?;
         if buf.len() < GATHER {
-            this.waiting.extend_from_slice(buf);
+            this.gather(buf);
             return Poll::Ready(Ok(buf.len()));
         }
         write(&mut this.inner, &mut this.patience, cx, buf)

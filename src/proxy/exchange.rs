@@ -28,10 +28,9 @@ use crate::upstream::settings::UpstreamSettings;
 /// A server that stops reading may already have answered; its answer is waited for so long.
 const EARLY_ANSWER: Duration = Duration::from_secs(1);
 
-/// A request and its answer.
+/// A request and its answer. Large, and moved from step to step: to be kept in a box.
 pub(super) struct Exchange {
-    /// Boxed: it is large, and moved from step to step.
-    session: Box<HttpSession>,
+    session: HttpSession,
     first_byte_timeout: Duration,
     idle_timeout: Duration,
     request: Request,
@@ -86,9 +85,9 @@ pub(super) enum Event {
 
 impl Exchange {
     /// An exchange that is about to begin on `session`.
-    pub(super) fn new(session: HttpSession, settings: &UpstreamSettings) -> Self {
-        Self {
-            session: Box::new(session),
+    pub(super) fn new(session: HttpSession, settings: &UpstreamSettings) -> Box<Self> {
+        Box::new(Self {
+            session,
             first_byte_timeout: settings.first_byte_timeout,
             idle_timeout: settings.idle_timeout,
             request: Request::Begun,
@@ -98,7 +97,7 @@ impl Exchange {
             bound: None,
             method: Method::GET,
             upgrade: None,
-        }
+        })
     }
 
     /// Hands over the request's head.
@@ -272,7 +271,7 @@ impl Exchange {
     }
 
     /// The connection, if it may carry another request: both sides have said all, and the server keeps it open.
-    pub(super) async fn reuse(mut self) -> Option<Box<Link>> {
+    pub(super) async fn reuse(mut self: Box<Self>) -> Option<Box<Link>> {
         if self.answer != Answer::Nothing || !self.is_sent() || self.is_doubtful() {
             return None;
         }
@@ -285,14 +284,16 @@ impl Exchange {
     fn is_doubtful(&self) -> bool {
         let Some(head) = self.head() else { return true };
         let is_bodiless = matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        let tells_of_body = head.headers.contains_key(TRANSFER_ENCODING)
-            || answer_framing::length(&head.headers).is_some_and(|length| length > 0);
-        self.method == Method::HEAD || is_bodiless && tells_of_body
+        let tells_of_body = || {
+            head.headers.contains_key(TRANSFER_ENCODING)
+                || answer_framing::length(&head.headers).is_some_and(|length| length > 0)
+        };
+        self.method == Method::HEAD || is_bodiless && tells_of_body()
     }
 
     /// The connection of a server that has switched, and what it has said in the new protocol already. `None` if it
     /// switched before it had the whole request.
-    pub(super) fn switch(mut self) -> Option<(Bytes, Stream)> {
+    pub(super) fn switch(mut self: Box<Self>) -> Option<(Bytes, Stream)> {
         let said = self.session.read_body_bytes().now_or_never();
         let said = said.and_then(Result::ok).flatten().unwrap_or_default();
         let link = self.session.into_inner().into_any().downcast::<Link>().ok()?;

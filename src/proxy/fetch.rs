@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
 use pingora::http::{RequestHeader, ResponseHeader};
 
 use crate::cache::admit::{Framing, kept_headers, storable_head};
@@ -19,6 +19,7 @@ use crate::proxy::answer_framing;
 use crate::proxy::attempts::{Attempt, Attempts, Repeat};
 use crate::proxy::ctx::Report;
 use crate::proxy::exchange::{Event, Exchange};
+use crate::proxy::fields::FieldList;
 use crate::proxy::headers::{Cookies, end_to_end, to_server};
 use crate::proxy::reading::{Kept, Reading, Storing};
 use crate::proxy::shared::Shared;
@@ -45,16 +46,16 @@ pub(super) struct OutboundHead {
     pub(super) uri: Uri,
     /// The target's bytes where they are more than `uri` tells.
     pub(super) target: Option<Box<[u8]>>,
-    pub(super) fields: HeaderMap,
+    pub(super) fields: FieldList,
 }
 
 impl OutboundHead {
-    /// The head for `server`. A copy: a dead connection may want it a second time.
+    /// The head for `server`: made anew, as a dead connection may want it a second time.
     fn for_server(&self, route: &Route, server: &LiveServer) -> pingora::Result<RequestHeader> {
         let (mut parts, ()) = http::Request::new(()).into_parts();
         parts.method = self.method.clone();
         parts.uri = self.uri.clone();
-        parts.headers = self.fields.clone();
+        parts.headers = self.fields.to_map();
         parts.headers.insert(HOST, server.host.clone());
         let mut head = RequestHeader::from(parts);
         if let Some(target) = &self.target {
@@ -161,10 +162,10 @@ impl Fetch {
         if length.is_some_and(|length| length > storing.max_entry) {
             return None;
         }
-        let framing = framing_of(head);
-        storable_head(head.status, &head.headers, &storing.policy, framing).ok()?;
+        let framing = framing_of(head, length);
+        let form = storable_head(head.status, &head.headers, &storing.policy, framing).ok()?;
         let fields = kept_headers(&storing.policy, &head.headers);
-        Some(Kept { storing, fields, length })
+        Some(Kept { storing, fields, form, length })
     }
 
     /// Copies the body, piece by piece; stops when nobody reads what will not be stored.
@@ -195,11 +196,11 @@ fn has_no_body(head: &ResponseHeader) -> bool {
     matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
-fn framing_of(head: &ResponseHeader) -> Framing {
+fn framing_of(head: &ResponseHeader, length: Option<u64>) -> Framing {
     if head.headers.contains_key(TRANSFER_ENCODING) {
         return Framing::Chunked;
     }
-    let has_length = head.headers.contains_key(CONTENT_LENGTH) || has_no_body(head);
+    let has_length = length.is_some() || head.headers.contains_key(CONTENT_LENGTH);
     if has_length { Framing::Length } else { Framing::CloseDelimited }
 }
 

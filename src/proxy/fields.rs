@@ -1,11 +1,37 @@
 //! Header fields, wherever they are: in a plain map, or in one of pingora's heads.
 //!
 //! pingora's heads remember how each name was spelt; every insert there copies the name and parses it again. Heads
-//! that the gateway builds itself need none of that, so they are built in a plain map.
+//! that the gateway builds itself need none of that, so they are built in a plain map, and those that a map is made of
+//! later in a plain list.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora::Result;
 use pingora::http::{RequestHeader, ResponseHeader};
+
+/// Fields in their order; few, as `limits.head_fields` bounds them, so that one is found by looking through them all.
+#[derive(Debug, Default)]
+pub(super) struct FieldList(Vec<(HeaderName, HeaderValue)>);
+
+impl FieldList {
+    /// A list with room for `fields`.
+    pub(super) fn with_capacity(fields: usize) -> Self {
+        Self(Vec::with_capacity(fields))
+    }
+
+    /// Puts a field behind the others.
+    pub(super) fn push(&mut self, name: HeaderName, value: HeaderValue) {
+        self.0.push((name, value));
+    }
+
+    /// The same fields as a map, with room for one more.
+    pub(super) fn to_map(&self) -> HeaderMap {
+        let mut map = HeaderMap::with_capacity(self.0.len() + 1);
+        for (name, value) in &self.0 {
+            map.append(name.clone(), value.clone());
+        }
+        map
+    }
+}
 
 /// A head that fields are put into.
 pub(super) trait Fields {
@@ -24,8 +50,8 @@ pub(super) trait Fields {
     /// Removes all fields of the name.
     fn remove(&mut self, name: &HeaderName);
 
-    /// The fields as they are.
-    fn map(&self) -> &HeaderMap;
+    /// The values of all fields of the name, in their order.
+    fn values<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a HeaderValue>;
 }
 
 impl Fields for HeaderMap {
@@ -43,8 +69,29 @@ impl Fields for HeaderMap {
         Self::remove(self, name);
     }
 
-    fn map(&self) -> &HeaderMap {
-        self
+    fn values<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a HeaderValue> {
+        self.get_all(name).iter()
+    }
+}
+
+impl Fields for FieldList {
+    fn insert(&mut self, name: HeaderName, value: HeaderValue) -> Result<()> {
+        self.remove(&name);
+        self.push(name, value);
+        Ok(())
+    }
+
+    fn append(&mut self, name: HeaderName, value: HeaderValue) -> Result<()> {
+        self.push(name, value);
+        Ok(())
+    }
+
+    fn remove(&mut self, name: &HeaderName) {
+        self.0.retain(|(other, _)| other != name);
+    }
+
+    fn values<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a HeaderValue> {
+        self.0.iter().filter(move |(other, _)| other == name).map(|(_, value)| value)
     }
 }
 
@@ -64,8 +111,8 @@ macro_rules! fields_of {
                 self.remove_header(name);
             }
 
-            fn map(&self) -> &HeaderMap {
-                &self.headers
+            fn values<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a HeaderValue> {
+                self.headers.get_all(name).iter()
             }
         }
     )+};

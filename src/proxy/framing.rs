@@ -4,9 +4,9 @@
 //! Host; both are looked for in the head as it came (RFC 9112 §6.1 and §3.2). It knows of no transfer coding but
 //! `chunked`, and passes over the others.
 
-use http::header::{EXPECT, HOST, TRANSFER_ENCODING};
+use http::header::{EXPECT, GetAll, HOST, TRANSFER_ENCODING};
 use http::uri::Authority;
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderValue, Method};
 use pingora::http::RequestHeader;
 use pingora::protocols::http::ServerSession;
 
@@ -25,23 +25,25 @@ pub(super) fn check(session: &ServerSession, limits: &Limits) -> Result<(), Reje
     if !is_for_origins(&head.method) {
         return Err(Rejection::MethodNotAllowed);
     }
+    let hosts = head.headers.get_all(HOST);
     let has_authority = match session.is_http2() {
         true => head.uri.authority().is_some(),
-        false => head.headers.contains_key(HOST),
+        false => hosts.iter().next().is_some(),
     };
     if !has_authority {
         return Err(Rejection::MissingHost);
     }
-    if !head.headers.get_all(HOST).iter().all(is_host) {
+    if !hosts.iter().all(is_host) {
         return Err(Rejection::BadHost);
     }
-    if head.headers.contains_key(TRANSFER_ENCODING) && raw_head_has_content_length(session) {
+    let codings = head.headers.get_all(TRANSFER_ENCODING);
+    if codings.iter().next().is_some() && raw_head_has_content_length(session) {
         return Err(Rejection::AmbiguousLength);
     }
-    if !all_are(head, TRANSFER_ENCODING, "chunked") {
+    if !are_at_most_one(&codings, "chunked") {
         return Err(Rejection::UnknownCoding);
     }
-    if !all_are(head, EXPECT, "100-continue") {
+    if !are_at_most_one(&head.headers.get_all(EXPECT), "100-continue") {
         return Err(Rejection::UnknownExpectation);
     }
     if !head.raw_path_is_utf8() || is_ambiguous(path(head)) {
@@ -61,20 +63,32 @@ fn is_for_origins(method: &Method) -> bool {
 
 /// True for a host with or without a port (RFC 9112 §3.2).
 fn is_host(value: &HeaderValue) -> bool {
+    if is_plain_host(value.as_bytes()) {
+        return true;
+    }
     let Ok(authority) = Authority::try_from(value.as_bytes()) else { return false };
-    let text = authority.as_str();
-    let port = text.strip_prefix(authority.host()).and_then(|rest| match rest {
+    let host = authority.host();
+    let port = authority.as_str().strip_prefix(host).and_then(|rest| match rest {
         "" => Some(""),
         rest => rest.strip_prefix(':'),
     });
-    !authority.host().is_empty() && port.is_some_and(|port| port.bytes().all(|byte| byte.is_ascii_digit()))
+    !host.is_empty() && port.is_some_and(|port| port.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// True for a name or an IPv4 address, with or without a port: nearly every host, told without a parser.
+fn is_plain_host(host: &[u8]) -> bool {
+    let mut parts = host.splitn(2, |&byte| byte == b':');
+    let name = parts.next().unwrap_or_default();
+    let is_name = name.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-'));
+    let has_port = |port: &[u8]| !port.is_empty() && port.iter().all(u8::is_ascii_digit);
+    !name.is_empty() && is_name && parts.next().is_none_or(has_port)
 }
 
 /// True if a field is not there, or says this one word in whatever letters. A transfer coding that is not known could
 /// not be taken off, and its name would not be sent on (RFC 9112 §6.1); nor could another expectation (RFC 9110
 /// §10.1.1).
-fn all_are(head: &RequestHeader, name: HeaderName, word: &str) -> bool {
-    let mut values = head.headers.get_all(name).iter();
+fn are_at_most_one(values: &GetAll<'_, HeaderValue>, word: &str) -> bool {
+    let mut values = values.iter();
     let is_word = |value: &HeaderValue| value.as_bytes().trim_ascii().eq_ignore_ascii_case(word.as_bytes());
     values.next().is_none_or(is_word) && values.next().is_none()
 }
@@ -123,6 +137,7 @@ fn is_ambiguous(path: &str) -> bool {
             code.eq_ignore_ascii_case(b"2e") || code.eq_ignore_ascii_case(b"2f")
         })
     };
-    let has_dots = || path.split('/').any(|segment| segment == "." || segment == "..");
-    memchr::memmem::find(bytes, b"//").is_some() || has_encoded() || has_dots()
+    let has_dots = || bytes.split(|&byte| byte == b'/').any(|segment| matches!(segment, b"." | b".."));
+    let is_doubtful = memchr::memchr2(b'.', b'%', bytes).is_some();
+    bytes.windows(2).any(|pair| pair == b"//") || is_doubtful && (has_encoded() || has_dots())
 }

@@ -14,7 +14,7 @@ use pingora::protocols::http::ServerSession;
 use pingora::{ErrorType, OrErr, Result};
 
 use crate::proxy::client_address::{ClientAddress, Trust};
-use crate::proxy::fields::Fields;
+use crate::proxy::fields::{FieldList, Fields};
 use crate::routing::route::Route;
 use crate::upstream::settings::{ServerUrl, UpstreamSettings};
 
@@ -24,7 +24,7 @@ pub(super) const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
 pub(super) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const API_KEY: HeaderName = HeaderName::from_static("api-key");
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+pub(super) const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -121,14 +121,15 @@ fn forwarded(head: &mut impl Fields, outbound: &Outbound<'_>) -> Result<()> {
         }
         return Ok(());
     }
-    let so_far = head.map().get_all(X_FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
+    let chain_name = X_FORWARDED_FOR;
+    let so_far = head.values(&chain_name).filter_map(|value| value.to_str().ok());
     let own = peer.to_string();
     let chain = so_far.chain([own.as_str()]).collect::<Vec<_>>().join(", ");
-    head.insert(X_FORWARDED_FOR, field_value(chain)?)?;
-    if !head.map().contains_key(X_FORWARDED_PROTO) {
+    head.insert(chain_name, field_value(chain)?)?;
+    if head.values(&X_FORWARDED_PROTO).next().is_none() {
         head.insert(X_FORWARDED_PROTO, scheme)?;
     }
-    match host.filter(|_| !head.map().contains_key(X_FORWARDED_HOST)) {
+    match host.filter(|_| head.values(&X_FORWARDED_HOST).next().is_none()) {
         Some(host) => head.insert(X_FORWARDED_HOST, host),
         None => Ok(()),
     }
@@ -166,26 +167,24 @@ pub(super) fn strip_credentials(head: &mut RequestHeader) {
     }
 }
 
-/// The request's fields without those that Connection names: a server would not be sent them, so that they must not
-/// decide which answers are alike.
-pub(super) fn without_nominated(headers: &HeaderMap) -> Cow<'_, HeaderMap> {
-    let mut nominated = nominated(headers);
-    nominated.retain(|name| headers.contains_key(name));
-    if nominated.is_empty() {
+/// The request's fields without those that Connection [names](nominated): a server would not be sent them, so that they
+/// must not decide which answers are alike.
+pub(super) fn without<'a>(headers: &'a HeaderMap, nominated: &[HeaderName]) -> Cow<'a, HeaderMap> {
+    if !nominated.iter().any(|name| headers.contains_key(name)) {
         return Cow::Borrowed(headers);
     }
     let mut rest = headers.clone();
-    for name in &nominated {
+    for name in nominated {
         rest.remove(name);
     }
     Cow::Owned(rest)
 }
 
-/// A copy of the request's fields that are about the message: without those about the client's connection, its
-/// credentials, its framing, and `Expect`, which has been answered. Room is left for what is added.
-pub(super) fn message_fields(headers: &HeaderMap) -> HeaderMap {
-    let nominated = nominated(headers);
-    let mut fields = HeaderMap::with_capacity(headers.len() + 8);
+/// A copy of the request's fields that are about the message: without those about the client's connection, which
+/// [names](nominated) some itself, its credentials, its framing, and `Expect`, which has been answered. Room is left for
+/// what is added.
+pub(super) fn message_fields(headers: &HeaderMap, nominated: &[HeaderName]) -> FieldList {
+    let mut fields = FieldList::with_capacity(headers.len() + 8);
     for (name, value) in headers {
         let is_dropped = HOP_BY_HOP.contains(name)
             || CREDENTIALS.contains(name)
@@ -193,7 +192,7 @@ pub(super) fn message_fields(headers: &HeaderMap) -> HeaderMap {
             || *name == EXPECT
             || *name == CONTENT_LENGTH;
         if !is_dropped {
-            fields.append(name.clone(), value.clone());
+            fields.push(name.clone(), value.clone());
         }
     }
     fields
@@ -275,7 +274,7 @@ fn answer_field(name: &HeaderName) -> Option<HeaderName> {
 }
 
 /// The fields that Connection names, but for those that no connection option may remove.
-fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
+pub(super) fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
     headers
         .get_all(CONNECTION)
         .iter()

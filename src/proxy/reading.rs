@@ -38,6 +38,7 @@ pub(super) struct Storing {
 pub(super) struct Kept {
     pub(super) storing: Storing,
     pub(super) fields: Vec<(HeaderName, HeaderValue)>,
+    pub(super) form: Form,
     /// The length that it announced.
     pub(super) length: Option<u64>,
 }
@@ -61,9 +62,9 @@ enum Text {
 }
 
 impl Text {
-    /// How the text of an answer to a request of `api` is read.
-    fn of(head: &ResponseHeader, api: Api) -> Self {
-        match readable_form(head.status, &head.headers) {
+    /// How an answer of this form to a request of `api` is read; `None`: of one that cannot be.
+    fn of(form: Option<Form>, api: Api) -> Self {
+        match form {
             Some(Form::Json) => Self::Json(api),
             Some(Form::Sse) => Self::Sse(Box::new(SseWatch::new(api))),
             None => Self::Unread,
@@ -82,7 +83,11 @@ impl Text {
 impl Reading {
     /// Of an answer to a request of `api`, that is stored as `kept` says.
     pub(super) fn of(head: &ResponseHeader, kept: Option<Kept>, api: Api) -> Self {
-        let text = Text::of(head, api);
+        let form = match &kept {
+            Some(kept) => Some(kept.form),
+            None => readable_form(head.status, &head.headers),
+        };
+        let text = Text::of(form, api);
         let entry = kept.as_ref().map_or(0, |kept| kept.storing.max_entry);
         let bill = if matches!(text, Text::Json(_)) { LARGEST_BILL } else { 0 };
         let bound = entry.max(bill);
@@ -139,11 +144,11 @@ impl Reading {
         summary: &AnswerSummary,
         now: Monotonic,
     ) -> Option<(Storing, Entry)> {
-        let Kept { storing, fields, length } = self.kept?;
+        let Kept { storing, fields, form, length } = self.kept?;
         storable_body(summary).ok()?;
         let body = recording.body()?;
         let length = match storing.policy.scope {
-            Scope::Account => matches!(self.text, Text::Json(_)).then_some(body.len() as u64),
+            Scope::Account => (form == Form::Json).then_some(body.len() as u64),
             // Framed otherwise than when it came, it would tell that somebody else had asked.
             Scope::Global => length,
         };
@@ -172,7 +177,8 @@ impl Bill {
     pub(super) fn of(head: &ResponseHeader, request: &RequestHeader, permit: Permit) -> Self {
         let api = Api::of(request.uri.path());
         let is_billed = request.method == Method::POST && api != Api::Other;
-        let text = if is_billed { Text::of(head, api) } else { Text::Unread };
+        let form = if is_billed { readable_form(head.status, &head.headers) } else { None };
+        let text = Text::of(form, api);
         Self { text, body: BytesMut::new(), permit }
     }
 

@@ -175,8 +175,10 @@ fn allow_origin(head: &mut impl Fields, session: &ServerSession, ctx: &Ctx) -> R
 /// None that can come up.
 pub(super) fn preflight(session: &ServerSession, ctx: &Ctx) -> Result<Option<ResponseHeader>> {
     let request = session.req_header();
-    let method = request.headers.get(ACCESS_CONTROL_REQUEST_METHOD);
-    let Some(method) = method.filter(|_| request.method == Method::OPTIONS) else { return Ok(None) };
+    if request.method != Method::OPTIONS {
+        return Ok(None);
+    }
+    let Some(method) = request.headers.get(ACCESS_CONTROL_REQUEST_METHOD) else { return Ok(None) };
     if listed_origin(session, ctx).is_none() {
         return Ok(None);
     }

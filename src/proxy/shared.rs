@@ -87,9 +87,10 @@ impl Shared {
         let limits = &ctx.policy.snapshot.config.limits;
         let bounds =
             Bounds { total: limits.buffer_memory.as_u64(), share: limits.buffer_memory_per_key.as_u64() };
-        let nobody = Pool::default();
-        let share = ctx.key.as_ref().map_or(&nobody, |key| key.buffered());
-        Permit::new(&self.buffers, share, bounds)
+        match &ctx.key {
+            Some(key) => Permit::new(&self.buffers, key.buffered(), bounds),
+            None => Permit::new(&self.buffers, &Pool::default(), bounds),
+        }
     }
 
     /// The policy of this moment.

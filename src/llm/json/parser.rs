@@ -245,7 +245,7 @@ fn plain_run(text: &[u8]) -> usize {
 }
 
 /// How far a string is read word by word.
-const SHORT: usize = 128;
+const SHORT: usize = 32;
 
 /// A word whose lowest bit that is set is the highest of the first byte (in memory's order, if read little-endian)
 /// that is a quote, a backslash or below 0x20; zero if there is none. A subtraction borrows from the next byte only
