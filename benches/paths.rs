@@ -208,7 +208,7 @@ fn hit(times: u32) {
         ttl: Duration::from_secs(3600),
         usage: None,
     };
-    entries.insert(slot, entry, []);
+    entries.insert(slot, entry, clock.monotonic(), std::iter::empty());
     let mut cx = Context::from_waker(Waker::noop());
     for _ in 0..times {
         let Some((entry, _)) = entries.find(black_box(&slot), clock.monotonic()) else { return };

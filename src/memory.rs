@@ -87,6 +87,12 @@ impl Permit {
         }
     }
 
+    /// Leaves the key's share, and counts in one of its own that is as large.
+    pub fn leave_share(&mut self) {
+        self.share.subtract(self.bytes);
+        self.share = Pool(Arc::new(AtomicU64::new(self.bytes)));
+    }
+
     /// Gives all but `bytes` back.
     pub fn shrink_to(&mut self, bytes: u64) {
         if let Some(surplus) = self.bytes.checked_sub(bytes) {

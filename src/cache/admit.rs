@@ -106,18 +106,32 @@ pub fn storable_head(
     if form == Form::Json && framing == Framing::CloseDelimited {
         return Err(NotStored::Framing);
     }
+    forbidden(answer, policy).map_or(Ok(form), Err)
+}
+
+/// True if an answer with this head may be read by others who asked the same, stored or not: it is about the question
+/// alone, not about a range, a condition, a coding or a header in which they may differ (RFC 9111 §4).
+pub fn is_for_others(status: StatusCode, answer: &HeaderMap, policy: &RoutePolicy) -> bool {
+    const OF_THE_REQUEST: [StatusCode; 4] = [
+        StatusCode::PARTIAL_CONTENT,
+        StatusCode::NOT_MODIFIED,
+        StatusCode::PRECONDITION_FAILED,
+        StatusCode::RANGE_NOT_SATISFIABLE,
+    ];
+    !OF_THE_REQUEST.contains(&status) && is_identity(answer) && forbidden(answer, policy).is_none()
+}
+
+/// What the answer's fields say against another's use.
+fn forbidden(answer: &HeaderMap, policy: &RoutePolicy) -> Option<NotStored> {
     for (name, _) in directives(answer) {
         if name.eq_ignore_ascii_case(b"no-store") {
-            return Err(NotStored::NoStore);
+            return Some(NotStored::NoStore);
         }
         if name.eq_ignore_ascii_case(b"private") && policy.scope == Scope::Global {
-            return Err(NotStored::Private);
+            return Some(NotStored::Private);
         }
     }
-    if varies_beyond_key(answer, policy) {
-        return Err(NotStored::Vary);
-    }
-    Ok(form)
+    varies_beyond_key(answer, policy).then_some(NotStored::Vary)
 }
 
 /// The form in which a good answer can be read for what it cost, stored or not; `None` if it cannot.

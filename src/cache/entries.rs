@@ -37,7 +37,7 @@ pub struct Slot {
 
 impl Slot {
     /// The slots of the same answer in its other forms.
-    pub fn others(self) -> impl Iterator<Item = Self> {
+    pub fn others(self) -> impl Iterator<Item = Self> + Clone {
         let other = move |form| (form != self.form).then_some(Self { form, ..self });
         AnswerForm::ALL.into_iter().filter_map(other)
     }
@@ -115,20 +115,34 @@ impl Entries {
         (age < entry.ttl).then_some((entry, age))
     }
 
-    /// Puts an entry in, in place of an older one and of those in the slots `others`.
-    pub fn insert(&self, slot: Slot, entry: Entry, others: impl IntoIterator<Item = Slot>) {
+    /// Puts in the answer to a call that was begun at `begun`, in place of an older one and of those in the slots
+    /// `others`. What was stored since then stays: it is the answer to a call that may have begun later.
+    pub fn insert(&self, slot: Slot, entry: Entry, begun: Monotonic, others: impl Iterator<Item = Slot> + Clone) {
+        let is_newer = |there: &Entry| begun < there.stored && there.stored < entry.stored;
+        if self.cache.contains_key(&slot) && self.cache.get(&slot).is_some_and(|there| is_newer(&there)) {
+            return;
+        }
+        // Before, so that nothing is made of them any more; and behind, for what had been begun.
+        self.remove(others.clone());
         self.cache.insert(slot, Arc::new(entry));
-        others.into_iter().filter(|other| self.cache.contains_key(other)).for_each(|other| {
-            self.cache.invalidate(&other);
-        });
+        self.remove(others);
     }
 
-    /// Puts in what `source` became, the entry in the slot `from`, unless that has been replaced meanwhile.
-    pub fn insert_translated(&self, slot: Slot, entry: Arc<Entry>, from: &Slot, source: &Arc<Entry>) {
-        self.cache.insert(slot, entry);
+    fn remove(&self, slots: impl Iterator<Item = Slot>) {
+        slots.filter(|slot| self.cache.contains_key(slot)).for_each(|slot| self.cache.invalidate(&slot));
+    }
+
+    /// Puts in what `source` became, the entry in the slot `from`, unless that has been replaced meanwhile, or there is
+    /// a newer answer in `slot`.
+    pub fn insert_translated(&self, slot: Slot, entry: &Arc<Entry>, from: &Slot, source: &Arc<Entry>) {
+        let put = |there: Option<moka::Entry<Slot, Arc<Entry>>>| match there {
+            Some(there) if entry.stored < there.value().stored => there.into_value(),
+            _ => Arc::clone(entry),
+        };
+        let now = self.cache.entry(slot).and_upsert_with(put).into_value();
         // It looks behind it, so that a newer answer that came at the same time is not outlived by this one.
         let is_there = self.cache.get(from).is_some_and(|there| Arc::ptr_eq(&there, source));
-        if !is_there {
+        if !is_there && Arc::ptr_eq(&now, entry) {
             self.cache.invalidate(&slot);
         }
     }

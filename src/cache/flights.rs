@@ -112,21 +112,14 @@ impl Flight {
     }
 }
 
-impl Ticket {
-    /// From now on nobody joins.
-    pub fn close(&self) {
+impl Drop for Ticket {
+    fn drop(&mut self) {
         let mut table = self.flights.table(&self.key);
         let is_own =
             table.get(&self.key).is_some_and(|flight| Arc::ptr_eq(&flight.recording, &self.recording));
         if is_own {
             table.remove(&self.key);
         }
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        self.close();
     }
 }
 

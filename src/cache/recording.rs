@@ -70,6 +70,8 @@ pub enum Failure {
     Stopped,
     /// The upstream's queue had no place.
     Busy,
+    /// The answer is for the one alone who asked first.
+    Unshared,
 }
 
 /// One step of a reader.
@@ -104,6 +106,10 @@ struct State {
     /// Bytes ever written.
     written: u64,
     windowed: bool,
+    /// Nobody may join any more.
+    closed: bool,
+    /// It is for its first reader alone.
+    unshared: bool,
     end: Option<End>,
     readers: Vec<Follower>,
     next_reader: u64,
@@ -122,6 +128,9 @@ struct Follower {
     waker: Option<Waker>,
 }
 
+/// The reader for whom a recording is begun.
+const FIRST: u64 = 0;
+
 /// Begins a recording; `permit` counts its bytes as long as it lives or until it is taken out.
 pub fn begin(permit: Permit) -> (Writer, Reader) {
     let recording = Arc::new(Recording(Mutex::new(State {
@@ -131,15 +140,17 @@ pub fn begin(permit: Permit) -> (Writer, Reader) {
         held: 0,
         written: 0,
         windowed: false,
+        closed: false,
+        unshared: false,
         end: None,
-        readers: vec![Follower { id: 0, index: 0, waker: None }],
+        readers: vec![Follower { id: FIRST, index: 0, waker: None }],
         next_reader: 1,
         writer: None,
         deserted: None,
         permit: Some(permit),
         usage: None,
     })));
-    (Writer(Arc::clone(&recording)), Reader { recording, id: 0 })
+    (Writer(Arc::clone(&recording)), Reader { recording, id: FIRST })
 }
 
 /// A recording that is whole from the start: an entry's content.
@@ -152,6 +163,8 @@ pub fn complete(head: AnswerHead, body: Bytes) -> Arc<Recording> {
         held: size,
         written: size,
         windowed: false,
+        closed: false,
+        unshared: false,
         end: Some(End::Complete),
         readers: Vec::new(),
         next_reader: 0,
@@ -162,10 +175,10 @@ pub fn complete(head: AnswerHead, body: Bytes) -> Arc<Recording> {
     })))
 }
 
-/// A further reader, from the first piece on; `None` once pieces may have been dropped.
+/// A further reader, from the first piece on; `None` once pieces may have been dropped, or nobody may join any more.
 pub fn attach(recording: &Arc<Recording>) -> Option<Reader> {
     let mut state = recording.state();
-    if state.windowed {
+    if state.windowed || state.closed {
         return None;
     }
     let id = state.next_reader;
@@ -237,6 +250,21 @@ impl Recording {
             Poll::Pending
         })
         .await;
+    }
+
+    /// True if nobody reads; then nobody will.
+    pub fn close_if_deserted(&self) -> bool {
+        let mut state = self.state();
+        state.closed |= state.readers.is_empty();
+        state.closed && state.readers.is_empty()
+    }
+
+    /// What is held counts as nobody's share from now on, but within a bound as large as one: for a recording that
+    /// outlives the request that it was counted for.
+    pub fn count_as_nobodys(&self) {
+        if let Some(permit) = self.state().permit.as_mut() {
+            permit.leave_share();
+        }
     }
 
     /// True if it ended early.

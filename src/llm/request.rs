@@ -106,6 +106,8 @@ pub enum BypassReason {
     WebSearch,
     /// A tool that the upstream runs.
     ServerTool,
+    /// `service_tier` is longer than any that is known of.
+    ServiceTier,
     /// `stream` or `stream_options` of a type that only the upstream can make sense of.
     Stream,
     /// `temperature` above the route's bound, or not a number.
@@ -125,6 +127,7 @@ impl BypassReason {
             Self::StoredPrompt => "stored_prompt",
             Self::WebSearch => "web_search",
             Self::ServerTool => "server_tool",
+            Self::ServiceTier => "service_tier",
             Self::Stream => "stream",
             Self::Temperature => "temperature",
         }
@@ -149,7 +152,20 @@ pub struct RequestFields {
     pub unlookable: Option<BypassReason>,
 }
 
+/// The longest `service_tier` that is made sense of, in bytes.
+const LONGEST_TIER: usize = 64;
+
 impl RequestFields {
+    /// `service_tier`, if it is a string. One that is too long forbids caching: it would be kept beside the body.
+    fn tier(&mut self, value: Value<'_>) -> Option<Box<str>> {
+        let tier = owned(value);
+        if tier.as_ref().is_some_and(|tier| tier.len() > LONGEST_TIER) {
+            self.unlookable = self.unlookable.or(Some(BypassReason::ServiceTier));
+            return None;
+        }
+        tier
+    }
+
     /// The form in which the answer is asked for.
     pub fn form(&self) -> AnswerForm {
         match (self.stream, self.include_usage) {
@@ -173,7 +189,7 @@ impl RequestFields {
             match name.as_ref() {
                 "model" => fields.model = owned(value),
                 "temperature" => fields.temperature = fields.degree(value),
-                "service_tier" => fields.service_tier = owned(value),
+                "service_tier" => fields.service_tier = fields.tier(value),
                 "stream" => fields.stream = fields.switch(value),
                 "stream_options" => fields.read_stream_options(value),
                 other if other.eq_ignore_ascii_case("model") => is_ambiguous = true,

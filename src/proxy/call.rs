@@ -3,6 +3,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderValue;
 use http::header::CONTENT_LENGTH;
@@ -10,11 +11,13 @@ use pingora::http::RequestHeader;
 use pingora::protocols::http::ServerSession;
 
 use crate::cache::control::CacheStatus;
+use crate::cache::entries::{Entry, Slot};
 use crate::cache::flights::{Boarding, Ticket};
 use crate::cache::policy::OnDisconnect;
 use crate::cache::recording::reader::Reader;
 use crate::cache::recording::writer::Writer;
 use crate::cache::recording::{Failure, Recording, WINDOW, begin};
+use crate::clock::Monotonic;
 use crate::memory::Permit;
 use crate::outcome::finished::Outcome;
 use crate::outcome::rejection::Rejection;
@@ -25,14 +28,39 @@ use crate::proxy::fields::Fields;
 use crate::proxy::finish::{count_saved, count_tokens};
 use crate::proxy::headers::{self, Outbound};
 use crate::proxy::reading::Storing;
-use crate::proxy::send::{self, Sent, rejection_of};
+use crate::proxy::send::{self, ClientWatch, Sent, rejection_of};
+
+/// How often a request joins anew whose call was given up before anything of it was sent.
+const MOST_STOPS: u32 = 8;
 
 /// A call that is about to be made.
 struct Departure {
     writer: Writer,
     reader: Reader,
     /// While it is held the call may be joined; `None`: it never may.
-    ticket: Option<Arc<Ticket>>,
+    ticket: Option<Ticket>,
+}
+
+/// What has come of the calls that a request joined.
+#[derive(Default)]
+struct Joined {
+    has_failed: bool,
+    stops: u32,
+}
+
+impl Joined {
+    /// True if another call may be made or joined: nothing of the one that failed had been sent, so that no model runs
+    /// twice. Once, where no server could be reached.
+    fn may_go_on(&mut self, failure: Failure) -> bool {
+        match failure {
+            Failure::Connect | Failure::ConnectTimeout => !std::mem::replace(&mut self.has_failed, true),
+            Failure::Stopped => {
+                self.stops += 1;
+                self.stops <= MOST_STOPS
+            }
+            _ => false,
+        }
+    }
 }
 
 impl Request<'_> {
@@ -46,53 +74,58 @@ impl Request<'_> {
         ctx: &mut Ctx,
         plan: Plan,
     ) -> Result<Sent, Rejection> {
-        let Some(key) = plan.flight() else {
-            let (writer, reader) = begin(self.window(ctx).ok_or(Rejection::Overloaded)?);
-            return self.lead(session, ctx, plan, Departure { writer, reader, ticket: None }).await;
-        };
-        let mut failed_before = None;
-        loop {
+        let mut joined = Joined::default();
+        let mut flight = plan.flight();
+        while let Some(key) = flight {
             let now = self.shared.clock.monotonic();
             let boarding = self.shared.flights.board(&key, now, || self.window(ctx));
-            let (ticket, writer, reader) = match boarding.ok_or(Rejection::Overloaded)? {
-                Boarding::Lead(ticket, writer, reader) => (ticket, writer, reader),
-                Boarding::Join(reader) => match self.join(session, ctx, reader).await {
-                    Sent::Unbegun(failure) if failed_before.is_none() && was_unsent(failure) => {
-                        failed_before = Some(failure);
-                        continue;
+            let reader = match boarding.ok_or(Rejection::Overloaded)? {
+                Boarding::Join(reader) => reader,
+                Boarding::Lead(ticket, writer, reader) => {
+                    // The call that this request would have joined may have ended since the cache was asked.
+                    if let Some((entry, age)) = self.stored_meanwhile(&plan, &key.slot, now) {
+                        drop((ticket, writer, reader));
+                        return Ok(send_hit(self.shared, session, ctx, (&entry, age)).await);
                     }
-                    Sent::Unbegun(failure) => return Err(rejection_of(failure)),
-                    sent => return Ok(sent),
-                },
+                    let departure = Departure { writer, reader, ticket: Some(ticket) };
+                    return self.lead(session, ctx, plan, departure).await;
+                }
             };
-            // The call that this request would have joined may have ended since the cache was asked.
-            let found = self.shared.entries.find(&key.slot, now);
-            if let Some((entry, age)) = found.filter(|(_, age)| plan.control.accepts(*age)) {
-                drop((ticket, writer, reader));
-                return Ok(send_hit(self.shared, session, ctx, (&entry, age)).await);
-            }
-            let ticket = Some(Arc::new(ticket));
-            return self.lead(session, ctx, plan, Departure { writer, reader, ticket }).await;
+            flight = match ClientWatch::default().until_gone(session, reader.head()).await {
+                None => {
+                    ctx.outcome = Some(Outcome::ClientClosed);
+                    return Ok(Sent::ClientGone);
+                }
+                Some(Ok(_)) => return Ok(self.join(session, ctx, reader).await),
+                // The answer is another's alone.
+                Some(Err(Failure::Unshared)) => None,
+                Some(Err(failure)) if joined.may_go_on(failure) => Some(key),
+                Some(Err(failure)) => return Err(rejection_of(failure)),
+            };
         }
+        let (writer, reader) = begin(self.window(ctx).ok_or(Rejection::Overloaded)?);
+        self.lead(session, ctx, plan, Departure { writer, reader, ticket: None }).await
     }
 
-    /// Reads another's call.
-    async fn join(&self, session: &mut ServerSession, ctx: &mut Ctx, mut reader: Reader) -> Sent {
-        let own = ctx.cache_status.replace(CacheStatus::Collapsed);
-        let sent = send::follow(session, ctx, &mut reader, None).await;
-        match sent {
-            Sent::Unbegun(_) => ctx.cache_status = own,
-            Sent::Whole => {
-                // What it cost is told when it has come to its end.
-                reader.end().await;
-                count_saved(self.shared, reader.recording().usage());
-            }
-            _ => {}
+    fn stored_meanwhile(&self, plan: &Plan, slot: &Slot, now: Monotonic) -> Option<(Arc<Entry>, Duration)> {
+        if !self.shared.entries.may_have(slot) {
+            return None;
         }
-        ctx.outcome = match sent {
-            Sent::Unbegun(_) => None,
-            sent => Some(sent.outcome(Outcome::Collapsed)),
-        };
+        self.shared.entries.find(slot, now).filter(|(_, age)| plan.control.accepts(*age))
+    }
+
+    /// Reads another's call, whose head is there: the request itself is of no use any more.
+    async fn join(self, session: &mut ServerSession, ctx: &mut Ctx, mut reader: Reader) -> Sent {
+        let shared = self.shared;
+        drop((self.memory, self.body));
+        ctx.cache_status = Some(CacheStatus::Collapsed);
+        let sent = send::follow(session, ctx, &mut reader, None).await;
+        if sent == Sent::Whole {
+            // What it cost is told when it has come to its end.
+            reader.end().await;
+            count_saved(shared, reader.recording().usage());
+        }
+        ctx.outcome = Some(sent.outcome(Outcome::Collapsed));
         sent
     }
 
@@ -111,6 +144,7 @@ impl Request<'_> {
             apart: plan.apart,
             policy,
             max_entry: ctx.policy.snapshot.config.cache.max_entry.as_u64(),
+            begun: self.shared.clock.monotonic(),
         });
         let on_disconnect =
             storing.as_ref().map_or(OnDisconnect::Stop, |storing| storing.policy.on_disconnect);
@@ -125,31 +159,26 @@ impl Request<'_> {
             api: plan.api,
             report: Arc::clone(&ctx.report),
         };
-        let (memory, joinable) = (self.memory, ticket.clone());
+        let memory = self.memory;
         let call = Box::pin(async move {
             fetch.run().await;
-            if let Some(ticket) = joinable {
-                ticket.close();
-            }
-            drop(memory);
+            drop((ticket, memory));
         });
         let (sent, unfinished) = send::lead(session, ctx, call, reader).await;
         if let Some(call) = unfinished.filter(|_| sent == Sent::ClientGone) {
             let finishes = on_disconnect == OnDisconnect::Finish && recording.is_kept();
-            let readers = Readers { recording, ticket };
-            if finishes || readers.are_there() {
-                let (room, report, shared) =
-                    (ctx.room.take(), Arc::clone(&ctx.report), Arc::clone(self.shared));
+            if finishes || !recording.close_if_deserted() {
+                let (room, report, shared) = (ctx.room.take(), Arc::clone(&ctx.report), Arc::clone(self.shared));
+                let recording = Arc::clone(&recording);
                 tokio::spawn(async move {
-                    if finishes {
-                        call.await
-                    } else {
-                        readers.while_there(call).await
-                    }
+                    if finishes { call.await } else { while_read(&recording, call).await }
                     count_tokens(&shared, &report);
                     drop(room);
                 });
             }
+        }
+        if recording.is_read() {
+            recording.count_as_nobodys();
         }
         match sent {
             Sent::Unbegun(failure) => Err(rejection_of(failure)),
@@ -192,40 +221,16 @@ impl Request<'_> {
     }
 }
 
-/// Those who read a call.
-struct Readers {
-    recording: Arc<Recording>,
-    ticket: Option<Arc<Ticket>>,
-}
-
-impl Readers {
-    /// True if there is one. When there is none, there will be none.
-    fn are_there(&self) -> bool {
-        if self.recording.is_read() {
-            return true;
-        }
-        if let Some(ticket) = &self.ticket {
-            ticket.close();
-        }
-        // One may have joined before that.
-        self.recording.is_read()
-    }
-
-    /// Drives `call` to its end, or until nobody reads it any more.
-    async fn while_there(&self, mut call: Pin<Box<impl Future<Output = ()>>>) {
-        loop {
-            tokio::select! {
-                biased;
-                () = &mut call => return,
-                () = self.recording.deserted() => if !self.are_there() { return },
-            }
+/// Drives `call` to its end, or until nobody reads `recording` any more.
+async fn while_read(recording: &Recording, mut call: Pin<Box<impl Future<Output = ()>>>) {
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut call => return,
+            // One may have joined since.
+            () = recording.deserted() => if recording.close_if_deserted() { return },
         }
     }
-}
-
-/// True if a call failed before anything of the request was sent: another may be made without running a model twice.
-fn was_unsent(failure: Failure) -> bool {
-    matches!(failure, Failure::Connect | Failure::ConnectTimeout | Failure::Stopped)
 }
 
 /// The target's bytes where they are more than its URI tells.

@@ -10,7 +10,7 @@ use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
 use pingora::http::{RequestHeader, ResponseHeader};
 
-use crate::cache::admit::{Framing, kept_headers, storable_head};
+use crate::cache::admit::{Framing, is_for_others, kept_headers, storable_head};
 use crate::cache::policy::Scope;
 use crate::cache::recording::writer::Writer;
 use crate::cache::recording::{AnswerHead, Destiny, Failure};
@@ -114,7 +114,11 @@ impl Fetch {
     async fn record(mut self, mut attempt: Attempt) {
         let Some(head) = attempt.exchange.head() else { return self.writer.fail(Failure::Invalid) };
         let length = length_of(head);
-        let fields = self.sent_fields(head);
+        let is_for_others = self.is_for_others(head);
+        if !is_for_others {
+            self.writer.unshare();
+        }
+        let fields = self.sent_fields(head, is_for_others);
         let kept = self.stored_as(head, length);
         let mut reading = Reading::of(head, kept, self.api);
         if !reading.is_kept() {
@@ -140,16 +144,22 @@ impl Fetch {
             let now = self.shared.clock.monotonic();
             if let Some((storing, entry)) = reading.into_entry(recording, &summary, now) {
                 let replaced = storing.slot.others().filter(|other| !storing.apart.contains(&other.form));
-                self.shared.entries.insert(storing.slot, entry, replaced);
+                self.shared.entries.insert(storing.slot, entry, storing.begun, replaced);
             }
         }
         self.writer.complete(self.report.usage_told());
     }
 
+    /// True if those who joined may read the answer.
+    fn is_for_others(&self, head: &ResponseHeader) -> bool {
+        let policy = self.storing.as_ref().map(|storing| &storing.policy);
+        policy.is_some_and(|policy| is_for_others(head.status, &head.headers, policy))
+    }
+
     /// The fields that the client is sent for whom the call is made. Where all accounts share, those of an entry: more
     /// would tell that nobody else had asked.
-    fn sent_fields(&self, head: &ResponseHeader) -> Vec<(HeaderName, HeaderValue)> {
-        let policy = self.storing.as_ref().map(|storing| &storing.policy);
+    fn sent_fields(&self, head: &ResponseHeader, is_for_others: bool) -> Vec<(HeaderName, HeaderValue)> {
+        let policy = self.storing.as_ref().map(|storing| &storing.policy).filter(|_| is_for_others);
         match policy.filter(|policy| policy.scope == Scope::Global) {
             Some(policy) => kept_headers(policy, &head.headers),
             None => end_to_end(head, Cookies::of(&self.route, self.head.uri.path())),
@@ -173,7 +183,7 @@ impl Fetch {
         loop {
             if reading.destiny() == Destiny::Forgotten {
                 self.writer.room().await;
-                if !self.writer.recording().is_read() {
+                if self.writer.recording().close_if_deserted() {
                     return Err(Failure::Stopped);
                 }
             }

@@ -15,7 +15,7 @@ use crate::llm::translate::{AnswerForm, translate};
 use crate::memory::Permit;
 
 /// Longer answers are translated on a thread that may take its time, in bytes.
-const LONGEST_AT_ONCE: usize = 64 * 1024;
+const LONGEST_AT_ONCE: u64 = 64 * 1024;
 
 /// What a translation may hold beside the answer that it is made from, in bytes of that answer: what was read of it, and
 /// what is written.
@@ -29,7 +29,7 @@ pub(super) struct Wanted<'a> {
     pub(super) now: Monotonic,
     /// The largest entry, in bytes.
     pub(super) most: usize,
-    /// Counts the memory that a long answer's translation takes.
+    /// Counts the memory that the translation takes.
     pub(super) memory: Permit,
 }
 
@@ -43,39 +43,58 @@ impl Wanted<'_> {
         for from in self.slot.others().filter(|other| self.entries.may_have(other)) {
             let found = self.entries.find(&from, self.now);
             let Some((source, age)) = found.filter(|(_, age)| self.control.accepts(*age)) else { continue };
-            let Some(recording) = self.translated(&source.recording, from.form).await else {
-                apart.push(from.form);
-                continue;
+            let recording = match self.translated(&source.recording, from.form).await {
+                Translation::Made(recording) => recording,
+                Translation::Impossible => {
+                    apart.push(from.form);
+                    continue;
+                }
+                Translation::NoRoom => continue,
             };
             let entry = Entry { recording, stored: source.stored, ttl: source.ttl, usage: source.usage };
             let entry = Arc::new(entry);
-            self.entries.insert_translated(*self.slot, Arc::clone(&entry), &from, &source);
+            self.entries.insert_translated(*self.slot, &entry, &from, &source);
             return Ok((entry, age));
         }
         Err(apart)
     }
 
-    async fn translated(&mut self, source: &Recording, from: AnswerForm) -> Option<Arc<Recording>> {
-        let (head, body) = (source.head()?, source.body()?);
+    async fn translated(&mut self, source: &Recording, from: AnswerForm) -> Translation {
+        let Some((head, body)) = source.head().zip(source.body()) else { return Translation::Impossible };
         let (to, most) = (self.slot.form, self.most);
         let translation =
             move || translate(&body, from, to, most).ok().map(|text| Bytes::from(text.into_owned()));
         let size = source.written();
-        let body = if size <= LONGEST_AT_ONCE as u64 {
-            translation()
-        } else if self.memory.try_grow_to(size.saturating_mul(WORK)) {
-            tokio::task::spawn_blocking(translation).await.ok().flatten()
-        } else {
-            None
-        }?;
-        let (content_type, length) = match to {
+        if !self.memory.try_grow_to(size.saturating_mul(WORK)) {
+            return Translation::NoRoom;
+        }
+        let body = match size <= LONGEST_AT_ONCE {
+            true => translation(),
+            false => tokio::task::spawn_blocking(translation).await.ok().flatten(),
+        };
+        body.map_or(Translation::Impossible, |body| Translation::Made(self.recorded(&head, body)))
+    }
+
+    /// `body` in the form that is asked for, under a head like `source`.
+    fn recorded(&self, source: &AnswerHead, body: Bytes) -> Arc<Recording> {
+        let (content_type, length) = match self.slot.form {
             AnswerForm::Json => ("application/json", Some(body.len() as u64)),
             AnswerForm::Stream(_) => ("text/event-stream", None),
         };
-        let mut head = AnswerHead { length, ..AnswerHead::clone(&head) };
+        let mut head = AnswerHead { length, ..source.clone() };
         for (_, value) in head.fields.iter_mut().filter(|(name, _)| *name == CONTENT_TYPE) {
             *value = HeaderValue::from_static(content_type);
         }
-        Some(complete(head, body))
+        complete(head, body)
     }
+}
+
+/// What comes of a translation.
+enum Translation {
+    /// The answer in the form that is asked for.
+    Made(Arc<Recording>),
+    /// It cannot be given in that form.
+    Impossible,
+    /// There is no memory for it now.
+    NoRoom,
 }

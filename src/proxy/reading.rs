@@ -32,6 +32,8 @@ pub(super) struct Storing {
     pub(super) apart: Vec<AnswerForm>,
     pub(super) policy: Arc<RoutePolicy>,
     pub(super) max_entry: u64,
+    /// When the call was begun.
+    pub(super) begun: Monotonic,
 }
 
 /// The same, once its head has come, with what is kept of that.

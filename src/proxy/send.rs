@@ -242,7 +242,7 @@ pub(super) fn rejection_of(failure: Failure) -> Rejection {
         Failure::FirstByteTimeout | Failure::IdleTimeout => Rejection::UpstreamTimeout,
         Failure::Reset | Failure::Invalid => Rejection::UpstreamFailed,
         Failure::Busy => Rejection::UpstreamBusy,
-        Failure::Stopped => Rejection::Internal,
+        Failure::Stopped | Failure::Unshared => Rejection::Internal,
     }
 }
 

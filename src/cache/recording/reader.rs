@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
-use crate::cache::recording::{AnswerHead, End, Failure, Recording, Step};
+use crate::cache::recording::{AnswerHead, End, FIRST, Failure, Recording, Step};
 
 /// Follows a recording from its beginning.
 #[derive(Debug)]
@@ -21,6 +21,9 @@ impl Reader {
     pub async fn head(&self) -> Result<Arc<AnswerHead>, Failure> {
         poll_fn(|cx| {
             let mut state = self.recording.state();
+            if state.unshared && self.id != FIRST {
+                return Poll::Ready(Err(Failure::Unshared));
+            }
             if let Some(head) = &state.head {
                 return Poll::Ready(Ok(Arc::clone(head)));
             }

@@ -19,6 +19,11 @@ impl Writer {
         &self.0
     }
 
+    /// Keeps the answer for the first reader; to be called before its head is published. The others wait for nothing.
+    pub fn unshare(&self) {
+        self.change(|state| (state.closed, state.unshared) = (true, true));
+    }
+
     /// Publishes the head. To be called once, before any piece.
     pub fn head(&self, head: AnswerHead) {
         self.change(|state| state.head = Some(Arc::new(head)));
