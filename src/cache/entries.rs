@@ -117,7 +117,13 @@ impl Entries {
 
     /// Puts in the answer to a call that was begun at `begun`, in place of an older one and of those in the slots
     /// `others`. What was stored since then stays: it is the answer to a call that may have begun later.
-    pub fn insert(&self, slot: Slot, entry: Entry, begun: Monotonic, others: impl Iterator<Item = Slot> + Clone) {
+    pub fn insert(
+        &self,
+        slot: Slot,
+        entry: Entry,
+        begun: Monotonic,
+        others: impl Iterator<Item = Slot> + Clone,
+    ) {
         let is_newer = |there: &Entry| begun < there.stored && there.stored < entry.stored;
         if self.cache.contains_key(&slot) && self.cache.get(&slot).is_some_and(|there| is_newer(&there)) {
             return;

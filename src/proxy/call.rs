@@ -168,10 +168,15 @@ impl Request<'_> {
         if let Some(call) = unfinished.filter(|_| sent == Sent::ClientGone) {
             let finishes = on_disconnect == OnDisconnect::Finish && recording.is_kept();
             if finishes || !recording.close_if_deserted() {
-                let (room, report, shared) = (ctx.room.take(), Arc::clone(&ctx.report), Arc::clone(self.shared));
+                let (room, report, shared) =
+                    (ctx.room.take(), Arc::clone(&ctx.report), Arc::clone(self.shared));
                 let recording = Arc::clone(&recording);
                 tokio::spawn(async move {
-                    if finishes { call.await } else { while_read(&recording, call).await }
+                    if finishes {
+                        call.await
+                    } else {
+                        while_read(&recording, call).await
+                    }
                     count_tokens(&shared, &report);
                     drop(room);
                 });

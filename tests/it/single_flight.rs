@@ -4,8 +4,9 @@ use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use crate::support::client::Answer;
 use crate::support::front::{ALONE, CACHED, CHAT, Front, House, JSON, Piece, Plans};
-use crate::support::gateway::{Gateway, key};
+use crate::support::gateway::{Gateway, key, secret};
 use crate::support::upstream::{Opener, Upstream, gate};
 
 const COLLAPSED: &str = "safecache; fwd=miss; collapsed";
@@ -350,4 +351,95 @@ fn a_call_of_ones_own_is_not_joined_either() {
     opener.open();
     assert_eq!(alone.head().header("cache-status"), Some("safecache; fwd=request; stored"));
     assert_eq!(other.head().header("cache-status"), Some("safecache; fwd=miss; stored"));
+}
+
+/// Two clients ask the same, the first with `fields`; both are answered with `head`, one after another.
+fn two_answers(head: &'static str, fields: &[(&str, &str)]) -> (usize, [Answer; 2]) {
+    let (gate, opener) = gate();
+    let upstream = Upstream::start(move |_, exchange| {
+        gate.wait();
+        exchange.send(format!(
+            "HTTP/1.1 {head}\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{{}}"
+        ));
+    });
+    let house = House::before(&[upstream.url()]);
+    let mut first = house.h1();
+    first.send(&format!("POST {CACHED}"), &[JSON, fields].concat(), CHAT.as_bytes());
+    house.gateway.eventually("the first is under way", |_| upstream.count() == 1);
+    let mut second = begin(house.h2(), CHAT);
+    house.gateway.eventually("both wait", |gateway| gateway.metric("safecache_in_flight_requests") == 2.0);
+    house.gateway.pass_some_time();
+    (0..2).for_each(|_| opener.open());
+    let answers = [first.head_and_body(), second.head_and_body()];
+    (upstream.count(), answers)
+}
+
+#[test]
+fn what_is_for_the_first_alone_is_asked_for_again_by_the_others() {
+    for (head, fields) in [
+        ("200 OK\r\nCache-Control: no-store", &[][..]),
+        ("200 OK\r\nVary: X-Tenant", &[("x-tenant", "a")]),
+        ("200 OK\r\nContent-Encoding: gzip", &[]),
+        ("206 Partial Content\r\nContent-Range: bytes 0-1/9", &[("range", "bytes=0-1")]),
+        ("412 Precondition Failed", &[("if-match", "\"x\"")]),
+    ] {
+        let (calls, [first, second]) = two_answers(head, fields);
+        assert_eq!(calls, 2, "{head}");
+        assert_eq!(first.status, second.status, "{head}");
+        for answer in [&first, &second] {
+            assert_eq!(answer.header("cache-status"), Some("safecache; fwd=miss"), "{head}");
+        }
+        for name in ["content-encoding", "content-range"] {
+            assert_eq!(first.header(name), second.header(name), "{head}: with all of its fields");
+        }
+    }
+    for head in ["200 OK\r\nCache-Control: private", "429 Too Many Requests", "404 Not Found"] {
+        let (calls, [_, second]) = two_answers(head, &[]);
+        assert_eq!((calls, second.header("cache-status")), (1, Some(COLLAPSED)), "{head}");
+    }
+}
+
+#[test]
+fn who_reads_slowly_does_not_hold_the_share_of_who_asked() {
+    const PIECES: usize = 96;
+    let (gate, opener) = gate();
+    let piece = format!("data: {{\"choices\":[],\"pad\":\"{}\"}}\n\n", "x".repeat(64 * 1024));
+    let sent = piece.clone();
+    let upstream = Upstream::start(move |request, exchange| {
+        if !String::from_utf8_lossy(&request.body).contains("\"stream\":true") {
+            return exchange.json("{}");
+        }
+        exchange.begin("text/event-stream");
+        exchange.chunk(&sent);
+        gate.wait();
+        for _ in 1..PIECES {
+            exchange.chunk(&sent);
+        }
+        exchange.chunk("");
+    });
+    let gateway = Gateway::start(&format!(
+        "listen: 127.0.0.1:0\nlimits: {{buffer_memory_per_key: 8MiB}}\n\
+         upstreams: {{llm: {{servers: [\"{}\"]}}}}\n\
+         routes: [{{path: /v1/*, upstream: llm, cache: {{ttl: 1h}}}}]\nkeys:\n{}{}",
+        upstream.url(),
+        key("one", ""),
+        key("two", "")
+    ));
+    let ask = |who: &str, body: &str| {
+        let mut client = gateway.connect();
+        let line = format!("POST {CACHED}");
+        client.request(&line, &secret(who), "Content-Type: application/json\r\n", body.as_bytes());
+        client
+    };
+    let mut quick = Front::H1(Box::new(ask("one", STREAMED)));
+    quick.head();
+    reads(&mut quick, &piece);
+    let mut slow = ask("two", STREAMED);
+    assert_eq!(slow.head().header("cache-status"), Some(COLLAPSED));
+    opener.open();
+    reads(&mut quick, &piece.repeat(PIECES - 1));
+    assert_eq!(quick.piece(), Piece::End);
+    gateway.eventually("the first is over", |gateway| gateway.metric("safecache_in_flight_requests") == 1.0);
+    let question = format!("{{\"model\":\"m\",\"pad\":\"{}\"}}", "x".repeat(4 << 20));
+    assert_eq!(ask("one", &question).answer().status, 200);
 }
