@@ -5,11 +5,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use nix::time::{ClockId, clock_gettime};
-
-/// Nanoseconds on a clock that never goes back. The origin is arbitrary and differs from machine to machine.
+/// Nanoseconds on a clock that never goes back. The origin is arbitrary and differs from process to process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Monotonic(u64);
 
@@ -86,7 +84,7 @@ pub struct Clock(Source);
 
 #[derive(Clone, Debug)]
 enum Source {
-    System,
+    System { origin: Instant },
     Manual(Arc<ManualTime>),
 }
 
@@ -105,8 +103,9 @@ const MANUAL_ORIGIN: u64 = 100 * 24 * 3600 * 1_000_000_000;
 
 impl Clock {
     /// The operating system's clocks.
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the clocks")]
     pub fn system() -> Self {
-        Self(Source::System)
+        Self(Source::System { origin: Instant::now() })
     }
 
     /// A clock that stands still at `start` until its [`ManualClock`] moves it.
@@ -126,15 +125,16 @@ impl Clock {
     /// The monotonic clock alone.
     pub fn monotonic(&self) -> Monotonic {
         match &self.0 {
-            Source::System => Monotonic(read(ClockId::CLOCK_MONOTONIC)),
+            Source::System { origin } => Monotonic(nanos(origin.elapsed())),
             Source::Manual(time) => Monotonic(time.monotonic.load(Ordering::SeqCst)),
         }
     }
 
     /// The wall clock alone. A system clock set before 1970 reads as 1970.
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the clocks")]
     pub fn unix(&self) -> UnixTime {
         match &self.0 {
-            Source::System => UnixTime(read(ClockId::CLOCK_REALTIME)),
+            Source::System { .. } => UnixTime(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, nanos)),
             Source::Manual(time) => UnixTime(time.unix.load(Ordering::SeqCst)),
         }
     }
@@ -151,16 +151,6 @@ impl ManualClock {
     pub fn set_unix(&self, to: UnixTime) {
         self.0.unix.store(to.as_nanos(), Ordering::SeqCst);
     }
-}
-
-/// A clock of the system's, in nanoseconds from its origin; 0 before that. Read a dozen times for each request, it is
-/// asked for the one number that is needed: the standard library would subtract two times with a check of each part.
-fn read(clock: ClockId) -> u64 {
-    // Both clocks are always there.
-    let Ok(time) = clock_gettime(clock) else { return 0 };
-    let nanos = u64::try_from(time.tv_nsec()).unwrap_or_default();
-    u64::try_from(time.tv_sec())
-        .map_or(0, |seconds| seconds.saturating_mul(1_000_000_000).saturating_add(nanos))
 }
 
 /// `span` in nanoseconds, at most `u64::MAX`.
