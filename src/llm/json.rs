@@ -231,6 +231,14 @@ impl<'t> Value<'t> {
         self.text.get(quoted.start + 1..quoted.end.saturating_sub(1)).unwrap_or_default()
     }
 
+    /// Bytes of [`Value::inner`]; 0 for anything but a string.
+    pub fn inner_length(self) -> u64 {
+        match self.node.kind {
+            Kind::Plain | Kind::Escaped | Kind::Respelled => self.inner().len() as u64,
+            _ => 0,
+        }
+    }
+
     /// True if it is the string `text`.
     pub fn is_str(self, text: &str) -> bool {
         match self.node.kind {

@@ -12,7 +12,7 @@ use crate::llm::json::{Tape, Value};
 use crate::llm::request::{Api, Terminal};
 use crate::llm::sse::parser::{Event, EventParser};
 use crate::llm::sse::repeat::Remembered;
-use crate::llm::usage::UsageParts;
+use crate::llm::usage::{Said, Usage, UsageParts};
 
 /// Watches one stream.
 #[derive(Debug)]
@@ -29,6 +29,7 @@ struct Seen {
     last: Remembered,
     choices: Choices,
     usage: UsageParts,
+    said: Said,
     has_ended: bool,
     flaw: Option<Flaw>,
 }
@@ -49,6 +50,7 @@ impl SseWatch {
             last: Remembered::default(),
             choices: Choices::default(),
             usage: UsageParts::default(),
+            said: Said::default(),
             has_ended: false,
             flaw: None,
         };
@@ -77,6 +79,11 @@ impl SseWatch {
         AnswerSummary { flaw, usage: seen.usage.total() }
     }
 
+    /// A guess at what the stream cost so far, after a request of `question` bytes; `None` if it said nothing.
+    pub fn estimate(&self, question: u64) -> Option<Usage> {
+        self.seen.said.estimate(question)
+    }
+
     /// True from the stream's terminal event on, a good one or not.
     pub fn has_ended(&self) -> bool {
         self.seen.has_ended
@@ -97,7 +104,7 @@ impl Seen {
             return;
         }
         let mut tape = std::mem::take(&mut self.tape);
-        if !self.last.is_repeated(data, &mut tape) {
+        if !self.is_repeated(data, &mut tape) {
             match tape.read(data) {
                 Ok(document) => {
                     self.read_event(document.root());
@@ -109,6 +116,12 @@ impl Seen {
         self.tape = tape;
     }
 
+    /// True if `data` is the last event with another delta, which is all that is taken of it.
+    fn is_repeated(&mut self, data: &[u8], tape: &mut Tape) -> bool {
+        let delta = self.last.delta_in(data).and_then(|delta| tape.read(delta).ok());
+        delta.inspect(|delta| self.said.take(delta.root())).is_some()
+    }
+
     fn read_event(&mut self, event: Value<'_>) {
         let mut kind = None;
         // What `response.completed` carries whole and `message_start` in its beginnings.
@@ -116,7 +129,11 @@ impl Seen {
         for (name, value) in event.members() {
             let Some(name) = name.as_str() else { continue };
             match name.as_ref() {
-                "choices" => self.choices.take(value),
+                "choices" => {
+                    self.choices.take(value);
+                    self.hear(value);
+                }
+                "delta" => self.said.take(value),
                 "type" => kind = value.as_str(),
                 "error" if !value.is_null() => self.found(Flaw::Error),
                 "usage" => self.usage.take(value),
@@ -136,6 +153,13 @@ impl Seen {
             }
             ("message_stop", Terminal::MessageStop) => self.has_ended = true,
             (kind, _) => self.take_failure(kind.as_bytes()),
+        }
+    }
+
+    fn hear(&mut self, choices: Value<'_>) {
+        for choice in choices.elements() {
+            let texts = [choice.member("delta"), choice.member("text")];
+            texts.into_iter().flatten().for_each(|text| self.said.take(text));
         }
     }
 

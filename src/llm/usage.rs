@@ -1,4 +1,4 @@
-//! Token counts as the APIs report them, in one shape.
+//! Token counts as the APIs report them, in one shape, and a guess at them where an answer reports none.
 
 use crate::llm::json::Value;
 
@@ -15,6 +15,69 @@ pub struct Usage {
     pub completion: u64,
     /// Those of `prompt` that the upstream's prompt cache held.
     pub cached: u64,
+}
+
+/// Token counts, and where they come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tokens {
+    /// The answer told them.
+    Told(Usage),
+    /// The answer did not tell them.
+    Estimated(Usage),
+}
+
+impl Tokens {
+    /// The counts, wherever they come from.
+    pub fn usage(self) -> Usage {
+        match self {
+            Self::Told(usage) | Self::Estimated(usage) => usage,
+        }
+    }
+
+    /// The counts that the answer told.
+    pub fn told(self) -> Option<Usage> {
+        match self {
+            Self::Told(usage) => Some(usage),
+            Self::Estimated(_) => None,
+        }
+    }
+}
+
+/// Bytes that a token stands for, about.
+const BYTES_A_TOKEN: u64 = 4;
+
+/// Members of a delta that say something about the answer, and are no text of it.
+const NO_TEXT: [&str; 7] = ["id", "index", "role", "type", "signature", "stop_reason", "stop_sequence"];
+
+/// How much text the events of a stream have brought.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Said {
+    /// Events that brought some.
+    events: u64,
+    /// Its bytes, as they are spelt in JSON.
+    bytes: u64,
+}
+
+impl Said {
+    /// Takes what an event adds to the answer: all strings in it, but for those that are no text.
+    pub fn take(&mut self, delta: Value<'_>) {
+        let bytes = text_within(delta);
+        self.events += u64::from(bytes > 0);
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+
+    /// A guess at what the stream cost after a request of `question` bytes; `None` if nothing was said. An event brings
+    /// a token at least, as most servers send one in each.
+    pub fn estimate(self, question: u64) -> Option<Usage> {
+        let completion = self.events.max(self.bytes.div_ceil(BYTES_A_TOKEN));
+        (self.events > 0).then(|| Usage { prompt: question.div_ceil(BYTES_A_TOKEN), completion, cached: 0 })
+    }
+}
+
+fn text_within(value: Value<'_>) -> u64 {
+    let members = value.members().filter(|(name, _)| !NO_TEXT.iter().any(|no_text| name.is_str(no_text)));
+    let within: u64 = members.map(|(_, value)| value).chain(value.elements()).map(text_within).sum();
+    within + value.inner_length()
 }
 
 /// What has been seen of a usage, which Anthropic spreads over several events; a later count replaces an earlier one.
@@ -71,7 +134,7 @@ fn set(count: &mut Option<u64>, value: Value<'_>) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Usage, UsageParts};
+    use super::{Said, Usage, UsageParts};
     use crate::llm::json::Tape;
 
     #[track_caller]
@@ -102,6 +165,26 @@ mod tests {
     fn adds_up_what_a_stream_spreads() {
         let start = r#"{"input_tokens":25,"output_tokens":1,"cache_read_input_tokens":10}"#;
         check(&[start, r#"{"output_tokens":15}"#], Some((35, 15, 10)));
+    }
+
+    #[track_caller]
+    fn guess(deltas: &[&str], expected: Option<(u64, u64)>) {
+        let mut said = Said::default();
+        for delta in deltas {
+            said.take(Tape::default().read(delta.as_bytes()).expect("JSON").root());
+        }
+        let found = said.estimate(41).map(|usage| (usage.prompt, usage.completion));
+        assert_eq!(found, expected, "{deltas:?}");
+    }
+
+    #[test]
+    fn guesses_at_tokens_by_events_or_bytes() {
+        guess(&[], None);
+        guess(&[r#"{"role":"assistant","content":""}"#, "{}", r#"{"stop_reason":"end_turn"}"#], None);
+        guess(&[r#"{"content":"a"}"#, r#""b""#], Some((11, 2)));
+        guess(&[r#"{"content":"nine byte"}"#], Some((11, 3)));
+        let call = r#"{"tool_calls":[{"index":0,"id":"call_1","type":"function","function":{"name":"get","arguments":"{}"}}]}"#;
+        guess(&[call], Some((11, 2)));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::clock::UnixTime;
 use crate::ids::KeyId;
-use crate::llm::usage::Usage;
+use crate::llm::usage::Tokens;
 
 /// How a request ended: the `outcome` label of the metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -105,6 +105,6 @@ pub struct Finished {
     pub bytes_received: u64,
     /// Body bytes sent to the client.
     pub bytes_sent: u64,
-    /// Token counts, where the answer told them.
-    pub tokens: Option<Usage>,
+    /// Token counts, where the answer told them or was a stream.
+    pub tokens: Option<Tokens>,
 }

@@ -11,7 +11,7 @@ use crate::auth::key_record::KeyRecord;
 use crate::cache::control::CacheStatus;
 use crate::clock::{Clock, Monotonic, Now};
 use crate::limits::verdict::Verdict;
-use crate::llm::usage::Usage;
+use crate::llm::usage::Tokens;
 use crate::outcome::finished::Outcome;
 use crate::proxy::client_address::ClientAddress;
 use crate::proxy::cut::Open;
@@ -80,7 +80,7 @@ impl Drop for Place {
 pub(super) struct Report {
     sent: AtomicU64,
     first_byte: AtomicU64,
-    usage: OnceLock<Usage>,
+    tokens: OnceLock<Tokens>,
     is_counted: AtomicBool,
 }
 
@@ -95,9 +95,11 @@ impl Report {
         self.first_byte.store(nanos.max(1), Ordering::Relaxed);
     }
 
-    pub(super) fn usage(&self, usage: Usage) {
-        // One call reads one answer: there is never a second usage.
-        let _ = self.usage.set(usage);
+    pub(super) fn tokens(&self, tokens: Option<Tokens>) {
+        if let Some(tokens) = tokens {
+            // One call reads one answer: there is never a second count.
+            let _ = self.tokens.set(tokens);
+        }
     }
 
     pub(super) fn sent_at(&self) -> Option<Monotonic> {
@@ -109,13 +111,13 @@ impl Report {
     }
 
     /// What the call cost, if it is known: told to the first who asks, who counts it. A call may outlive its request.
-    pub(super) fn usage_to_count(&self) -> Option<Usage> {
-        let usage = self.usage_told()?;
-        (!self.is_counted.swap(true, Ordering::Relaxed)).then_some(usage)
+    pub(super) fn tokens_to_count(&self) -> Option<Tokens> {
+        let tokens = self.tokens_known()?;
+        (!self.is_counted.swap(true, Ordering::Relaxed)).then_some(tokens)
     }
 
-    pub(super) fn usage_told(&self) -> Option<Usage> {
-        self.usage.get().copied()
+    pub(super) fn tokens_known(&self) -> Option<Tokens> {
+        self.tokens.get().copied()
     }
 }
 

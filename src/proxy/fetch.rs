@@ -15,6 +15,7 @@ use crate::cache::policy::Scope;
 use crate::cache::recording::writer::Writer;
 use crate::cache::recording::{AnswerHead, Destiny, Failure};
 use crate::llm::request::Api;
+use crate::llm::usage::Tokens;
 use crate::proxy::answer_framing;
 use crate::proxy::attempts::{Attempt, Attempts, Repeat};
 use crate::proxy::ctx::Report;
@@ -112,6 +113,7 @@ impl Fetch {
 
     /// Writes the answer into the recording, and stores it if it comes whole and clean.
     async fn record(mut self, mut attempt: Attempt) {
+        let question = self.body.len() as u64;
         let Some(head) = attempt.exchange.head() else { return self.writer.fail(Failure::Invalid) };
         let length = length_of(head);
         let is_for_others = self.is_for_others(head);
@@ -127,9 +129,7 @@ impl Fetch {
         self.writer.head(AnswerHead { status: head.status, fields, length, destiny: reading.destiny() });
         let copied = self.copy(&mut attempt.exchange, &mut reading).await;
         if let Err(failure) = copied {
-            if let Some(usage) = reading.told() {
-                self.report.usage(usage);
-            }
+            self.report.tokens(reading.tokens(question));
             if failure != Failure::Stopped {
                 attempt.broke_off(&self.shared, &self.upstream);
             }
@@ -138,16 +138,15 @@ impl Fetch {
         attempt.give_back(&self.shared).await;
         let recording = self.writer.recording();
         if let Some(summary) = reading.summary(recording) {
-            if let Some(usage) = summary.usage {
-                self.report.usage(usage);
-            }
+            let told = summary.usage.map(Tokens::Told);
+            self.report.tokens(told.or_else(|| reading.tokens(question)));
             let now = self.shared.clock.monotonic();
             if let Some((storing, entry)) = reading.into_entry(recording, &summary, now) {
                 let replaced = storing.slot.others().filter(|other| !storing.apart.contains(&other.form));
                 self.shared.entries.insert(storing.slot, entry, storing.begun, replaced);
             }
         }
-        self.writer.complete(self.report.usage_told());
+        self.writer.complete(self.report.tokens_known().and_then(Tokens::told));
     }
 
     /// True if those who joined may read the answer.

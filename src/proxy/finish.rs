@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use pingora::protocols::http::ServerSession;
 
-use crate::llm::usage::Usage;
+use crate::llm::usage::{Tokens, Usage};
 use crate::outcome::finished::{Finished, Outcome};
 use crate::proxy::ctx::{Ctx, Report};
 use crate::proxy::shared::Shared;
@@ -38,7 +38,7 @@ pub(super) fn finish(shared: &Shared, session: &ServerSession, ctx: &mut Ctx) {
         upstream_first_byte: ctx.report.first_byte_after(),
         bytes_received: ctx.carried.map_or(session.body_bytes_read() as u64, |carried| carried.from_client),
         bytes_sent: ctx.carried.map_or(session.body_bytes_sent() as u64, |carried| carried.from_server),
-        tokens: ctx.report.usage_told(),
+        tokens: ctx.report.tokens_known(),
     });
     ctx.room = None;
 }
@@ -52,10 +52,19 @@ fn overhead(ctx: &Ctx, duration: Duration) -> Duration {
 
 /// Counts what a call cost, unless that has been done.
 pub(super) fn count_tokens(shared: &Shared, report: &Report) {
-    let Some(usage) = report.usage_to_count() else { return };
-    shared.counters.prompt_tokens.inc_by(usage.prompt);
-    shared.counters.completion_tokens.inc_by(usage.completion);
-    shared.counters.cached_tokens.inc_by(usage.cached);
+    let counters = &shared.counters;
+    match report.tokens_to_count() {
+        None => {}
+        Some(Tokens::Told(usage)) => {
+            counters.prompt_tokens.inc_by(usage.prompt);
+            counters.completion_tokens.inc_by(usage.completion);
+            counters.cached_tokens.inc_by(usage.cached);
+        }
+        Some(Tokens::Estimated(usage)) => {
+            counters.estimated_prompt_tokens.inc_by(usage.prompt);
+            counters.estimated_completion_tokens.inc_by(usage.completion);
+        }
+    }
 }
 
 /// Counts what an answer would have cost that nobody had to be asked for.

@@ -272,9 +272,7 @@ impl Forward<'_> {
                 Err(stop) => break Some(stop),
             }
         };
-        if let Some(usage) = bill.told() {
-            ctx.report.usage(usage);
-        }
+        ctx.report.tokens(bill.tokens(session.body_bytes_read() as u64));
         match stopped {
             None => self.finish(session, ctx, attempt).await,
             Some(Stop::Client(_)) => Sent::ClientGone,

@@ -15,7 +15,7 @@ use crate::llm::answer::AnswerSummary;
 use crate::llm::request::Api;
 use crate::llm::sse::SseWatch;
 use crate::llm::translate::AnswerForm;
-use crate::llm::usage::Usage;
+use crate::llm::usage::Tokens;
 use crate::memory::Permit;
 
 /// A JSON answer that is not stored is held to its end for what it cost, up to this many bytes.
@@ -73,12 +73,11 @@ impl Text {
         }
     }
 
-    /// What a stream has told so far.
-    fn told(&self) -> Option<Usage> {
-        match self {
-            Self::Sse(watch) => watch.summary().usage,
-            _ => None,
-        }
+    /// What a stream has cost so far, as the answer to a request of `question` bytes.
+    fn tokens(&self, question: u64) -> Option<Tokens> {
+        let Self::Sse(watch) = self else { return None };
+        let told = watch.summary().usage.map(Tokens::Told);
+        told.or_else(|| watch.estimate(question).map(Tokens::Estimated))
     }
 }
 
@@ -125,9 +124,10 @@ impl Reading {
         }
     }
 
-    /// What an answer that broke off has told of its cost: streams may say it early.
-    pub(super) fn told(&self) -> Option<Usage> {
-        self.text.told()
+    /// What an answer to a request of `question` bytes has cost so far, whole or broken off; of JSON nothing is known
+    /// before its [`summary`](Reading::summary).
+    pub(super) fn tokens(&self, question: u64) -> Option<Tokens> {
+        self.text.tokens(question)
     }
 
     /// What the whole answer says of itself; `None` if it was not read.
@@ -202,11 +202,11 @@ impl Bill {
         }
     }
 
-    /// What the answer has told of its cost: JSON only as a whole.
-    pub(super) fn told(&self) -> Option<Usage> {
+    /// What the answer to a request of `question` bytes has cost: JSON tells only as a whole.
+    pub(super) fn tokens(&self, question: u64) -> Option<Tokens> {
         match &self.text {
-            Text::Json(api) => AnswerSummary::of_json(&self.body, *api).usage,
-            text => text.told(),
+            Text::Json(api) => AnswerSummary::of_json(&self.body, *api).usage.map(Tokens::Told),
+            text => text.tokens(question),
         }
     }
 }

@@ -65,6 +65,8 @@ impl Shared {
             prompt_tokens: metrics.tokens("prompt"),
             completion_tokens: metrics.tokens("completion"),
             cached_tokens: metrics.tokens("cached"),
+            estimated_prompt_tokens: metrics.tokens("estimated_prompt"),
+            estimated_completion_tokens: metrics.tokens("estimated_completion"),
         };
         Arc::new(Self {
             live: parts.live,
@@ -118,4 +120,6 @@ pub(super) struct Counters {
     pub(super) prompt_tokens: IntCounter,
     pub(super) completion_tokens: IntCounter,
     pub(super) cached_tokens: IntCounter,
+    pub(super) estimated_prompt_tokens: IntCounter,
+    pub(super) estimated_completion_tokens: IntCounter,
 }

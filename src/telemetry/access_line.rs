@@ -33,9 +33,13 @@ pub(super) fn write(text: &mut Vec<u8>, finished: &Finished, time: &str) {
     number(text, ",\"bytes_received\":", finished.bytes_received);
     number(text, ",\"bytes_sent\":", finished.bytes_sent);
     if let Some(tokens) = finished.tokens {
-        number(text, ",\"tokens\":{\"prompt\":", tokens.prompt);
-        number(text, ",\"completion\":", tokens.completion);
-        number(text, ",\"cached\":", tokens.cached);
+        let usage = tokens.usage();
+        number(text, ",\"tokens\":{\"prompt\":", usage.prompt);
+        number(text, ",\"completion\":", usage.completion);
+        number(text, ",\"cached\":", usage.cached);
+        if tokens.told().is_none() {
+            text.extend_from_slice(b",\"estimated\":true");
+        }
         text.push(b'}');
     }
     text.extend_from_slice(b"}\n");
@@ -71,7 +75,7 @@ mod tests {
 
     use super::write;
     use crate::clock::UnixTime;
-    use crate::llm::usage::Usage;
+    use crate::llm::usage::{Tokens, Usage};
     use crate::outcome::finished::{Finished, Outcome};
 
     fn line(finished: &Finished) -> String {
@@ -94,7 +98,7 @@ mod tests {
             upstream_first_byte: Some(Duration::from_secs(2)),
             bytes_received: 0,
             bytes_sent: u64::MAX,
-            tokens: Some(Usage { prompt: 1, completion: 2, cached: 3 }),
+            tokens: Some(Tokens::Told(Usage { prompt: 1, completion: 2, cached: 3 })),
         };
         assert_eq!(
             line(&finished),

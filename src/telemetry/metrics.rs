@@ -155,7 +155,7 @@ impl Metrics {
             tokens: counters(
                 &registry,
                 "safecache_tokens_total",
-                "Tokens that upstreams reported, by direction.",
+                "Tokens that upstreams reported, by direction; estimated_: of streams that reported none.",
                 &["direction"],
             )?,
             upstream_up: gauges(

@@ -113,6 +113,61 @@ fn a_stream_that_broke_off_has_told_what_it_cost() {
     assert_eq!(told(gateway), [three(), three()]);
 }
 
+/// One token an event, or one in four bytes, whichever is more; and a quarter of the request's bytes.
+#[test]
+fn a_stream_that_tells_no_cost_is_estimated_and_marked_so() {
+    let chat = |text: &str| format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{text}\"}}}}]}}\n\n");
+    let stop = "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
+    let responses = "data: {\"type\":\"response.output_text.delta\",\"delta\":\"Hello, world\"}\n\n\
+         data: {\"type\":\"response.completed\",\"response\":{\"status\":\"completed\"}}\n\n";
+    let messages = "data: {\"type\":\"content_block_delta\",\"delta\":{\"type\":\"text_delta\",\"text\":\"Hi\"}}\n\n\
+         data: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"}}\n\n\
+         data: {\"type\":\"message_stop\"}\n\n";
+    let texts = "data: {\"choices\":[{\"text\":\"Hello\",\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
+    let cases = [
+        ("/chat/completions", [chat("a"), chat("b"), chat("c"), stop.into()].concat(), 3),
+        ("/chat/completions", [chat("nine byte"), chat(""), stop.into()].concat(), 3),
+        ("/chat/completions", [chat("cut")].concat(), 1),
+        ("/completions", texts.into(), 2),
+        ("/responses", responses.into(), 3),
+        ("/messages", messages.into(), 1),
+    ];
+    let answers: Vec<String> = cases.iter().map(|(_, stream, _)| stream.clone()).collect();
+    let upstream = Upstream::start(move |request, exchange| {
+        let asked: serde_json::Value = serde_json::from_slice(&request.body).expect("JSON");
+        let stream = &answers[asked["case"].as_u64().expect("a number") as usize];
+        exchange.begin("text/event-stream");
+        exchange.chunk(stream.as_str());
+        if stream.contains("cut") {
+            exchange.close();
+        } else {
+            exchange.chunk("");
+        }
+    });
+    let gateway = gateway(&upstream, "");
+    let (mut prompt, mut completion, mut expected) = (0, 0, Vec::new());
+    for (case, (path, _, tokens)) in cases.iter().enumerate() {
+        for root in ["/plain", "/v1"] {
+            let body = format!(r#"{{"stream":true,"case":{case}}}"#);
+            let answer = gateway.connect().post(&format!("{root}{path}"), &secret("one"), &body);
+            assert_eq!(answer.status, 200);
+            let question = body.len().div_ceil(4);
+            (prompt, completion) = (prompt + question, completion + tokens);
+            expected.push(serde_json::json!(
+                {"prompt": question, "completion": tokens, "cached": 0, "estimated": true}
+            ));
+            gateway.eventually(path, |g| {
+                let counted =
+                    |direction| g.metric(&format!("safecache_tokens_total{{direction=\"{direction}\"}}"));
+                (counted("estimated_prompt"), counted("estimated_completion"))
+                    == (prompt as f64, completion as f64)
+            });
+        }
+    }
+    assert_eq!(gateway.metric(PROMPT) + gateway.metric(COMPLETION), 0.0);
+    assert_eq!(told(gateway), expected);
+}
+
 #[test]
 fn a_client_that_leaves_a_stream_has_seen_what_it_cost() {
     let upstream = Upstream::start(|_, exchange| {

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use crate::llm::json::{Tape, Value};
+use crate::llm::json::Value;
 
 /// The longest event that is remembered, in bytes.
 const MAX_REMEMBERED: usize = 4096;
@@ -32,14 +32,11 @@ impl Remembered {
         }
     }
 
-    /// True if `data` is the remembered event with another value as its delta.
-    pub(super) fn is_repeated(&self, data: &[u8], tape: &mut Tape) -> bool {
-        if self.data.is_empty() {
-            return false;
-        }
-        let before = self.data.get(..self.delta.start).unwrap_or_default();
-        let after = self.data.get(self.delta.end..).unwrap_or_default();
-        let delta = data.strip_prefix(before).and_then(|rest| rest.strip_suffix(after)).unwrap_or_default();
-        tape.read(delta).is_ok()
+    /// What stands in `data` where the remembered event has its delta, if all around it is equal. If that is JSON,
+    /// `data` is the same event with another delta.
+    pub(super) fn delta_in<'d>(&self, data: &'d [u8]) -> Option<&'d [u8]> {
+        let before = self.data.get(..self.delta.start).filter(|before| !before.is_empty())?;
+        let after = self.data.get(self.delta.end..)?;
+        data.strip_prefix(before)?.strip_suffix(after)
     }
 }
