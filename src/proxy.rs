@@ -25,6 +25,7 @@ mod attempts;
 pub mod auth_failures;
 mod body;
 mod call;
+pub mod checks;
 mod client;
 mod client_address;
 pub mod connection;

@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Listener};
 use crate::limits::limiter::Limiter;
 use crate::memory::{Permit, Pool};
+use crate::proxy::checks::Checks;
 use crate::proxy::derived::{Derived, derive};
 use crate::proxy::gateway::Gateway;
 use crate::proxy::guard::Guard;
@@ -38,6 +39,9 @@ mod threads;
 
 /// Between two looks at connections to upstreams that wait for a request.
 const SWEEP_EVERY: Duration = Duration::from_millis(500);
+
+/// Between two looks at which health checks are due.
+const CHECK_LOOK: Duration = Duration::from_millis(100);
 
 /// Between two questions to the resolver.
 const RESOLVE_EVERY: Duration = Duration::from_secs(5);
@@ -288,6 +292,13 @@ impl Running {
                 tokio::time::sleep(SWEEP_EVERY).await;
                 let now = shared.clock().monotonic();
                 shared.policy().derived.upstreams().iter().for_each(|upstream| upstream.end_idle(now));
+            }
+        });
+        let checks = Checks::new(Arc::clone(&self.shared));
+        self.control.handle().spawn(async move {
+            loop {
+                checks.begin_due();
+                tokio::time::sleep(CHECK_LOOK).await;
             }
         });
         self.control.handle().spawn(async move {

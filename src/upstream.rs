@@ -2,4 +2,5 @@
 
 pub mod health;
 pub mod pool;
+pub mod rest;
 pub mod settings;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use pingora::ErrorType;
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::v1::client::HttpSession;
+use pingora::upstreams::peer::HttpPeer;
 
 use crate::cache::recording::Failure;
 use crate::clock::Monotonic;
@@ -17,6 +18,7 @@ use crate::proxy::headers::KEEP_ALIVE;
 use crate::proxy::link::Link;
 use crate::proxy::shared::Shared;
 use crate::proxy::upstreams::{Choice, LONGEST_IDLE, LiveServer, LiveUpstream, MOST_ATTEMPTS, STALE_WITHIN};
+use crate::upstream::rest::rest_of;
 use crate::upstream::settings::Retry;
 
 /// The attempts that are made for one request.
@@ -123,13 +125,7 @@ impl<'a> Attempts<'a> {
         if let Some(link) = waiting {
             return Ok((exchange(link), Origin::Pooled));
         }
-        // Boxed: it is large and seldom needed, and would make every request's future as large.
-        let stream =
-            Box::pin(self.shared.transport.new_stream(peer)).await.map_err(|error| match error.etype() {
-                ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => Failure::ConnectTimeout,
-                _ => Failure::Connect,
-            })?;
-        Ok((exchange(Box::new(Link::new(stream, self.shared.clock.clone()))), Origin::Fresh))
+        Ok((exchange(open_link(self.shared, peer).await?), Origin::Fresh))
     }
 
     /// The server that an attempt goes to.
@@ -152,6 +148,13 @@ impl<'a> Attempts<'a> {
     pub(super) fn answered(&self, attempt: &Attempt) {
         let waited = self.shared.clock.monotonic().saturating_since(attempt.sent.unwrap_or(attempt.begun));
         self.upstream.succeeded(attempt.server);
+        let rest = attempt
+            .exchange
+            .head()
+            .and_then(|head| rest_of(head.status, &head.headers, self.shared.clock.unix()));
+        if let Some(rest) = rest {
+            self.upstream.wants_rest(attempt.server, rest, self.shared.clock.monotonic());
+        }
         self.upstream.first_byte.observe(waited.as_secs_f64());
         self.report.first_byte(waited);
     }
@@ -195,6 +198,19 @@ impl Attempt {
             self.address.idle.put(link, shared.clock.monotonic().saturating_add(idle));
         }
     }
+}
+
+/// A new connection to `peer`, TLS included.
+///
+/// # Errors
+/// There is none, within the `connect_timeout`.
+pub(super) async fn open_link(shared: &Shared, peer: &HttpPeer) -> Result<Box<Link>, Failure> {
+    // Boxed: it is large and seldom needed, and would make every request's future as large.
+    let stream = Box::pin(shared.transport.new_stream(peer)).await.map_err(|error| match error.etype() {
+        ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => Failure::ConnectTimeout,
+        _ => Failure::Connect,
+    })?;
+    Ok(Box::new(Link::new(stream, shared.clock.clone())))
 }
 
 /// How long a connection may wait for its next request: a second less than its server keeps it, if it says so in

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -54,6 +54,19 @@ pub(super) struct LiveServer {
     up: IntGauge,
     /// Its name is being asked for.
     asking: AtomicBool,
+    /// When its health is to be checked next.
+    check_due: AtomicU64,
+    /// Its health is being checked.
+    checking: AtomicBool,
+}
+
+/// What a health check of a server has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Check {
+    /// It is well.
+    Passed,
+    /// It is not, or did not say so in time.
+    Failed,
 }
 
 /// What is asked of a resolver.
@@ -132,6 +145,28 @@ impl LiveUpstream {
         }
     }
 
+    /// A server wants to be left alone for `rest`.
+    pub(super) fn wants_rest(&self, server: usize, rest: Duration, now: Monotonic) {
+        if let Some(health) = self.pool.health(server) {
+            health.wants_rest(rest, now);
+        }
+    }
+
+    /// A server was checked.
+    pub(super) fn checked(&self, server: usize, result: Check) {
+        let (Some(health), Some(live)) = (self.pool.health(server), self.servers.get(server)) else { return };
+        let (upstream, server) = (self.settings.name.as_str(), &live.url.label);
+        match result {
+            Check::Passed if health.check_passed() => {
+                tracing::info!(upstream, %server, "the server passes its health check again");
+            }
+            Check::Failed if health.check_failed() => {
+                tracing::warn!(upstream, %server, "the server fails its health check: requests pass it over");
+            }
+            Check::Passed | Check::Failed => {}
+        }
+    }
+
     /// Ends the connections that have waited for a request for too long.
     pub fn end_idle(&self, now: Monotonic) {
         for server in &self.servers {
@@ -179,6 +214,8 @@ impl LiveServer {
             turn: AtomicUsize::new(0),
             up: metrics.upstream_up(settings.name.as_str(), &server.label),
             asking: AtomicBool::new(false),
+            check_due: AtomicU64::new(0),
+            checking: AtomicBool::new(false),
         }
     }
 
@@ -202,6 +239,22 @@ impl LiveServer {
             self.locate(found);
         }
         self.asking.store(false, Ordering::Relaxed);
+    }
+
+    /// True if a check is due at `now`, and none is under way: it ends with [`LiveServer::end_check`], and the next is
+    /// due after `interval`.
+    pub(super) fn begin_check(&self, now: Monotonic, interval: Duration) -> bool {
+        let begins = self.check_due.load(Ordering::Relaxed) <= now.as_nanos()
+            && !self.checking.swap(true, Ordering::Relaxed);
+        if begins {
+            self.check_due.store(now.saturating_add(interval).as_nanos(), Ordering::Relaxed);
+        }
+        begins
+    }
+
+    /// The check is over.
+    pub(super) fn end_check(&self) {
+        self.checking.store(false, Ordering::Relaxed);
     }
 
     /// Goes on where a server of `known` is that has the same name.
@@ -242,7 +295,7 @@ impl LiveServer {
     }
 
     /// The server's addresses, each request beginning with the next; `None` while none is known.
-    fn in_turn(&self) -> Option<Addresses> {
+    pub(super) fn in_turn(&self) -> Option<Addresses> {
         Addresses::in_turn(self.addresses.load_full(), &self.turn)
     }
 }

@@ -30,17 +30,19 @@ impl Pool {
             // One port may have been listed with both schemes.
             same.max_by_key(|(known, _)| known.scheme == server.scheme).map(|(_, health)| Arc::clone(health))
         };
+        let health: Box<[_]> =
+            settings.servers.iter().map(|server| known(server).unwrap_or_default()).collect();
+        if settings.health.is_none() {
+            // Nothing would end what checks had found.
+            health.iter().for_each(|health| _ = health.check_passed());
+        }
         let turn = previous.map_or(0, |(_, pool)| pool.turn.load(Ordering::Relaxed));
         let weights: Vec<u64> =
             settings.servers.iter().map(|server| u64::from(server.weight.get())).collect();
-        Self {
-            round: round(&reduced(&weights)).into(),
-            health: settings.servers.iter().map(|server| known(server).unwrap_or_default()).collect(),
-            turn: AtomicU64::new(turn),
-        }
+        Self { round: round(&reduced(&weights)).into(), health, turn: AtomicU64::new(turn) }
     }
 
-    /// The index of the next server: one that is well and not in `tried`; if none is well, any not tried.
+    /// The index of the next server: one that takes requests and is not in `tried`; if none does, any not tried.
     /// `None` when all have been tried.
     pub fn choose(&self, tried: &[usize], now: Monotonic) -> Option<usize> {
         let turn = usize::try_from(self.turn.fetch_add(1, Ordering::Relaxed)).unwrap_or_default();
@@ -49,7 +51,7 @@ impl Pool {
         let untried = |server: &usize| !tried.contains(server);
         order()
             .filter(untried)
-            .find(|server| self.health(*server).is_some_and(|health| health.is_well(now)))
+            .find(|server| self.health(*server).is_some_and(|health| health.admits(now)))
             .or_else(|| order().find(untried))
     }
 

@@ -68,6 +68,15 @@ pub enum Concurrency {
     },
 }
 
+/// How servers are asked whether they are well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// The target of a GET; anything but a 2xx answer is a failure.
+    pub path: Box<str>,
+    /// Between two checks of a server.
+    pub interval: Duration,
+}
+
 /// TLS towards the servers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsSettings {
@@ -100,6 +109,8 @@ pub struct UpstreamSettings {
     pub idle_timeout: Duration,
     /// Requests at once.
     pub concurrency: Concurrency,
+    /// Active checks; `None`: none.
+    pub health: Option<HealthCheck>,
     /// Second tries.
     pub retry: Retry,
     /// TLS towards the servers.

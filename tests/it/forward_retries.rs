@@ -64,6 +64,33 @@ fn a_connection_that_had_died_is_replaced_once() {
     }
 }
 
+/// A server closes each connection after its first answer, a moment before or after the next request is written to it.
+#[test]
+fn forty_of_forty_requests_survive_a_server_that_closes_idle_connections() {
+    for path in PATHS {
+        let uses: std::sync::Mutex<Vec<usize>> = std::sync::Mutex::default();
+        let upstream = Upstream::start(move |request, exchange| {
+            let mut uses = uses.lock().expect("no script panicked");
+            let is_second = uses.contains(&request.connection);
+            uses.push(request.connection);
+            if !is_second {
+                exchange.answer("200 OK", "text/plain", "{}");
+            }
+            if is_second || request.connection % 2 == 1 {
+                exchange.close();
+            }
+        });
+        let house = House::before(&[upstream.url()]);
+        let mut client = house.h1();
+        for number in 0..40 {
+            assert_eq!(client.alone(path).status, 200, "{path}, request {number}");
+        }
+        let tries = upstream.take();
+        assert!(tries.len() > 40, "{path}: some connections were used again, and had died");
+        assert!(tries.iter().all(|request| request.body == CHAT.as_bytes()), "{path}");
+    }
+}
+
 #[test]
 fn the_second_try_is_on_a_fresh_connection() {
     for path in PATHS {

@@ -51,6 +51,7 @@ mod reload_problems;
 mod reload_rules;
 mod secrets;
 mod seeing;
+mod server_health;
 mod shipped;
 mod single_flight;
 mod smoke;

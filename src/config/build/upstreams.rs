@@ -6,19 +6,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
+use http::uri::PathAndQuery;
 use rustls::pki_types::ServerName;
 
 use crate::config::build::{Builder, MOST_NAMED};
 use crate::config::node::Place;
-use crate::config::raw::traffic::{RawHeaders, RawQueue, RawRetry, RawServer, RawUpstream, RawUpstreamTls};
+use crate::config::raw::traffic::{
+    RawHeaders, RawHealth, RawQueue, RawRetry, RawServer, RawUpstream, RawUpstreamTls,
+};
 use crate::config::scalar::{Count, Slot, Text};
 use crate::config::server_url::parse_server_url;
 use crate::ids::UpstreamName;
 use crate::pem;
-use crate::upstream::settings::{Concurrency, Retry, Scheme, ServerUrl, TlsSettings, UpstreamSettings};
+use crate::upstream::settings::{
+    Concurrency, HealthCheck, Retry, Scheme, ServerUrl, TlsSettings, UpstreamSettings,
+};
 
 /// A server's largest share.
 const MOST_WEIGHT: u32 = 1000;
+
+/// Between two checks of a server, at least.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Schemes that, written alone, mean that no credentials are sent.
 const BARE_SCHEMES: [&str; 4] = ["bearer", "basic", "token", "apikey"];
@@ -98,6 +106,7 @@ impl Builder<'_> {
             ),
             idle_timeout: self.positive_span(raw.idle_timeout, &place.key("idle_timeout"), seconds(300)),
             concurrency: self.concurrency(raw.max_concurrent, raw.queue, place),
+            health: self.health(raw.health, &place.key("health")),
             retry: match raw.retry.or(RawRetry::Safe) {
                 RawRetry::Safe => Retry::Safe,
                 RawRetry::Never => Retry::Never,
@@ -199,6 +208,28 @@ impl Builder<'_> {
             Some(max) => Concurrency::Bounded { max, queue: queue.length.or(Count(0)).0, wait },
             None => Concurrency::Unbounded,
         }
+    }
+
+    fn health(&self, slot: Slot<RawHealth>, place: &Place<'_>) -> Option<HealthCheck> {
+        let raw = slot.given()?;
+        let interval_at = place.key("interval");
+        if matches!((&raw.path, &raw.interval), (Slot::Absent, Slot::Given(_))) {
+            self.scene.refuse(&interval_at, "nothing is checked without `path`", "write path: /health");
+        }
+        let interval = self.positive_span(raw.interval, &interval_at, Duration::from_secs(10));
+        if interval < SHORTEST_INTERVAL {
+            self.scene.refuse(&interval_at, "too short", "at least 100ms");
+        }
+        let path = raw.path.given()?.0;
+        let is_target = path.starts_with('/') && path.parse::<PathAndQuery>().is_ok();
+        if !is_target {
+            self.scene.refuse(
+                &place.key("path"),
+                "this is no path",
+                "begin it with a slash, such as /health",
+            );
+        }
+        is_target.then(|| HealthCheck { path: path.into(), interval })
     }
 
     fn upstream_tls(

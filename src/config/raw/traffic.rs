@@ -28,6 +28,8 @@ pub struct RawUpstream {
     pub max_concurrent: Slot<Count>,
     /// Who waits when max_concurrent is reached.
     pub queue: Slot<RawQueue>,
+    /// Active checks of the servers.
+    pub health: Slot<RawHealth>,
     /// Second tries where no model can have run.
     pub retry: Slot<RawRetry>,
     /// TLS towards https servers.
@@ -74,6 +76,16 @@ pub struct RawQueue {
     pub length: Slot<Count>,
     /// Each one's longest wait.
     pub wait: Slot<Span>,
+}
+
+/// Active checks.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawHealth {
+    /// What each server is asked for; without it there are no checks.
+    pub path: Slot<Text>,
+    /// Between two checks of a server, at least 100ms.
+    pub interval: Slot<Span>,
 }
 
 /// Second tries.
