@@ -207,6 +207,7 @@ fn hit(times: u32) {
         stored: clock.monotonic(),
         ttl: Duration::from_secs(3600),
         usage: None,
+        epoch: entries.epoch(),
     };
     entries.insert(slot, entry, clock.monotonic(), std::iter::empty());
     let mut cx = Context::from_waker(Waker::noop());

@@ -7,8 +7,9 @@
 //! - `GET /admin/v1/config` -- the policy's generation, its size, how the newest reload ended, and every
 //!   refused one that still stands.
 //! - `POST /admin/v1/reload[?force=true]` -- reloads, and says what changed or what is wrong.
+//! - `DELETE /admin/v1/cache` -- forgets every cached answer, those that are on their way as well.
 //!
-//! Any other path is a 404. Both under `/admin/v1/` want the operator's token; without one configured they are not there at all.
+//! Any other path is a 404. All under `/admin/v1/` want the operator's token; without one configured they are not there at all.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +19,7 @@ use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -35,6 +36,8 @@ pub struct Admin<D> {
     pub metrics: Arc<Metrics>,
     /// Brings gauges up to date that nobody keeps.
     pub refresh: Box<dyn Fn() + Send + Sync>,
+    /// Forgets every cached answer; about how many there were.
+    pub purge: Box<dyn Fn() -> u64 + Send + Sync>,
     /// Whether `/readyz` says yes.
     pub ready: Arc<AtomicBool>,
     /// Reloads.
@@ -44,6 +47,7 @@ pub struct Admin<D> {
 /// The routes of the admin listener.
 pub fn router<D: Send + Sync + 'static>(admin: Arc<Admin<D>>) -> Router {
     let operator = Router::new()
+        .route("/admin/v1/cache", delete(purge::<D>))
         .route("/admin/v1/config", get(config::<D>))
         .route("/admin/v1/reload", post(reload::<D>))
         .route_layer(from_fn_with_state(Arc::clone(&admin), operators_only::<D>));
@@ -163,6 +167,16 @@ async fn reload<D: Send + Sync + 'static>(
         .into_response(),
         Ok(Err(refusal)) => problem(StatusCode::UNPROCESSABLE_ENTITY, &refusal.to_string()),
         Err(_) => problem(StatusCode::INTERNAL_SERVER_ERROR, "the reload did not end"),
+    }
+}
+
+async fn purge<D: Send + Sync + 'static>(State(admin): State<Arc<Admin<D>>>) -> Response {
+    match tokio::task::spawn_blocking(move || (admin.purge)()).await {
+        Ok(purged) => {
+            Json(json!({"applied": true, "message": format!("{purged} answers forgotten"), "purged": purged}))
+                .into_response()
+        }
+        Err(_) => problem(StatusCode::INTERNAL_SERVER_ERROR, "the purge did not end"),
     }
 }
 

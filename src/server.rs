@@ -252,6 +252,7 @@ impl Running {
         let admin = Arc::new(Admin {
             metrics: Arc::clone(&self.metrics),
             refresh: refresh(&self.shared, &self.metrics, entries.clone(), buffers.clone()),
+            purge: purge(entries.clone()),
             ready: Arc::clone(&self.ready),
             reloader: Arc::clone(&self.reloader),
         });
@@ -369,6 +370,15 @@ fn access_log(
     let (log, writer) = AccessLog::start(out, metrics.access_lines_dropped.clone())
         .context("the access log's thread could not be started")?;
     Ok((log, Some(writer)))
+}
+
+/// Forgets every cached answer, and says so in the log.
+fn purge(entries: Entries) -> Box<dyn Fn() -> u64 + Send + Sync> {
+    Box::new(move || {
+        let purged = entries.purge();
+        tracing::info!(purged, "the cache was purged");
+        purged
+    })
 }
 
 /// Brings the gauges up to date that are read from elsewhere.

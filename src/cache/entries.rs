@@ -5,6 +5,7 @@
 
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use moka::Expiry;
@@ -43,6 +44,10 @@ impl Slot {
     }
 }
 
+/// How often everything had been purged when a call was begun: what it brings belongs to no later time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Epoch(u64);
+
 /// An answer that may be given again.
 #[derive(Debug)]
 pub struct Entry {
@@ -54,6 +59,8 @@ pub struct Entry {
     pub ttl: Duration,
     /// What it cost.
     pub usage: Option<Usage>,
+    /// When its call was begun.
+    pub epoch: Epoch,
 }
 
 /// Why an entry is gone.
@@ -85,6 +92,7 @@ impl Removal {
 #[derive(Clone, Debug)]
 pub struct Entries {
     cache: Cache<Slot, Arc<Entry>, SpreadKeys>,
+    purges: Arc<AtomicU64>,
 }
 
 impl Entries {
@@ -105,14 +113,28 @@ impl Entries {
             .expire_after(Lifetimes)
             .eviction_listener(listener)
             .build_with_hasher(SpreadKeys);
-        Self { cache }
+        Self { cache, purges: Arc::default() }
     }
 
     /// The entry in `slot` and its age, if it is to be served at `now`.
     pub fn find(&self, slot: &Slot, now: Monotonic) -> Option<(Arc<Entry>, Duration)> {
         let entry = self.cache.get(slot)?;
         let age = now.saturating_since(entry.stored);
-        (age < entry.ttl).then_some((entry, age))
+        (age < entry.ttl && entry.epoch == self.epoch()).then_some((entry, age))
+    }
+
+    /// The epoch that a call belongs to which is begun now.
+    pub fn epoch(&self) -> Epoch {
+        Epoch(self.purges.load(Ordering::SeqCst))
+    }
+
+    /// Forgets all entries, and what calls bring that have been begun before; about how many entries there were.
+    pub fn purge(&self) -> u64 {
+        self.cache.run_pending_tasks();
+        let count = self.cache.entry_count();
+        self.purges.fetch_add(1, Ordering::SeqCst);
+        self.cache.invalidate_all();
+        count
     }
 
     /// Puts in the answer to a call that was begun at `begun`, in place of an older one and of those in the slots
@@ -124,6 +146,9 @@ impl Entries {
         begun: Monotonic,
         others: impl Iterator<Item = Slot> + Clone,
     ) {
+        if entry.epoch != self.epoch() {
+            return;
+        }
         let is_newer = |there: &Entry| begun < there.stored && there.stored < entry.stored;
         if self.cache.contains_key(&slot) && self.cache.get(&slot).is_some_and(|there| is_newer(&there)) {
             return;

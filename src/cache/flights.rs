@@ -9,7 +9,7 @@ use std::collections::hash_map::Entry as Place;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::cache::entries::{Slot, SpreadKeys};
+use crate::cache::entries::{Epoch, Slot, SpreadKeys};
 use crate::cache::recording::reader::Reader;
 use crate::cache::recording::writer::Writer;
 use crate::cache::recording::{Recording, attach, begin};
@@ -29,6 +29,8 @@ pub struct FlightKey {
     pub slot: Slot,
     /// How it is to be served, which no key has if the route ignores it.
     pub service_tier: Option<Box<str>>,
+    /// After which purge it is asked: what was begun before is not joined.
+    pub epoch: Epoch,
 }
 
 /// All calls that may be joined. Clones share them.
@@ -132,7 +134,7 @@ mod tests {
     use std::time::Duration;
 
     use super::{Boarding, FlightKey, Flights, JOINED_WITHIN};
-    use crate::cache::entries::Slot;
+    use crate::cache::entries::{Epoch, Slot};
     use crate::cache::key::EntryKey;
     use crate::cache::recording::Failure;
     use crate::clock::Monotonic;
@@ -147,7 +149,7 @@ mod tests {
 
     fn key(number: u8) -> FlightKey {
         let slot = Slot { key: EntryKey::from_bytes([number; 32]), form: AnswerForm::Json };
-        FlightKey { slot, service_tier: None }
+        FlightKey { slot, service_tier: None, epoch: Epoch::default() }
     }
 
     fn at(seconds: u64) -> Monotonic {

@@ -10,7 +10,7 @@ use pingora::protocols::http::ServerSession;
 use crate::auth::authenticate::allows_model;
 use crate::cache::admit::lookable;
 use crate::cache::control::{CacheStatus, RequestControl};
-use crate::cache::entries::{Entry, Slot};
+use crate::cache::entries::{Entry, Epoch, Slot};
 use crate::cache::flights::FlightKey;
 use crate::cache::key::{EntryKey, KeyParts, Owner, ScannedBody};
 use crate::cache::memo::{Body, Known};
@@ -87,6 +87,8 @@ pub(super) struct Plan {
     fresh: Option<ScannedBody>,
     /// How the answer is to be served; calls are shared only where it is the same.
     service_tier: Option<Box<str>>,
+    /// When it was asked: neither an answer nor a call of before a purge is for it.
+    pub(super) epoch: Epoch,
     /// The forms in which there is an answer that cannot be given in the one that is asked for.
     pub(super) apart: Vec<AnswerForm>,
 }
@@ -95,7 +97,7 @@ impl Plan {
     /// What must be equal for another request to share the call; `None` if none may.
     pub(super) fn flight(&self) -> Option<FlightKey> {
         let (slot, _) = self.slot.as_ref().filter(|_| self.control.may_read && self.control.may_write)?;
-        Some(FlightKey { slot: *slot, service_tier: self.service_tier.clone() })
+        Some(FlightKey { slot: *slot, service_tier: self.service_tier.clone(), epoch: self.epoch })
     }
 }
 
@@ -147,7 +149,8 @@ impl Request<'_> {
             Some(Scan::Fresh(scanned)) => Some(scanned),
             _ => None,
         };
-        Ok(Plan { control, slot, api, fresh, service_tier, apart: Vec::new() })
+        let epoch = self.shared.entries.epoch();
+        Ok(Plan { control, slot, api, fresh, service_tier, epoch, apart: Vec::new() })
     }
 
     /// Reads the body, unless it was read before; `None` if it is no JSON that can be read.

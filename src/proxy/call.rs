@@ -145,6 +145,7 @@ impl Request<'_> {
             policy,
             max_entry: ctx.policy.snapshot.config.cache.max_entry.as_u64(),
             begun: self.shared.clock.monotonic(),
+            epoch: plan.epoch,
         });
         let on_disconnect =
             storing.as_ref().map_or(OnDisconnect::Stop, |storing| storing.policy.on_disconnect);

@@ -51,8 +51,8 @@ impl Wanted<'_> {
                 }
                 Translation::NoRoom => continue,
             };
-            let entry = Entry { recording, stored: source.stored, ttl: source.ttl, usage: source.usage };
-            let entry = Arc::new(entry);
+            let Entry { stored, ttl, usage, epoch, .. } = *source;
+            let entry = Arc::new(Entry { recording, stored, ttl, usage, epoch });
             self.entries.insert_translated(*self.slot, &entry, &from, &source);
             return Ok((entry, age));
         }

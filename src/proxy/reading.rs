@@ -7,7 +7,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
 
 use crate::cache::admit::{Form, readable_form, storable_body};
-use crate::cache::entries::{Entry, Slot};
+use crate::cache::entries::{Entry, Epoch, Slot};
 use crate::cache::policy::{RoutePolicy, Scope};
 use crate::cache::recording::{AnswerHead, Destiny, Recording, complete};
 use crate::clock::Monotonic;
@@ -34,6 +34,7 @@ pub(super) struct Storing {
     pub(super) max_entry: u64,
     /// When the call was begun.
     pub(super) begun: Monotonic,
+    pub(super) epoch: Epoch,
 }
 
 /// The same, once its head has come, with what is kept of that.
@@ -160,6 +161,7 @@ impl Reading {
             stored: now,
             ttl: storing.policy.ttl,
             usage: summary.usage,
+            epoch: storing.epoch,
         };
         Some((storing, entry))
     }

@@ -15,6 +15,7 @@ mod bounds;
 mod bounds_head;
 mod bounds_readers;
 mod cache;
+mod cache_purge;
 mod cache_rules;
 mod canonical;
 mod certificates;

@@ -20,7 +20,7 @@ fn yaml(more: &str) -> String {
 #[test]
 fn the_operators_api_wants_its_token() {
     let gateway = Gateway::start(&yaml(""));
-    for line in [RELOAD, CONFIG, "POST /admin/v1/reload?force=true"] {
+    for line in [RELOAD, CONFIG, "POST /admin/v1/reload?force=true", "DELETE /admin/v1/cache"] {
         for token in [None, Some("wrong"), Some(""), Some("operator-token-of-the-testx"), TOKEN.get(1..)] {
             let refused = ask(&gateway, line, token);
             assert_eq!(refused.status, 401, "{line} {token:?}");
@@ -43,7 +43,7 @@ fn the_operators_api_wants_its_token() {
 #[test]
 fn without_a_token_the_operators_api_is_not_there() {
     let gateway = Gateway::start(&format!("keys:\n{}", key("one", "")));
-    for line in [RELOAD, CONFIG] {
+    for line in [RELOAD, CONFIG, "DELETE /admin/v1/cache"] {
         for token in [None, Some(""), Some(TOKEN)] {
             assert_eq!(ask(&gateway, line, token).status, 404, "{line} {token:?}");
         }
