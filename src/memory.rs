@@ -87,10 +87,18 @@ impl Permit {
         }
     }
 
-    /// Leaves the key's share, and counts in one of its own that is as large.
-    pub fn leave_share(&mut self) {
-        self.share.subtract(self.bytes);
-        self.share = Pool(Arc::new(AtomicU64::new(self.bytes)));
+    /// The share that it counts in.
+    pub fn share(&self) -> &Pool {
+        &self.share
+    }
+
+    /// Counts in another share from now on, even if that is full: it holds what it held.
+    pub fn move_to(&mut self, share: &Pool) {
+        if !Arc::ptr_eq(&self.share.0, &share.0) {
+            share.0.fetch_add(self.bytes, Ordering::Relaxed);
+            self.share.subtract(self.bytes);
+            self.share = share.clone();
+        }
     }
 
     /// Gives all but `bytes` back.

@@ -19,7 +19,6 @@ use crate::clock::Clock;
 use crate::config::{Config, Listener};
 use crate::limits::limiter::Limiter;
 use crate::memory::{Permit, Pool};
-use crate::proxy::checks::Checks;
 use crate::proxy::derived::{Derived, derive};
 use crate::proxy::gateway::Gateway;
 use crate::proxy::guard::Guard;
@@ -34,17 +33,9 @@ use crate::server::threads::Threads;
 use crate::telemetry::access_log::{AccessLog, AccessWriter};
 use crate::telemetry::metrics::Metrics;
 
+mod chores;
 mod listeners;
 mod threads;
-
-/// Between two looks at connections to upstreams that wait for a request.
-const SWEEP_EVERY: Duration = Duration::from_millis(500);
-
-/// Between two looks at which health checks are due.
-const CHECK_LOOK: Duration = Duration::from_millis(100);
-
-/// Between two questions to the resolver.
-const RESOLVE_EVERY: Duration = Duration::from_secs(5);
 
 /// How long the first answers of the resolver are waited for.
 const FIRST_RESOLVE: Duration = Duration::from_secs(3);
@@ -287,28 +278,7 @@ impl Running {
     fn look_after(&self, live: Arc<Live<Derived>>, resolver: Resolver, seen: Seen) {
         self.control.handle().spawn(follow_list(Arc::clone(&self.reloader), seen));
         self.control.handle().spawn(follow_certificates(Arc::clone(&self.reloader)));
-        let shared = Arc::clone(&self.shared);
-        self.control.handle().spawn(async move {
-            loop {
-                tokio::time::sleep(SWEEP_EVERY).await;
-                let now = shared.clock().monotonic();
-                shared.policy().derived.upstreams().iter().for_each(|upstream| upstream.end_idle(now));
-            }
-        });
-        let checks = Checks::new(Arc::clone(&self.shared));
-        self.control.handle().spawn(async move {
-            loop {
-                checks.begin_due();
-                tokio::time::sleep(CHECK_LOOK).await;
-            }
-        });
-        self.control.handle().spawn(async move {
-            loop {
-                tokio::time::sleep(RESOLVE_EVERY).await;
-                // The answers are put in place as they come.
-                drop(resolver.ask_all(&live.load().derived));
-            }
-        });
+        chores::begin(self.control.handle(), &self.shared, live, resolver);
     }
 }
 

@@ -12,9 +12,9 @@ use std::time::Duration;
 use crate::cache::entries::{Epoch, Slot, SpreadKeys};
 use crate::cache::recording::reader::Reader;
 use crate::cache::recording::writer::Writer;
-use crate::cache::recording::{Recording, attach, begin};
+use crate::cache::recording::{Recording, begin, join};
 use crate::clock::Monotonic;
-use crate::memory::Permit;
+use crate::memory::{Permit, Pool};
 
 /// A call that has run for longer is no longer joined: who asks now had better have an answer of now.
 pub const JOINED_WITHIN: Duration = Duration::from_secs(60);
@@ -69,18 +69,19 @@ impl Default for Flights {
 }
 
 impl Flights {
-    /// Joins the call that is under way for `key`, or leads a new one, whose recording is counted by `permit`; `None`
-    /// if there is no room for one.
+    /// Joins the call that is under way for `key`, to pay in `share` for what it holds once nobody is left who came
+    /// before, or leads a new one, whose recording is counted by `permit`; `None` if there is no room for one.
     pub fn board(
         &self,
         key: &FlightKey,
         now: Monotonic,
+        share: &Pool,
         permit: impl FnOnce() -> Option<Permit>,
     ) -> Option<Boarding> {
         let mut table = self.table(key);
         let place = match table.entry(key.clone()) {
             Place::Occupied(flight) => {
-                if let Some(reader) = flight.get().join(now) {
+                if let Some(reader) = flight.get().join(now, share) {
                     return Some(Boarding::Join(reader));
                 }
                 Place::Occupied(flight)
@@ -108,9 +109,9 @@ impl Flights {
 
 impl Flight {
     /// One more reader; `None` if the call is too old, has failed, or can be read from its beginning no more.
-    fn join(&self, now: Monotonic) -> Option<Reader> {
+    fn join(&self, now: Monotonic, share: &Pool) -> Option<Reader> {
         let is_young = now.saturating_since(self.began) <= JOINED_WITHIN;
-        if is_young && !self.recording.has_failed() { attach(&self.recording) } else { None }
+        if is_young && !self.recording.has_failed() { join(&self.recording, share) } else { None }
     }
 }
 
@@ -144,7 +145,7 @@ mod tests {
     fn board(flights: &Flights, key: &FlightKey, now: Monotonic) -> Boarding {
         let bounds = Bounds { total: 1 << 20, share: 1 << 20 };
         let permit = || Some(Permit::new(&Pool::default(), &Pool::default(), bounds));
-        flights.board(key, now, permit).expect("room")
+        flights.board(key, now, &Pool::default(), permit).expect("room")
     }
 
     fn key(number: u8) -> FlightKey {
@@ -163,10 +164,10 @@ mod tests {
     #[test]
     fn without_room_nobody_leads() {
         let flights = Flights::default();
-        assert!(flights.board(&key(1), at(0), || None).is_none());
+        assert!(flights.board(&key(1), at(0), &Pool::default(), || None).is_none());
         assert_eq!(flights.count(), 0);
         let _leader = board(&flights, &key(1), at(0));
-        assert!(flights.board(&key(1), at(0), || None).is_some(), "to join takes none");
+        assert!(flights.board(&key(1), at(0), &Pool::default(), || None).is_some(), "to join takes none");
     }
 
     #[test]

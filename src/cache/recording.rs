@@ -18,7 +18,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use crate::cache::recording::reader::Reader;
 use crate::cache::recording::writer::Writer;
 use crate::llm::usage::Usage;
-use crate::memory::Permit;
+use crate::memory::{Permit, Pool};
 
 pub mod reader;
 pub mod writer;
@@ -126,13 +126,16 @@ struct Follower {
     id: u64,
     index: usize,
     waker: Option<Waker>,
+    /// Where it pays for what the recording holds; `None`: never.
+    share: Option<Pool>,
 }
 
 /// The reader for whom a recording is begun.
 const FIRST: u64 = 0;
 
-/// Begins a recording; `permit` counts its bytes as long as it lives or until it is taken out.
+/// Begins a recording; `permit` counts its bytes, in the share of whoever of its readers has read for the longest.
 pub fn begin(permit: Permit) -> (Writer, Reader) {
+    let share = Some(permit.share().clone());
     let recording = Arc::new(Recording(Mutex::new(State {
         head: None,
         pieces: VecDeque::new(),
@@ -143,7 +146,7 @@ pub fn begin(permit: Permit) -> (Writer, Reader) {
         closed: false,
         unshared: false,
         end: None,
-        readers: vec![Follower { id: FIRST, index: 0, waker: None }],
+        readers: vec![Follower { id: FIRST, index: 0, waker: None, share }],
         next_reader: 1,
         writer: None,
         deserted: None,
@@ -177,13 +180,23 @@ pub fn complete(head: AnswerHead, body: Bytes) -> Arc<Recording> {
 
 /// A further reader, from the first piece on; `None` once pieces may have been dropped, or nobody may join any more.
 pub fn attach(recording: &Arc<Recording>) -> Option<Reader> {
+    follow(recording, None)
+}
+
+/// The same for one who pays in `share` for what the recording holds, once those are gone who came before.
+pub fn join(recording: &Arc<Recording>, share: &Pool) -> Option<Reader> {
+    follow(recording, Some(share.clone()))
+}
+
+fn follow(recording: &Arc<Recording>, share: Option<Pool>) -> Option<Reader> {
     let mut state = recording.state();
     if state.windowed || state.closed {
         return None;
     }
     let id = state.next_reader;
     state.next_reader += 1;
-    state.readers.push(Follower { id, index: 0, waker: None });
+    state.readers.push(Follower { id, index: 0, waker: None, share });
+    state.charge();
     drop(state);
     Some(Reader { recording: Arc::clone(recording), id })
 }
@@ -259,14 +272,6 @@ impl Recording {
         state.closed && state.readers.is_empty()
     }
 
-    /// What is held counts as nobody's share from now on, but within a bound as large as one: for a recording that
-    /// outlives the request that it was counted for.
-    pub fn count_as_nobodys(&self) {
-        if let Some(permit) = self.state().permit.as_mut() {
-            permit.leave_share();
-        }
-    }
-
     /// True if it ended early.
     pub fn has_failed(&self) -> bool {
         matches!(self.state().end, Some(End::Failed(_)))
@@ -307,6 +312,14 @@ impl State {
             }
         }
         Some(Step::Piece(bytes))
+    }
+
+    /// Counts what is held in the share of whoever has read for the longest.
+    fn charge(&mut self) {
+        let share = self.readers.first().and_then(|reader| reader.share.as_ref());
+        if let Some((permit, share)) = self.permit.as_mut().zip(share) {
+            permit.move_to(share);
+        }
     }
 
     /// Drops the pieces that all readers have taken, if the recording is windowed, and gives back their memory.

@@ -78,7 +78,7 @@ impl Request<'_> {
         let mut flight = plan.flight();
         while let Some(key) = flight {
             let now = self.shared.clock.monotonic();
-            let boarding = self.shared.flights.board(&key, now, || self.window(ctx));
+            let boarding = self.shared.flights.board(&key, now, self.memory.share(), || self.window(ctx));
             let reader = match boarding.ok_or(Rejection::Overloaded)? {
                 Boarding::Join(reader) => reader,
                 Boarding::Lead(ticket, writer, reader) => {
@@ -96,7 +96,7 @@ impl Request<'_> {
                     ctx.outcome = Some(Outcome::ClientClosed);
                     return Ok(Sent::ClientGone);
                 }
-                Some(Ok(_)) => return Ok(self.join(session, ctx, reader).await),
+                Some(Ok(_)) => return self.join(session, ctx, reader).await,
                 // The answer is another's alone.
                 Some(Err(Failure::Unshared)) => None,
                 Some(Err(failure)) if joined.may_go_on(failure) => Some(key),
@@ -114,10 +114,23 @@ impl Request<'_> {
         self.shared.entries.find(slot, now).filter(|(_, age)| plan.control.accepts(*age))
     }
 
-    /// Reads another's call, whose head is there: the request itself is of no use any more.
-    async fn join(self, session: &mut ServerSession, ctx: &mut Ctx, mut reader: Reader) -> Sent {
-        let shared = self.shared;
-        drop((self.memory, self.body));
+    /// Reads another's call, whose head is there: the request itself is of no use any more. What is on its way to the
+    /// client counts as much as where a call is made for it.
+    ///
+    /// # Errors
+    /// There is no memory for that.
+    async fn join(
+        self,
+        session: &mut ServerSession,
+        ctx: &mut Ctx,
+        mut reader: Reader,
+    ) -> Result<Sent, Rejection> {
+        let (shared, mut memory) = (self.shared, self.memory);
+        drop(self.body);
+        memory.shrink_to(WINDOW);
+        if !memory.try_grow_to(WINDOW) {
+            return Err(Rejection::Overloaded);
+        }
         ctx.cache_status = Some(CacheStatus::Collapsed);
         let sent = send::follow(session, ctx, &mut reader, None).await;
         if sent == Sent::Whole {
@@ -126,7 +139,7 @@ impl Request<'_> {
             count_saved(shared, reader.recording().usage());
         }
         ctx.outcome = Some(sent.outcome(Outcome::Collapsed));
-        sent
+        Ok(sent)
     }
 
     /// Makes a call and sends what it brings.
@@ -155,15 +168,15 @@ impl Request<'_> {
             route: Arc::clone(&self.live.route),
             head: self.outbound_head(session, ctx)?,
             body: self.body,
+            memory: self.memory,
             writer,
             storing,
             api: plan.api,
             report: Arc::clone(&ctx.report),
         };
-        let memory = self.memory;
         let call = Box::pin(async move {
             fetch.run().await;
-            drop((ticket, memory));
+            drop(ticket);
         });
         let (sent, unfinished) = send::lead(session, ctx, call, reader).await;
         if let Some(call) = unfinished.filter(|_| sent == Sent::ClientGone) {
@@ -182,9 +195,6 @@ impl Request<'_> {
                     drop(room);
                 });
             }
-        }
-        if recording.is_read() {
-            recording.count_as_nobodys();
         }
         match sent {
             Sent::Unbegun(failure) => Err(rejection_of(failure)),

@@ -16,6 +16,7 @@ use crate::cache::recording::writer::Writer;
 use crate::cache::recording::{AnswerHead, Destiny, Failure};
 use crate::llm::request::Api;
 use crate::llm::usage::Tokens;
+use crate::memory::Permit;
 use crate::proxy::answer_framing;
 use crate::proxy::attempts::{Attempt, Attempts, Repeat};
 use crate::proxy::ctx::Report;
@@ -34,6 +35,8 @@ pub(super) struct Fetch {
     pub(super) route: Arc<Route>,
     pub(super) head: OutboundHead,
     pub(super) body: Bytes,
+    /// Counts the body.
+    pub(super) memory: Permit,
     pub(super) writer: Writer,
     /// Where and how the answer is stored; `None`: not at all.
     pub(super) storing: Option<Storing>,
@@ -69,11 +72,19 @@ impl OutboundHead {
 
 impl Fetch {
     /// Makes the call and writes its answer, to the end or to its failure.
-    pub(super) async fn run(self) {
+    pub(super) async fn run(mut self) {
         let Ok(_place) = self.upstream.place().await else { return self.writer.fail(Failure::Busy) };
         let answered = self.answered().await;
+        let question = self.body.len() as u64;
         match answered {
-            Ok(attempt) => self.record(attempt).await,
+            Ok(attempt) => {
+                // Of no use any more, and the answer may take long.
+                if attempt.exchange.is_sent() {
+                    self.body = Bytes::new();
+                    self.memory.shrink_to(0);
+                }
+                self.record(attempt, question).await
+            }
             Err(failure) => self.writer.fail(failure),
         }
     }
@@ -111,9 +122,8 @@ impl Fetch {
         Ok(())
     }
 
-    /// Writes the answer into the recording, and stores it if it comes whole and clean.
-    async fn record(mut self, mut attempt: Attempt) {
-        let question = self.body.len() as u64;
+    /// Writes the answer to a request of `question` bytes into the recording, and stores it if it comes whole and clean.
+    async fn record(mut self, mut attempt: Attempt, question: u64) {
         let Some(head) = attempt.exchange.head() else { return self.writer.fail(Failure::Invalid) };
         let length = length_of(head);
         let is_for_others = self.is_for_others(head);
@@ -127,7 +137,7 @@ impl Fetch {
             self.writer.window();
         }
         self.writer.head(AnswerHead { status: head.status, fields, length, destiny: reading.destiny() });
-        let copied = self.copy(&mut attempt.exchange, &mut reading).await;
+        let copied = self.copy(&mut attempt.exchange, &mut reading, length).await;
         if let Err(failure) = copied {
             self.report.tokens(reading.tokens(question));
             if failure != Failure::Stopped {
@@ -178,10 +188,18 @@ impl Fetch {
     }
 
     /// Copies the body, piece by piece; stops when nobody reads what will not be stored.
-    async fn copy(&self, exchange: &mut Exchange, reading: &mut Reading) -> Result<(), Failure> {
+    async fn copy(
+        &self,
+        exchange: &mut Exchange,
+        reading: &mut Reading,
+        length: Option<u64>,
+    ) -> Result<(), Failure> {
         loop {
             if reading.destiny() == Destiny::Forgotten {
-                self.writer.room().await;
+                // Behind the last byte there is nothing to have room for: who has it need not wait for others.
+                if length.is_none_or(|length| self.writer.recording().written() < length) {
+                    self.writer.room().await;
+                }
                 if self.writer.recording().close_if_deserted() {
                     return Err(Failure::Stopped);
                 }

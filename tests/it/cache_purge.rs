@@ -5,7 +5,7 @@ use crate::support::client::Answer;
 use crate::support::front::{CACHED, CHAT, House, JSON, Plans};
 use crate::support::upstream::{Upstream, gate};
 
-const ANSWER: &str = r#"{"choices":[{"index":0,"message":{"role":"assistant","content":"Hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":1,"total_tokens":4}}"#;
+const ANSWER: &str = r#"{"id":"chatcmpl-1","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"Hi"},"logprobs":null,"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":1,"total_tokens":4}}"#;
 
 fn house(upstream: &Upstream) -> House {
     let more = format!("admin: {{listen: \"127.0.0.1:0\", token: {TOKEN}}}");
@@ -32,9 +32,12 @@ fn nothing_of_before_is_a_hit_in_any_form() {
     let told = purge(&house);
     assert_eq!((told.status, told.json()["purged"].as_u64()), (200, Some(2)));
     assert_eq!(house.gateway.metric("safecache_cache_entries"), 0.0);
-    assert_eq!(x_cache(&house.h1().ask(&format!("POST {CACHED}"), JSON, stream.as_bytes())), "MISS");
-    assert_eq!(x_cache(&house.h1().chat(CACHED)), "HIT", "the answer of after it, which came as JSON");
-    assert_eq!(upstream.count(), 2);
+    for body in [&stream, CHAT] {
+        let answer = house.h1().ask(&format!("POST {CACHED}"), JSON, body.as_bytes());
+        assert_eq!(x_cache(&answer), "MISS", "{body}");
+    }
+    assert_eq!(x_cache(&house.h1().chat(CACHED)), "HIT", "the answer of after it");
+    assert_eq!(upstream.count(), 3);
 }
 
 #[test]

@@ -25,6 +25,7 @@ mod demo_llm;
 mod demo_process;
 mod early_answers;
 mod ending;
+mod flight_memory;
 mod forward_answers;
 mod forward_bodies;
 mod forward_early;

@@ -70,6 +70,7 @@ impl Drop for Reader {
         let mut state = self.recording.state();
         state.readers.retain(|reader| reader.id != self.id);
         state.drop_read();
+        state.charge();
         let writer = state.writer.take();
         let deserted = if state.readers.is_empty() { state.deserted.take() } else { None };
         drop(state);
