@@ -9,7 +9,7 @@ use std::fmt;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use async_trait::async_trait;
 use nix::errno::Errno;
@@ -91,16 +91,27 @@ impl Link {
 
     /// The link for another request; `None` if anything has come since the last one, if only its end: what a server
     /// says unasked would be taken for the next answer. Looks at the socket itself, in one system call: the runtime may
-    /// not know yet what the system does.
+    /// not know yet what the system does. TLS may have taken more off the socket than was read, and is asked too.
     pub(super) fn again(mut self: Box<Self>) -> Option<Box<Self>> {
         let mut byte = [0];
         let look = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
         if recv(self.inner.id(), &mut byte, look) != Err(Errno::EAGAIN) {
             return None;
         }
+        if self.inner.get_ssl_digest().is_some() && self.has_more() {
+            return None;
+        }
         self.heard = 0;
         self.written = None;
         Some(self)
+    }
+
+    /// True if a read would bring something now, if only the end. Takes what it brings: for a connection that is given
+    /// up then.
+    fn has_more(&mut self) -> bool {
+        let mut byte = [0];
+        let mut cx = Context::from_waker(Waker::noop());
+        Pin::new(&mut self.inner).poll_read(&mut cx, &mut ReadBuf::new(&mut byte)).is_ready()
     }
 
     /// Keeps what the socket does not take now, as far as there is room; how many bytes.

@@ -4,11 +4,15 @@ use std::sync::Mutex;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use crate::support::front::{House, PASSED, unstored};
+use crate::support::front::{House, PASSED, Plans, unstored};
+use crate::support::tls::{Authority, TlsRecords};
 use crate::support::upstream::Upstream;
 
 /// An answer to nobody.
 const STRAY: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 6\r\n\r\nPOISON";
+
+/// The answer that is asked for, up to a field that gives it its size.
+const ANSWER_PADDED: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\nX-Padding: ";
 
 /// Much shorter than an idle connection is kept.
 const SOON: Duration = Duration::from_secs(2);
@@ -72,6 +76,29 @@ fn what_comes_on_a_pooled_connection_reaches_nobody() {
             told.recv().expect("the script tells");
             assert_eq!(client.ask(&format!("GET {PASSED}"), &[], b"").text(), "{}", "{}", client.name());
         }
+    }
+}
+
+/// The socket is empty then: TLS has taken both records off it, and keeps of the second what the reader of a head, who
+/// takes 4 KiB, has no room for.
+#[test]
+fn what_tls_has_read_beyond_an_answer_reaches_nobody() {
+    let answer =
+        |size: usize| format!("{ANSWER_PADDED}{}\r\n\r\n{{}}", "x".repeat(size - ANSWER_PADDED.len() - 6));
+    for (records, brings_more) in [
+        (vec![answer(4096)], false),
+        (vec![answer(2048), STRAY.to_owned()], true),
+        (vec![answer(4096), STRAY.to_owned()], true),
+    ] {
+        let authority = Authority::new();
+        let server = TlsRecords::start(&authority.identity("model.test"), records);
+        let plans = Plans { upstream: ", tls: {ca: ca.pem, server_name: model.test}", ..Plans::default() };
+        let house = House::build(&[server.url()], plans, authority);
+        let mut client = house.h1();
+        let mut ask = || assert_eq!(client.ask(&format!("GET {PASSED}"), &[], b"").text(), "{}");
+        (0..20).for_each(|_| ask());
+        // A connection waits for its next request from a moment after its answer.
+        assert_eq!(server.connections() == 20, brings_more, "{}", server.connections());
     }
 }
 

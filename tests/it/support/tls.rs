@@ -3,13 +3,15 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{
-    ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned, SupportedProtocolVersion,
+    ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
+    SupportedProtocolVersion,
 };
 use tokio::runtime::{Builder, Runtime};
 
@@ -166,6 +168,58 @@ impl Drop for TlsFront {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
+        }
+    }
+}
+
+/// A TLS server that answers every request head with the same records, all of which leave in one write.
+pub(crate) struct TlsRecords {
+    address: SocketAddr,
+    connections: Arc<AtomicUsize>,
+}
+
+impl TlsRecords {
+    /// Listens on a free port, for as long as the tests run.
+    pub(crate) fn start(identity: &Identity, records: Vec<String>) -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("its address");
+        let config = identity.server(None);
+        let connections = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&connections);
+        std::thread::spawn(move || {
+            for tcp in listener.incoming().map_while(Result::ok) {
+                count.fetch_add(1, Ordering::SeqCst);
+                let (config, records) = (Arc::clone(&config), records.clone());
+                std::thread::spawn(move || answer_with(tcp, config, &records));
+            }
+        });
+        Self { address, connections }
+    }
+
+    /// Its URL.
+    pub(crate) fn url(&self) -> String {
+        format!("https://{}", self.address)
+    }
+
+    /// How many connections there have been.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+}
+
+fn answer_with(tcp: TcpStream, config: Arc<ServerConfig>, records: &[String]) {
+    let mut tls = StreamOwned::new(ServerConnection::new(config).expect("a connection"), tcp);
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while tls.read_exact(&mut byte).is_ok() {
+        head.extend(byte);
+        if head.ends_with(b"\r\n\r\n") {
+            head.clear();
+            // Each write to the connection itself makes a record; the flush sends them all.
+            records.iter().for_each(|text| tls.conn.writer().write_all(text.as_bytes()).expect("room"));
+            if tls.flush().is_err() {
+                return;
+            }
         }
     }
 }
