@@ -28,6 +28,7 @@ use crate::runtime::journal::{Change, Refusal};
 use crate::runtime::live::Live;
 use crate::runtime::reload::{self, Derive, Reloader, Shrinking, Source, Tools};
 use crate::runtime::watch::{Seen, follow_certificates, follow_list};
+use crate::server::chores::{Charges, Roll};
 use crate::server::listeners::{Bound, Handshake, bind};
 use crate::server::threads::Threads;
 use crate::telemetry::access_log::{AccessLog, AccessWriter};
@@ -97,6 +98,7 @@ pub fn start(start: Start) -> anyhow::Result<Running> {
     let seen = Seen::now(config.keys_file.clone());
     let control = Threads::start("control", 1)?;
     let resolver = Resolver::new(start.lookup, control.handle().clone());
+    let roll = Roll::default();
     let (live, reloader) = reload::first(
         start.config,
         Tools {
@@ -104,7 +106,7 @@ pub fn start(start: Start) -> anyhow::Result<Running> {
             limiter: limiter.clone(),
             metrics: Arc::clone(&metrics),
             clock: start.clock.clone(),
-            derive: deriving(&metrics, &resolver),
+            derive: deriving(&metrics, &resolver, &roll),
         },
     )?;
     let (access, writer) = access_log(start.access, &metrics)?;
@@ -135,7 +137,7 @@ pub fn start(start: Start) -> anyhow::Result<Running> {
     }
     running.open_admin(admin_listener, &entries, &buffers)?;
     running.open_data(data_listeners)?;
-    running.look_after(live, resolver, seen);
+    running.look_after(live, resolver, seen, roll);
     Ok(running)
 }
 
@@ -275,10 +277,12 @@ impl Running {
     }
 
     /// Starts the tasks that nobody waits for.
-    fn look_after(&self, live: Arc<Live<Derived>>, resolver: Resolver, seen: Seen) {
+    fn look_after(&self, live: Arc<Live<Derived>>, resolver: Resolver, seen: Seen, roll: Roll) {
         self.control.handle().spawn(follow_list(Arc::clone(&self.reloader), seen));
         self.control.handle().spawn(follow_certificates(Arc::clone(&self.reloader)));
-        chores::begin(self.control.handle(), &self.shared, live, resolver);
+        let shared = Arc::clone(&self.shared);
+        let charges = Charges { shared, live, resolver, roll };
+        chores::begin(self.control.handle(), charges);
     }
 }
 
@@ -288,10 +292,11 @@ fn url(listener: &Listener, address: SocketAddr) -> String {
 }
 
 /// The proxy's side of each snapshot, with the names that a reload brings.
-fn deriving(metrics: &Arc<Metrics>, resolver: &Resolver) -> Derive<Derived> {
-    let (metrics, resolver) = (Arc::clone(metrics), resolver.clone());
+fn deriving(metrics: &Arc<Metrics>, resolver: &Resolver, roll: &Roll) -> Derive<Derived> {
+    let (metrics, resolver, roll) = (Arc::clone(metrics), resolver.clone(), roll.clone());
     Box::new(move |next, previous| {
         let derived = derive(next, previous, &metrics);
+        roll.enter(derived.upstreams());
         if let Some(previous) = previous {
             resolver.find_new(&derived, &previous.derived);
         }

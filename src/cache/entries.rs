@@ -27,6 +27,9 @@ const OVERHEAD: u64 = 1408;
 /// grows looks at each of its keys again.
 const COMMON_SIZE: u64 = 4096;
 
+/// Entries that there is room for from the start, at most.
+const MOST_AT_FIRST: u64 = 1 << 20;
+
 /// Where an entry is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Slot {
@@ -106,9 +109,10 @@ impl Entries {
             };
             removed(removal, &entry);
         };
+        let at_first = (memory.as_u64() / COMMON_SIZE).min(MOST_AT_FIRST);
         let cache = Cache::builder()
             .max_capacity(memory.as_u64())
-            .initial_capacity(usize::try_from(memory.as_u64() / COMMON_SIZE).unwrap_or_default())
+            .initial_capacity(usize::try_from(at_first).unwrap_or_default())
             .weigher(|_, entry: &Arc<Entry>| u32::try_from(entry.size()).unwrap_or(u32::MAX))
             .expire_after(Lifetimes)
             .eviction_listener(listener)

@@ -178,6 +178,8 @@ impl<'a> Attempts<'a> {
         let may_repeat = repeat == Repeat::Possible && self.upstream.settings.retry == Retry::Safe;
         if had_died && may_repeat {
             self.wanted = Origin::Fresh;
+            // It was no try of a server.
+            self.left += 1;
             return Ok(());
         }
         attempt.broke_off(self.shared, self.upstream);
@@ -219,7 +221,8 @@ fn idle_for(head: &ResponseHeader) -> Option<Duration> {
     let values = head.headers.get_all(KEEP_ALIVE).iter().filter_map(|value| value.to_str().ok());
     let mut parameters = values.flat_map(|value| value.split(',')).filter_map(|part| part.split_once('='));
     let timeout = parameters.find(|(name, _)| name.trim().eq_ignore_ascii_case("timeout"));
-    let Some(seconds) = timeout.and_then(|(_, seconds)| seconds.trim().parse::<u64>().ok()) else {
+    let Some(seconds) = timeout.and_then(|(_, seconds)| seconds.trim().trim_matches('"').parse::<u64>().ok())
+    else {
         return Some(LONGEST_IDLE);
     };
     let idle = Duration::from_secs(seconds.saturating_sub(1)).min(LONGEST_IDLE);

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::header::{TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderValue, Method, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Stream;
@@ -279,10 +279,13 @@ impl Exchange {
         self.session.reuse().await?.into_any().downcast().ok()
     }
 
-    /// True if the server may still send a body that the answer cannot have (RFC 9110 §6.4.1): servers are known to
+    /// True if the server may close the connection, or may still send a body that the answer cannot have (RFC 9110 §6.4.1): servers are known to
     /// send one to HEAD, or behind a 204 or 304 whose head speaks of one.
     fn is_doubtful(&self) -> bool {
         let Some(head) = self.head() else { return true };
+        if has_announced_its_end(head) {
+            return true;
+        }
         let is_bodiless = matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let tells_of_body = || {
             head.headers.contains_key(TRANSFER_ENCODING)
@@ -299,6 +302,17 @@ impl Exchange {
         let link = self.session.into_inner().into_any().downcast::<Link>().ok()?;
         Some((said, link.into_inner()?))
     }
+}
+
+/// True if the server will close the connection: said in any of its Connection fields (RFC 9110 §5.3).
+fn has_announced_its_end(head: &ResponseHeader) -> bool {
+    let says_so = |value: &HeaderValue| {
+        value
+            .as_bytes()
+            .split(|byte| *byte == b',')
+            .any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
+    };
+    head.headers.get_all(CONNECTION).iter().any(says_so)
 }
 
 fn failure_of(error: &Error) -> Failure {

@@ -11,7 +11,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
 use pingora::http::{RequestHeader, ResponseHeader};
 
 use crate::cache::admit::{Framing, is_for_others, kept_headers, storable_head};
-use crate::cache::policy::Scope;
+use crate::cache::policy::{RoutePolicy, Scope};
 use crate::cache::recording::writer::Writer;
 use crate::cache::recording::{AnswerHead, Destiny, Failure};
 use crate::llm::request::Api;
@@ -126,11 +126,11 @@ impl Fetch {
     async fn record(mut self, mut attempt: Attempt, question: u64) {
         let Some(head) = attempt.exchange.head() else { return self.writer.fail(Failure::Invalid) };
         let length = length_of(head);
-        let is_for_others = self.is_for_others(head);
-        if !is_for_others {
+        let shared = self.shared_under(head);
+        if shared.is_none() {
             self.writer.unshare();
         }
-        let fields = self.sent_fields(head, is_for_others);
+        let fields = self.sent_fields(head, shared);
         let kept = self.stored_as(head, length);
         let mut reading = Reading::of(head, kept, self.api);
         if !reading.is_kept() {
@@ -159,17 +159,20 @@ impl Fetch {
         self.writer.complete(self.report.tokens_known().and_then(Tokens::told));
     }
 
-    /// True if those who joined may read the answer.
-    fn is_for_others(&self, head: &ResponseHeader) -> bool {
-        let policy = self.storing.as_ref().map(|storing| &storing.policy);
-        policy.is_some_and(|policy| is_for_others(head.status, &head.headers, policy))
+    /// The policy under which those who joined may read the answer; `None`: they may not.
+    fn shared_under(&self, head: &ResponseHeader) -> Option<&RoutePolicy> {
+        let policy = self.storing.as_ref().map(|storing| storing.policy.as_ref());
+        policy.filter(|policy| is_for_others(head.status, &head.headers, policy))
     }
 
     /// The fields that the client is sent for whom the call is made. Where all accounts share, those of an entry: more
     /// would tell that nobody else had asked.
-    fn sent_fields(&self, head: &ResponseHeader, is_for_others: bool) -> Vec<(HeaderName, HeaderValue)> {
-        let policy = self.storing.as_ref().map(|storing| &storing.policy).filter(|_| is_for_others);
-        match policy.filter(|policy| policy.scope == Scope::Global) {
+    fn sent_fields(
+        &self,
+        head: &ResponseHeader,
+        shared: Option<&RoutePolicy>,
+    ) -> Vec<(HeaderName, HeaderValue)> {
+        match shared.filter(|policy| policy.scope == Scope::Global) {
             Some(policy) => kept_headers(policy, &head.headers),
             None => end_to_end(head, Cookies::of(&self.route, self.head.uri.path())),
         }

@@ -291,7 +291,12 @@ impl LiveServer {
             let same = known.iter().find(|known| known.peer._address.as_inet() == Some(&address));
             same.cloned().unwrap_or_else(|| Arc::new(Address::new(&self.template, address)))
         };
+        let gone = known
+            .iter()
+            .filter(|known| known.peer._address.as_inet().is_none_or(|address| !addresses.contains(address)));
+        let gone: Vec<_> = gone.cloned().collect();
         self.addresses.store(Arc::new(addresses.into_iter().map(now).collect()));
+        gone.iter().for_each(|address| address.idle.end());
     }
 
     /// The server's addresses, each request beginning with the next; `None` while none is known.

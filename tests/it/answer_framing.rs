@@ -155,6 +155,7 @@ fn a_connection_waits_for_less_than_its_server_keeps_it() {
     }
     for (fields, longest) in [
         ("Keep-Alive: timeout=2, max=5\r\n", Duration::from_secs(1)),
+        ("Keep-Alive: timeout=\"2\"\r\n", Duration::from_secs(1)),
         ("", Duration::from_secs(4)),
         ("Keep-Alive: timeout=60\r\n", Duration::from_secs(4)),
         ("Keep-Alive: timeout=soon\r\n", Duration::from_secs(4)),

@@ -64,6 +64,18 @@ fn a_connection_that_had_died_is_replaced_once() {
     }
 }
 
+#[test]
+fn a_connection_that_had_died_is_replaced_after_two_servers_that_cannot_be_reached() {
+    for path in PATHS {
+        let upstream = forgetful();
+        let house = House::before(&[dead(), dead(), upstream.url()]);
+        let mut client = house.h1();
+        for number in 0..8 {
+            assert_eq!(client.alone(path).status, 200, "{path}, request {number}");
+        }
+    }
+}
+
 /// A server closes each connection after its first answer, a moment before or after the next request is written to it.
 #[test]
 fn forty_of_forty_requests_survive_a_server_that_closes_idle_connections() {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Condvar, Mutex};
 
 use safecache::proxy::resolver::Lookup;
@@ -100,6 +101,31 @@ fn a_reload_finds_the_names_that_it_brings_and_waits_for_no_dead_one() {
         assert_eq!((first.count(), second.count()), (0, 3), "{path}");
         names.tell("dead.test", Name::At(first.address()));
         gateway.eventually("a late answer is taken as it comes", |_| ask() == 200 && first.count() > 0);
+    }
+}
+
+#[test]
+fn connections_to_an_address_that_a_name_has_left_end() {
+    for path in PATHS {
+        let (ended, told) = channel();
+        let ended = Mutex::new(ended);
+        let first = Upstream::start(move |_, exchange| {
+            exchange.answer("200 OK", "text/plain", "{}");
+            exchange.wait_for_close();
+            ended.lock().expect("no script panicked").send(()).expect("the test waits");
+        });
+        let second = unstored();
+        let names = Names::default();
+        names.tell("moves.test", Name::At(first.address()));
+        let folder = TempDir::new().expect("a temporary folder");
+        let yaml = yaml("\"http://moves.test\"", &format!("keys:\n{}", key("one", "")));
+        let gateway = Gateway::start_resolving(folder, &yaml, names.lookup());
+        let ask = || gateway.connect().post(path, &secret("one"), "{}").status;
+        assert_eq!(ask(), 200, "{path}");
+        names.tell("moves.test", Name::At(second.address()));
+        // The clock stands still: it has not waited for too long.
+        told.recv().expect("the script tells");
+        assert_eq!((ask(), first.count(), second.count()), (200, 1, 1), "{path}");
     }
 }
 

@@ -1,12 +1,13 @@
 //! What outlives a reload that changes an upstream: the health of its servers, the places that are taken, the round.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use safecache::runtime::reload::Shrinking;
 
-use crate::support::front::{ALONE, CHAT, Front, House, PATHS, Plans, unstored};
+use crate::support::front::{ALONE, CHAT, Front, House, PATHS, Piece, Plans, unstored};
 use crate::support::upstream::{Opener, Upstream, gate};
 
 /// Changes the text of the configuration and reloads it.
@@ -253,6 +254,38 @@ fn no_place_is_lost_while_the_bound_changes() {
     });
     assert_eq!(upstream.count(), CLIENTS * EACH);
     all_over(&house);
+}
+
+/// As long as a request still uses an upstream that has changed, its other connections are looked after.
+#[test]
+fn connections_of_an_upstream_that_has_changed_do_not_wait_for_longer() {
+    let (gate, opener) = gate();
+    let (ended, told) = channel();
+    let ended = Mutex::new(ended);
+    let upstream = Upstream::start(move |request, exchange| {
+        if request.body.starts_with(b"long") {
+            exchange.begin("text/plain");
+            exchange.chunk("a");
+            gate.wait();
+            exchange.chunk("");
+            return;
+        }
+        exchange.answer("200 OK", "text/plain", "{}");
+        exchange.wait_for_close();
+        ended.lock().expect("no script panicked").send(()).expect("the test waits");
+    });
+    let house = House::planned(&[upstream.url()], upstream_of(", idle_timeout: 200s"));
+    let mut long = house.h1();
+    long.send("POST /v1/plain", &[], b"long");
+    assert_eq!(long.head().status, 200);
+    assert_eq!(house.h1().alone("/v1/plain").status, 200);
+    change(&house, "idle_timeout: 200s", "idle_timeout: 201s");
+    house.gateway.eventually("its connection ends", |gateway| {
+        gateway.clock.advance(Duration::from_secs(4));
+        told.try_recv().is_ok()
+    });
+    opener.open();
+    assert_eq!((long.piece(), long.piece()), (Piece::Bytes(b"a".to_vec()), Piece::End));
 }
 
 #[test]

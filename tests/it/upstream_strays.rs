@@ -5,8 +5,10 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use crate::support::front::{House, PASSED, Plans, unstored};
+use crate::support::gateway::secret;
+use crate::support::h2::{H2, HasBody};
 use crate::support::tls::{Authority, TlsRecords};
-use crate::support::upstream::Upstream;
+use crate::support::upstream::{Upstream, gate};
 
 /// An answer to nobody.
 const STRAY: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 6\r\n\r\nPOISON";
@@ -14,17 +16,21 @@ const STRAY: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Leng
 /// The answer that is asked for, up to a field that gives it its size.
 const ANSWER_PADDED: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\nX-Padding: ";
 
+/// A request that is passed on.
+const LINE: &str = "GET /v1/plain";
+
 /// Much shorter than an idle connection is kept.
 const SOON: Duration = Duration::from_secs(2);
 
 #[test]
-fn a_connection_that_may_still_bring_a_body_is_not_used_again() {
+fn a_connection_that_may_end_or_still_bring_a_body_is_not_used_again() {
     for (method, head) in [
         ("HEAD", "200 OK\r\nContent-Length: 72"),
         ("HEAD", "200 OK"),
         ("GET", "204 No Content\r\nContent-Length: 72"),
         ("GET", "204 No Content\r\nTransfer-Encoding: chunked"),
         ("GET", "304 Not Modified\r\nContent-Length: 72"),
+        ("GET", "200 OK\r\nContent-Length: 0\r\nConnection: x-hop\r\nConnection: Close"),
     ] {
         let (tell, told) = channel();
         let tell = Mutex::new(tell);
@@ -111,4 +117,29 @@ fn a_connection_that_brought_nothing_more_is_used_again() {
         client.ask(&format!("GET {PASSED}"), &[], b"");
         upstream.connections() < upstream.count()
     });
+}
+
+#[test]
+fn no_more_connections_wait_than_a_bound() {
+    const MOST: usize = 256;
+    const BEYOND: usize = 8;
+    let (gate, opener) = gate();
+    let upstream = Upstream::start(move |_, exchange| {
+        gate.wait();
+        exchange.answer("200 OK", "text/plain", "{}");
+    });
+    let house = House::before(&[upstream.url()]);
+    let mut clients: [_; 3] = std::array::from_fn(|_| house.http2());
+    for round in 1..=2 {
+        let open =
+            |number: usize| clients[number % 3].open(H2::request(LINE, &secret("one"), &[]), HasBody::No);
+        let mut streams: Vec<_> = (0..MOST + BEYOND).map(open).collect();
+        upstream.wait_for(round * streams.len());
+        assert_eq!(upstream.connections(), MOST + round * BEYOND, "those that waited are used again");
+        streams.iter().for_each(|_| opener.open());
+        for (number, stream) in streams.iter_mut().enumerate() {
+            assert_eq!(clients[number % 3].head(stream).expect("a head").status, 200);
+        }
+        house.gateway.eventually("all are over", |g| g.metric("safecache_in_flight_requests") == 0.0);
+    }
 }

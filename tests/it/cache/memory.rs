@@ -8,6 +8,14 @@ fn evicted(gateway: &Gateway) -> f64 {
     gateway.metric("safecache_cache_evictions_total{cause=\"size\"}")
 }
 
+/// Room for so many entries is not taken before they come.
+#[test]
+fn a_cache_larger_than_any_machine_takes_no_room_at_first() {
+    let upstream = Upstream::json("{}");
+    let gateway = gateway(&upstream, "", "cache: {memory: 1000000GiB}\n");
+    assert_eq!(gateway.connect().post(CHAT, &secret("one"), "{}").status, 200);
+}
+
 #[test]
 fn entries_are_bounded_by_their_bytes() {
     let body = long(8000);
