@@ -1,8 +1,9 @@
 """Sets the stage for the clients' tests and runs them: `stage.py COMMAND...`.
 
-Starts `safecache demo`, and a `safecache serve` in front of it whose routes and keys provoke each refusal. Tells
-COMMAND about both in the variable STAGE (JSON), stops them when it ends, and exits with its code. Every port is
-chosen by the system and read from what the programs print: `gateway: http://...`, `admin: http://...`, `key: ...`.
+Starts `safecache demo`, and a `safecache serve` in front of it whose routes and keys provoke each refusal, and which
+caches what a scripted upstream answers. Tells COMMAND about all three in the variable STAGE (JSON), stops them when it
+ends, and exits with its code. Every port is chosen by the system and read from what the programs print:
+`gateway: http://...`, `admin: http://...`, `key: ...`.
 """
 
 import contextlib
@@ -16,6 +17,8 @@ import subprocess
 import sys
 import tempfile
 import threading
+
+import scripted
 
 BINARY = os.environ.get("SAFECACHE_BIN", "target/debug/safecache")
 
@@ -44,11 +47,13 @@ upstreams:
   demo: {{servers: ["{demo}"], authorization: "Bearer {demo_key}"}}
   dead: {{servers: ["http://127.0.0.1:{closed_port}"]}}
   hangs_up: {{servers: ["http://127.0.0.1:{hang_up_port}"]}}
+  scripted: {{servers: ["{scripted}"]}}
 routes:
   - {{path: /flat/*, strip_prefix: /flat, upstream: demo}}
   - {{path: /openai/*, strip_prefix: /openai, upstream: demo, errors: openai}}
   - {{path: /dead/*, strip_prefix: /dead, upstream: dead, errors: openai}}
   - {{path: /hangs_up/*, strip_prefix: /hangs_up, upstream: hangs_up}}
+  - {{path: /scripted/*, strip_prefix: /scripted, upstream: scripted, cache: {{}}}}
 """
 
 
@@ -143,6 +148,7 @@ def main(command):
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         threading.Thread(target=hang_up, args=(listener,), daemon=True).start()
 
+        scripted_url = scripted.start(stack)
         demo_arguments = ["demo", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
         demo = stack.enter_context(Program(*demo_arguments, wanted={"gateway", "key"}))
         config = folder / "gateway.yaml"
@@ -153,12 +159,14 @@ def main(command):
                 demo_key=demo["key"],
                 closed_port=closed.getsockname()[1],
                 hang_up_port=listener.getsockname()[1],
+                scripted=scripted_url,
             )
         )
         gateway = stack.enter_context(Program("serve", "--config", str(config), wanted={"gateway"}))
         stage = {
             "demo": {"url": f"{demo['gateway']}/v1", "key": demo["key"]},
             "gateway": gateway["gateway"],
+            "scripted": scripted_url,
             "keys": {name: secret(name) for name in KEYS},
         }
         return subprocess.run(command, env={**os.environ, "STAGE": json.dumps(stage)}, check=False).returncode

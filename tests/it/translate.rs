@@ -163,6 +163,8 @@ fn an_answer_that_a_stream_cannot_tell_is_refused() {
     refused("\"role\":\"assistant\"", "\"role\":null", Why::Missing);
     refused(",\"finish_reason\":\"stop\"", "", Why::Missing);
     refused("\"index\":0,", "", Why::Missing);
+    refused("\"hi\"", "\"hi\",\"function_call\":{\"name\":\"f\"}", Why::Missing);
+    refused("\"hi\"", "\"hi\",\"function_call\":{\"arguments\":\"\"}", Why::Missing);
     refused("\"id\":\"c\",", "", Why::Missing);
     refused("\"type\":\"function\",", "", Why::Missing);
     refused("\"name\":\"f\",", "", Why::Missing);
@@ -198,6 +200,7 @@ fn a_stream_that_is_no_one_answer_is_refused() {
         changed
     };
     assert!(check_stream(stream(&[ROLE, CALL, STOP, COUNT, DONE]).as_bytes()), "it is good as it is");
+    assert!(check_stream(stream(&[ROLE, STOP, COUNT, "data:  [DONE] "]).as_bytes()), "so is white space");
 
     ungathered(&[ROLE, STOP, DONE], Why::NoUsage);
     ungathered(&[ROLE, STOP, COUNT, COUNT, DONE], Why::Conflict);
@@ -208,6 +211,10 @@ fn a_stream_that_is_no_one_answer_is_refused() {
     ungathered(&[ROLE, STOP, COUNT, DONE, COUNT], Why::Conflict);
     ungathered(&[ROLE, STOP, ROLE, COUNT, DONE], Why::Conflict);
     ungathered(&[ROLE, STOP, "data: oops", COUNT, DONE], Why::Json(JsonFault::NotJson));
+    let infinite = changed(STOP, "\"created\":1", "\"created\":1e999");
+    ungathered(&[ROLE, &infinite, COUNT, DONE], Why::Json(JsonFault::NonFinite));
+    ungathered(&[ROLE, STOP, &changed(COUNT, "[]", "{}"), DONE], Why::Shape);
+    ungathered(&[ROLE, STOP, &changed(COUNT, "[]", "null"), DONE], Why::Shape);
     ungathered(&[ROLE, STOP, "data: {\"error\":{}}", COUNT, DONE], Why::Unknown);
     ungathered(&[ROLE, STOP, "event: error", COUNT, DONE], Why::Unknown);
     ungathered(&[ROLE, STOP, "event: x\ndata: {}", COUNT, DONE], Why::Unknown);
@@ -216,6 +223,7 @@ fn a_stream_that_is_no_one_answer_is_refused() {
     ungathered(&[ROLE, &changed(ROLE, "\"assistant\"", "\"tool\""), STOP, COUNT, DONE], Why::Conflict);
     ungathered(&[ROLE, &changed(STOP, "\"chat.completion.chunk\"", "\"\""), COUNT, DONE], Why::Shape);
     ungathered(&[ROLE, &changed(STOP, "delta", "message"), COUNT, DONE], Why::Unknown);
+    ungathered(&[ROLE, &changed(STOP, "\"delta\"", "\"message\":null,\"delta\""), COUNT, DONE], Why::Unknown);
     ungathered(&[ROLE, &changed(STOP, "{},", "{\"audio\":{}},"), COUNT, DONE], Why::Unknown);
     ungathered(&[ROLE, &changed(STOP, "\"index\":0,", ""), COUNT, DONE], Why::Missing);
     ungathered(&[ROLE, &changed(STOP, "\"choices\"", "\"choice\""), COUNT, DONE], Why::Unknown);

@@ -1,5 +1,6 @@
 """What OpenAI's own package makes of the translated answers in tests/data/translate: no network, no gateway."""
 
+import copy
 import json
 import pathlib
 import unittest
@@ -28,22 +29,38 @@ def client(shape):
     return openai.OpenAI(base_url="http://shape.invalid/v1", api_key="none", http_client=transport)
 
 
-def missing(expected, found, place="answer"):
-    """The places where `found` has not what `expected` has, or more than nulls beside it."""
-    if isinstance(expected, dict) and isinstance(found, dict):
-        more = [f"{place}.{name} is {value!r}" for name, value in found.items() if name not in expected and value is not None]
-        return more + [line for name in expected for line in missing(expected[name], found.get(name, ...), f"{place}.{name}")]
-    if isinstance(expected, list) and isinstance(found, list) and len(expected) == len(found):
-        return [line for at, pair in enumerate(zip(expected, found)) for line in missing(*pair, f"{place}[{at}]")]
-    return [] if type(expected) is type(found) and expected == found else [f"{place} is {found!r}, not {expected!r}"]
+# What the package's accumulator makes null where no chunk says it, and the JSON answer leaves out.
+ADDED = ["annotations", "audio", "function_call", "refusal", "tool_calls"]
+
+# `get_final_completion` refuses what ended so, whatever form it came in.
+REFUSED = {
+    "azure_content_filter": openai.ContentFilterFinishReasonError,
+    "length": openai.LengthFinishReasonError,
+    "logprobs_long": openai.LengthFinishReasonError,
+    "three_choices": openai.LengthFinishReasonError,
+}
 
 
-def without_indexes(answer):
-    """`answer` without the indexes that a stream's tool calls keep: the order says the same."""
+def accumulated(answer):
+    """`answer` with all that the package's accumulator adds of its own: nulls, and the place of each tool call."""
+    answer = copy.deepcopy(answer)
+    answer.setdefault("system_fingerprint", None)
     for choice in answer["choices"]:
-        for call in choice["message"].get("tool_calls") or []:
-            call.pop("index", None)
+        message = choice["message"]
+        for name in ADDED:
+            message.setdefault(name, None)
+        # A tool call after it takes it back.
+        if message["content"] and not message["tool_calls"]:
+            message.setdefault("parsed", None)
+        for place, call in enumerate(message["tool_calls"] or []):
+            call["index"] = place
+            call["function"].setdefault("parsed_arguments", None)
     return answer
+
+
+def spelled(answer):
+    """`answer` as text, so that 1, 1.0 and true are three things."""
+    return json.dumps(answer, indent=1, sort_keys=True)
 
 
 class Translations(unittest.TestCase):
@@ -57,10 +74,27 @@ class Translations(unittest.TestCase):
                 options = {"include_usage": True}
                 for chunk in asked.chat.completions.create(**request, stream=True, stream_options=options):
                     state.handle_chunk(chunk)
-                found = without_indexes(state.current_completion_snapshot.to_dict())
-                self.assertEqual(missing(answer.to_dict(), found), [])
+                found = spelled(state.current_completion_snapshot.to_dict())
+                self.assertEqual(found, spelled(accumulated(answer.to_dict())))
                 for server in shape.glob("server.json"):
-                    self.assertEqual(missing(without_indexes(json.loads(server.read_text())), found), [])
+                    self.assertEqual(found, spelled(accumulated(json.loads(server.read_text()))))
+
+    def test_the_stream_helper_ends_with_what_is_parsed_from_the_answer(self):
+        for shape in SHAPES:
+            request = json.loads((shape / "request.json").read_text())
+            # The package parses arguments of strict functions alone, and takes no others here.
+            request.pop("tools", None)
+            with self.subTest(shape.name), client(shape) as asked:
+                if shape.name in REFUSED:
+                    with self.assertRaises(REFUSED[shape.name]):
+                        asked.chat.completions.parse(**request)
+                    with self.assertRaises(REFUSED[shape.name]), asked.chat.completions.stream(**request) as stream:
+                        stream.get_final_completion()
+                    continue
+                parsed = asked.chat.completions.parse(**request)
+                with asked.chat.completions.stream(**request) as stream:
+                    found = stream.get_final_completion()
+                self.assertEqual(*[spelled(accumulated(each.to_dict())) for each in (found, parsed)])
 
     def test_the_two_forms_are_typed_as_the_package_types_them(self):
         for shape in SHAPES:
