@@ -3,6 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::memory::blocks::Blocks;
+
+pub mod blocks;
+
 /// A count of bytes held. Clones share the count.
 #[derive(Clone, Debug, Default)]
 pub struct Pool(Arc<AtomicU64>);
@@ -22,9 +26,41 @@ impl Pool {
             .is_ok()
     }
 
+    fn add(&self, bytes: u64) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     fn subtract(&self, bytes: u64) {
         self.0.fetch_sub(bytes, Ordering::Relaxed);
     }
+}
+
+/// The memory of all bodies and answers together. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Buffers(Arc<Memory>);
+
+#[derive(Debug, Default)]
+struct Memory {
+    total: Pool,
+    blocks: Blocks,
+}
+
+impl Buffers {
+    /// Bytes held now.
+    pub fn used(&self) -> u64 {
+        self.0.total.used()
+    }
+
+    /// Where what is held for long is kept.
+    pub fn blocks(&self) -> &Blocks {
+        &self.0.blocks
+    }
+}
+
+/// What the allocator takes for a buffer of so many bytes: it knows four sizes between a power of two and the next.
+pub fn allocated(bytes: u64) -> u64 {
+    let step = (bytes.checked_next_power_of_two().unwrap_or(u64::MAX) / 8).max(16);
+    bytes.checked_next_multiple_of(step).unwrap_or(u64::MAX)
 }
 
 /// The two bounds that a permit grows within, in bytes.
@@ -39,7 +75,7 @@ pub struct Bounds {
 /// A counted piece of memory; given back when dropped.
 #[derive(Debug)]
 pub struct Permit {
-    total: Pool,
+    buffers: Buffers,
     share: Pool,
     bounds: Bounds,
     bytes: u64,
@@ -47,16 +83,20 @@ pub struct Permit {
 
 impl Permit {
     /// A permit for nothing yet.
-    pub fn new(total: &Pool, share: &Pool, bounds: Bounds) -> Self {
-        Self { total: total.clone(), share: share.clone(), bounds, bytes: 0 }
+    pub fn new(buffers: &Buffers, share: &Pool, bounds: Bounds) -> Self {
+        Self { buffers: buffers.clone(), share: share.clone(), bounds, bytes: 0 }
     }
 
     /// A permit for `bytes` that are held already, whatever the bounds; counted in the total alone.
-    pub fn for_held(total: &Pool, bytes: u64) -> Self {
-        total.0.fetch_add(bytes, Ordering::Relaxed);
-        let share = Pool::default();
-        share.0.fetch_add(bytes, Ordering::Relaxed);
-        Self { total: total.clone(), share, bounds: Bounds { total: 0, share: 0 }, bytes }
+    pub fn for_held(buffers: &Buffers, bytes: u64) -> Self {
+        let mut permit = Self::new(buffers, &Pool::default(), Bounds { total: 0, share: 0 });
+        permit.hold(bytes);
+        permit
+    }
+
+    /// Where what is held for long is kept.
+    pub fn blocks(&self) -> &Blocks {
+        self.buffers.blocks()
     }
 
     /// Bytes held by this permit.
@@ -70,7 +110,7 @@ impl Permit {
         if !self.share.try_add(bytes, self.bounds.share) {
             return false;
         }
-        if !self.total.try_add(bytes, self.bounds.total) {
+        if !self.buffers.0.total.try_add(bytes, self.bounds.total) {
             self.share.subtract(bytes);
             return false;
         }
@@ -87,6 +127,15 @@ impl Permit {
         }
     }
 
+    /// Counts at least `bytes`, whatever the bounds: they are held already, and whoever comes next is to know.
+    pub fn hold(&mut self, bytes: u64) {
+        if let Some(missing) = bytes.checked_sub(self.bytes) {
+            self.buffers.0.total.add(missing);
+            self.share.add(missing);
+            self.bytes = bytes;
+        }
+    }
+
     /// The share that it counts in.
     pub fn share(&self) -> &Pool {
         &self.share
@@ -95,7 +144,7 @@ impl Permit {
     /// Counts in another share from now on, even if that is full: it holds what it held.
     pub fn move_to(&mut self, share: &Pool) {
         if !Arc::ptr_eq(&self.share.0, &share.0) {
-            share.0.fetch_add(self.bytes, Ordering::Relaxed);
+            share.add(self.bytes);
             self.share.subtract(self.bytes);
             self.share = share.clone();
         }
@@ -104,7 +153,7 @@ impl Permit {
     /// Gives all but `bytes` back.
     pub fn shrink_to(&mut self, bytes: u64) {
         if let Some(surplus) = self.bytes.checked_sub(bytes) {
-            self.total.subtract(surplus);
+            self.buffers.0.total.subtract(surplus);
             self.share.subtract(surplus);
             self.bytes = bytes;
         }

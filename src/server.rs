@@ -18,7 +18,7 @@ use crate::cache::entries::{Entries, Entry, Removal};
 use crate::clock::Clock;
 use crate::config::{Config, Listener};
 use crate::limits::limiter::Limiter;
-use crate::memory::{Permit, Pool};
+use crate::memory::{Buffers, Permit};
 use crate::proxy::derived::{Derived, derive};
 use crate::proxy::gateway::Gateway;
 use crate::proxy::guard::Guard;
@@ -92,7 +92,7 @@ pub fn start(start: Start) -> anyhow::Result<Running> {
     let admin_listener = bind(config.admin.listen.address)?;
     let metrics = Metrics::new().context("the metrics could not be set up")?;
     let limiter = Limiter::new();
-    let buffers = Pool::default();
+    let buffers = Buffers::default();
     let entries = entries(config, &metrics, &buffers);
     let workers = worker_threads(config);
     let seen = Seen::now(config.keys_file.clone());
@@ -241,7 +241,7 @@ impl Running {
         }
     }
 
-    fn open_admin(&self, bound: Bound, entries: &Entries, buffers: &Pool) -> anyhow::Result<()> {
+    fn open_admin(&self, bound: Bound, entries: &Entries, buffers: &Buffers) -> anyhow::Result<()> {
         let admin = Arc::new(Admin {
             metrics: Arc::clone(&self.metrics),
             refresh: refresh(&self.shared, &self.metrics, entries.clone(), buffers.clone()),
@@ -324,7 +324,7 @@ fn worker_threads(config: &Config) -> usize {
 }
 
 /// The cache; an entry that is evicted while it is still being sent counts as held memory until it has been.
-fn entries(config: &Config, metrics: &Arc<Metrics>, buffers: &Pool) -> Entries {
+fn entries(config: &Config, metrics: &Arc<Metrics>, buffers: &Buffers) -> Entries {
     // A counter that is there from the start shows its first event as a rise.
     Removal::ALL.iter().for_each(|removal| drop(metrics.cache_evictions(removal.as_str())));
     let metrics = Arc::clone(metrics);
@@ -332,7 +332,7 @@ fn entries(config: &Config, metrics: &Arc<Metrics>, buffers: &Pool) -> Entries {
     Entries::new(config.cache.memory, move |removal: Removal, entry: &Entry| {
         metrics.cache_evictions(removal.as_str()).inc();
         if entry.recording.is_read() {
-            entry.recording.hold_permit(Permit::for_held(&buffers, entry.recording.written()));
+            entry.recording.hold_permit(Permit::for_held(&buffers, entry.recording.held()));
         }
     })
 }
@@ -361,7 +361,7 @@ fn refresh(
     shared: &Arc<Shared>,
     metrics: &Arc<Metrics>,
     entries: Entries,
-    buffers: Pool,
+    buffers: Buffers,
 ) -> Box<dyn Fn() + Send + Sync> {
     let (shared, metrics) = (Arc::clone(shared), Arc::clone(metrics));
     let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);

@@ -200,7 +200,7 @@ impl Entry {
         let head = self.recording.head();
         let fields = head.iter().flat_map(|head| &head.fields);
         let field_bytes: usize = fields.map(|(name, value)| name.as_str().len() + value.len()).sum();
-        self.recording.written() + field_bytes as u64 + OVERHEAD
+        self.recording.held() + field_bytes as u64 + OVERHEAD
     }
 }
 

@@ -140,11 +140,11 @@ mod tests {
     use crate::cache::recording::Failure;
     use crate::clock::Monotonic;
     use crate::llm::translate::{AnswerForm, StreamUsage};
-    use crate::memory::{Bounds, Permit, Pool};
+    use crate::memory::{Bounds, Buffers, Permit, Pool};
 
     fn board(flights: &Flights, key: &FlightKey, now: Monotonic) -> Boarding {
         let bounds = Bounds { total: 1 << 20, share: 1 << 20 };
-        let permit = || Some(Permit::new(&Pool::default(), &Pool::default(), bounds));
+        let permit = || Some(Permit::new(&Buffers::default(), &Pool::default(), bounds));
         flights.board(key, now, &Pool::default(), permit).expect("room")
     }
 

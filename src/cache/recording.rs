@@ -7,27 +7,28 @@
 //!
 //! One `std` mutex guards the state: it is held for pushes and index arithmetic only, never across an await.
 
-use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
 
+use crate::cache::recording::pieces::Pieces;
 use crate::cache::recording::reader::Reader;
 use crate::cache::recording::writer::Writer;
 use crate::llm::usage::Usage;
 use crate::memory::{Permit, Pool};
 
+mod pieces;
 pub mod reader;
 pub mod writer;
 
 /// How much a windowed recording may run ahead of its slowest reader, in bytes.
 pub const WINDOW: u64 = 64 * 1024;
 
-/// Small pieces that wait together are handed out as one, up to this many bytes.
-const MERGE: usize = 64 * 1024;
+/// What a connection fills in its own buffers when more than that comes over it, in bytes.
+const CONNECTION: u64 = 128 * 1024;
 
 /// The head of an answer, hop-by-hop fields already gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,13 +99,7 @@ pub struct Recording(Mutex<State>);
 #[derive(Debug)]
 struct State {
     head: Option<Arc<AnswerHead>>,
-    pieces: VecDeque<Bytes>,
-    /// Index of the first piece still here; above 0 only when windowed.
-    first: usize,
-    /// Bytes of the pieces still here.
-    held: u64,
-    /// Bytes ever written.
-    written: u64,
+    pieces: Pieces,
     windowed: bool,
     /// Nobody may join any more.
     closed: bool,
@@ -124,7 +119,8 @@ struct State {
 #[derive(Debug)]
 struct Follower {
     id: u64,
-    index: usize,
+    /// Bytes that it has taken.
+    position: u64,
     waker: Option<Waker>,
     /// Where it pays for what the recording holds; `None`: never.
     share: Option<Pool>,
@@ -133,20 +129,18 @@ struct Follower {
 /// The reader for whom a recording is begun.
 const FIRST: u64 = 0;
 
-/// Begins a recording; `permit` counts its bytes, in the share of whoever of its readers has read for the longest.
+/// Begins a recording. `permit` is for [`WINDOW`] bytes already, for what is on its way in and out, and counts what the
+/// recording takes beside them, in the share of whoever of its readers has read for the longest.
 pub fn begin(permit: Permit) -> (Writer, Reader) {
     let share = Some(permit.share().clone());
     let recording = Arc::new(Recording(Mutex::new(State {
         head: None,
-        pieces: VecDeque::new(),
-        first: 0,
-        held: 0,
-        written: 0,
+        pieces: Pieces::default(),
         windowed: false,
         closed: false,
         unshared: false,
         end: None,
-        readers: vec![Follower { id: FIRST, index: 0, waker: None, share }],
+        readers: vec![Follower { id: FIRST, position: 0, waker: None, share }],
         next_reader: 1,
         writer: None,
         deserted: None,
@@ -158,13 +152,13 @@ pub fn begin(permit: Permit) -> (Writer, Reader) {
 
 /// A recording that is whole from the start: an entry's content.
 pub fn complete(head: AnswerHead, body: Bytes) -> Arc<Recording> {
-    let size = body.len() as u64;
+    let mut pieces = Pieces::default();
+    if !body.is_empty() {
+        pieces.push(body);
+    }
     Arc::new(Recording(Mutex::new(State {
         head: Some(Arc::new(head)),
-        pieces: VecDeque::from([body]),
-        first: 0,
-        held: size,
-        written: size,
+        pieces,
         windowed: false,
         closed: false,
         unshared: false,
@@ -195,7 +189,7 @@ fn follow(recording: &Arc<Recording>, share: Option<Pool>) -> Option<Reader> {
     }
     let id = state.next_reader;
     state.next_reader += 1;
-    state.readers.push(Follower { id, index: 0, waker: None, share });
+    state.readers.push(Follower { id, position: 0, waker: None, share });
     state.charge();
     drop(state);
     Some(Reader { recording: Arc::clone(recording), id })
@@ -215,26 +209,17 @@ impl Recording {
 
     /// Bytes of body written so far.
     pub fn written(&self) -> u64 {
-        self.state().written
+        self.state().pieces.written()
     }
 
-    /// Bytes of body here now.
+    /// Memory that the pieces of the body which are still here take, in bytes.
     pub fn held(&self) -> u64 {
-        self.state().held
+        self.state().pieces.held()
     }
 
     /// The whole body in one piece; `None` unless every byte is still here.
     pub fn body(&self) -> Option<Bytes> {
-        let state = self.state();
-        if state.first > 0 {
-            return None;
-        }
-        if state.pieces.len() <= 1 {
-            return Some(state.pieces.front().cloned().unwrap_or_default());
-        }
-        let mut whole = BytesMut::with_capacity(usize::try_from(state.held).unwrap_or_default());
-        state.pieces.iter().for_each(|piece| whole.extend_from_slice(piece));
-        Some(whole.freeze())
+        self.state().pieces.whole()
     }
 
     /// Counts the bytes of a recording that was counted elsewhere, for as long as it lives.
@@ -286,26 +271,30 @@ impl Recording {
 // === impl State ===
 
 impl State {
+    /// Where a reader is; they are in the order in which they came.
+    fn reader(&self, id: u64) -> Option<usize> {
+        self.readers.binary_search_by_key(&id, |reader| reader.id).ok()
+    }
+
     fn wait(&mut self, id: u64, waker: &Waker) {
-        if let Some(reader) = self.readers.iter_mut().find(|reader| reader.id == id) {
+        if let Some(reader) = self.reader(id).and_then(|at| self.readers.get_mut(at)) {
             reader.waker = Some(waker.clone());
         }
     }
 
     /// The reader's next step, if there is one now.
     fn advance(&mut self, id: u64) -> Option<Step> {
-        let first = self.first;
-        let reader = self.readers.iter_mut().find(|reader| reader.id == id)?;
-        let from = reader.index.saturating_sub(first);
-        let Some(piece) = self.pieces.get(from).filter(|piece| !piece.is_empty()) else {
+        let at = self.reader(id)?;
+        let reader = self.readers.get_mut(at)?;
+        let Some(bytes) = self.pieces.read(reader.position) else {
             return self.end.map(|end| match end {
                 End::Complete => Step::Complete,
                 End::Failed(why) => Step::Failed(why),
             });
         };
-        let (taken, bytes) = merged(piece, self.pieces.iter().skip(from + 1));
-        reader.index += taken;
-        if self.windowed {
+        let was_last = self.pieces.is_in_first(reader.position);
+        reader.position += bytes.len() as u64;
+        if self.windowed && was_last {
             self.drop_read();
             if let Some(waker) = self.writer.take() {
                 waker.wake();
@@ -327,33 +316,22 @@ impl State {
         if !self.windowed {
             return;
         }
-        let slowest = self.readers.iter().map(|reader| reader.index).min().unwrap_or(usize::MAX);
-        while self.first < slowest {
-            let Some(piece) = self.pieces.pop_front() else { break };
-            self.held -= piece.len() as u64;
-            self.first += 1;
-        }
-        if let Some(permit) = self.permit.as_mut() {
-            permit.shrink_to(self.held.max(WINDOW));
-        }
+        let slowest = self.readers.iter().map(|reader| reader.position).min().unwrap_or(u64::MAX);
+        self.pieces.drop_before(slowest);
+        self.shrink();
     }
-}
 
-/// `first` with as many of the following pieces as fit into [`MERGE`]; copies only if there are any.
-fn merged<'a>(first: &Bytes, following: impl Iterator<Item = &'a Bytes> + Clone) -> (usize, Bytes) {
-    let mut size = first.len();
-    let fitting = following
-        .clone()
-        .take_while(|piece| {
-            size += piece.len();
-            size <= MERGE
-        })
-        .count();
-    if fitting == 0 {
-        return (1, first.clone());
+    /// Gives back the memory that is no longer taken.
+    fn shrink(&mut self) {
+        let taken = self.taken();
+        if let Some(permit) = self.permit.as_mut() {
+            permit.shrink_to(taken);
+        }
     }
-    let mut bytes = BytesMut::with_capacity(MERGE.min(size));
-    bytes.extend_from_slice(first);
-    following.take(fitting).for_each(|piece| bytes.extend_from_slice(piece));
-    (fitting + 1, bytes.freeze())
+
+    /// Memory that it takes: for what is here, what is on its way to a reader, and the connection it comes over.
+    fn taken(&self) -> u64 {
+        let is_long = self.end.is_none() && self.pieces.written() > CONNECTION;
+        WINDOW + self.pieces.held() + if is_long { CONNECTION } else { 0 }
+    }
 }

@@ -10,7 +10,7 @@ use crate::cache::flights::Flights;
 use crate::cache::memo::BodyMemo;
 use crate::clock::Clock;
 use crate::limits::limiter::Limiter;
-use crate::memory::{Bounds, Permit, Pool};
+use crate::memory::{Bounds, Buffers, Permit, Pool};
 use crate::proxy::ctx::Ctx;
 use crate::proxy::cut::Cut;
 use crate::proxy::derived::Derived;
@@ -31,7 +31,7 @@ pub struct Shared {
     pub(super) counters: Counters,
     /// Makes connections to upstreams.
     pub(super) transport: TransportConnector,
-    pub(super) buffers: Pool,
+    pub(super) buffers: Buffers,
     pub(super) access: AccessLog,
     pub(super) cut: Cut,
 }
@@ -49,7 +49,7 @@ pub struct Parts {
     /// The metrics.
     pub metrics: Arc<Metrics>,
     /// Memory held for bodies and answers.
-    pub buffers: Pool,
+    pub buffers: Buffers,
     /// Where finished requests are told.
     pub access: AccessLog,
 }
@@ -93,6 +93,11 @@ impl Shared {
             Some(key) => Permit::new(&self.buffers, key.buffered(), bounds),
             None => Permit::new(&self.buffers, &Pool::default(), bounds),
         }
+    }
+
+    /// Gives back some of the memory that was needed once.
+    pub fn trim(&self) {
+        self.buffers.blocks().trim();
     }
 
     /// The policy of this moment.

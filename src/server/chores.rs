@@ -67,6 +67,7 @@ async fn sweep(shared: Arc<Shared>, roll: Roll) {
     loop {
         tokio::time::sleep(SWEEP_EVERY).await;
         roll.end_idle(shared.clock().monotonic());
+        shared.trim();
     }
 }
 

@@ -37,17 +37,20 @@ impl Writer {
         }
         let mut counted = true;
         self.change(|state| {
-            let size = piece.len() as u64;
-            state.held += size;
-            state.written += size;
-            state.pieces.push_back(piece);
             if state.windowed {
+                state.pieces.push(piece);
+                let taken = state.taken();
+                state.permit.iter_mut().for_each(|permit| permit.hold(taken));
                 // Of use only when nobody reads any more.
                 state.drop_read();
-            } else {
-                let held = state.held;
-                counted = state.permit.as_mut().is_none_or(|permit| permit.try_grow_to(held));
+                return;
             }
+            if let Some(permit) = state.permit.as_ref() {
+                state.pieces.gather(permit.blocks());
+            }
+            state.pieces.push(piece);
+            let taken = state.taken();
+            counted = state.permit.as_mut().is_none_or(|permit| permit.try_grow_to(taken));
         });
         counted
     }
@@ -63,7 +66,7 @@ impl Writer {
     pub async fn room(&self) {
         poll_fn(|cx| {
             let mut state = self.0.state();
-            if !state.windowed || state.held < WINDOW || state.readers.is_empty() {
+            if !state.windowed || state.pieces.held() < WINDOW || state.readers.is_empty() {
                 return Poll::Ready(());
             }
             state.writer = Some(cx.waker().clone());
@@ -87,6 +90,7 @@ impl Writer {
         self.change(|state| {
             if state.end.is_none() {
                 state.end = Some(end);
+                state.shrink();
             }
         });
     }

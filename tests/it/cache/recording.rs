@@ -10,14 +10,14 @@ use proptest::prelude::{Just, Strategy, any, prop, prop_assert, prop_assert_eq, 
 use safecache::cache::recording::reader::Reader;
 use safecache::cache::recording::writer::Writer;
 use safecache::cache::recording::{Failure, Step, WINDOW, attach, begin};
-use safecache::memory::{Bounds, Permit, Pool};
+use safecache::memory::{Bounds, Buffers, Permit, Pool, allocated};
 
-fn permit(pool: &Pool, most: u64) -> Permit {
-    Permit::new(pool, &Pool::default(), Bounds { total: most, share: most })
+fn permit(buffers: &Buffers, most: u64) -> Permit {
+    Permit::new(buffers, &Pool::default(), Bounds { total: most, share: most })
 }
 
 fn begun() -> (Writer, Reader) {
-    begin(permit(&Pool::default(), u64::MAX))
+    begin(permit(&Buffers::default(), u64::MAX))
 }
 
 /// One look at a future, by a task that hears of nothing.
@@ -127,20 +127,85 @@ fn what_nobody_reads_and_nobody_may_join_is_not_held() {
 
 #[test]
 fn a_recording_counts_what_it_holds() {
-    let pool = Pool::default();
-    let (writer, mut reader) = begin(permit(&pool, 5 * WINDOW));
-    for size in 1..=5 {
+    let buffers = Buffers::default();
+    let of_a_piece = WINDOW + 112;
+    let beside = |count| if count > 2 { 3 * WINDOW } else { WINDOW };
+    let (writer, mut reader) = begin(permit(&buffers, beside(5) + 5 * of_a_piece));
+    for count in 1..=5 {
         assert!(writer.push(piece(WINDOW)));
-        assert_eq!(pool.used(), size * WINDOW);
+        assert_eq!(buffers.used(), beside(count) + count * of_a_piece);
     }
     assert!(!writer.push(piece(1)), "over the bound");
     writer.window();
-    assert_eq!(pool.used(), 5 * WINDOW, "all of it is still here, unread");
+    assert_eq!(buffers.used(), beside(5) + 5 * of_a_piece, "all of it is still here, unread");
     drain(&mut reader);
-    assert_eq!(pool.used(), WINDOW, "room for its window");
+    assert_eq!(buffers.used(), 3 * WINDOW, "room for its window and its connection");
     writer.complete(None);
+    assert_eq!(buffers.used(), WINDOW);
     drop(reader);
-    assert_eq!(pool.used(), 0);
+    assert_eq!(buffers.used(), 0);
+}
+
+/// What is read by all at once is copied for nobody; only who comes late gets small pieces in one.
+#[test]
+fn readers_share_the_bytes_that_were_written() {
+    let (writer, first) = begun();
+    let mut readers = vec![first];
+    readers.extend((1..100).map(|_| attach(writer.recording()).expect("nothing has been dropped")));
+    let take = |reader: &mut Reader| match poll(reader.next()) {
+        Poll::Ready(Step::Piece(piece)) => piece,
+        step => panic!("no piece: {step:?}"),
+    };
+    for size in [10, 100, 1000, WINDOW] {
+        let written = piece(size);
+        writer.push(written.clone());
+        for reader in &mut readers {
+            assert_eq!(take(reader).as_ptr(), written.as_ptr(), "{size}");
+        }
+    }
+    let large = piece(WINDOW / 2);
+    writer.push(large.clone());
+    let mut late = attach(writer.recording()).expect("nothing has been dropped");
+    let mut later = attach(writer.recording()).expect("nothing has been dropped");
+    let block = take(&mut late);
+    assert_eq!(
+        (block.len() as u64, take(&mut later).as_ptr()),
+        (WINDOW, block.as_ptr()),
+        "copied once for all"
+    );
+    assert_eq!(take(&mut late).len(), 10 + 100 + 1000);
+    assert_eq!(take(&mut late).as_ptr(), large.as_ptr());
+}
+
+/// A block that is free is used again, and what is free for long is given back.
+#[test]
+fn blocks_are_used_again_and_given_back_in_the_end() {
+    let buffers = Buffers::default();
+    for _ in 0..2 {
+        let (writer, mut reader) = begin(permit(&buffers, u64::MAX));
+        (0..=8).for_each(|_| assert!(writer.push(piece(WINDOW))));
+        assert_eq!(buffers.blocks().count(), 0);
+        assert_eq!(drain(&mut reader).0.len() as u64, 9 * WINDOW);
+        drop((writer, reader));
+        assert_eq!(buffers.blocks().count(), 8);
+    }
+    for left in [4, 2, 1, 0] {
+        buffers.blocks().trim();
+        assert_eq!(buffers.blocks().count(), left);
+    }
+}
+
+/// What the allocator takes is told to a fifth, and never less than asked for.
+#[test]
+fn the_memory_of_a_buffer_is_its_size_class() {
+    let taken = [(0, 0), (1, 16), (17, 32), (129, 160), (1025, 1280), (32_769, 40_960), (65_536, 65_536)];
+    for (bytes, expected) in taken {
+        assert_eq!(allocated(bytes), expected, "{bytes}");
+    }
+    for bytes in 128..100_000 {
+        let taken = allocated(bytes);
+        assert!(taken >= bytes && taken - bytes <= bytes / 4, "{bytes}: {taken}");
+    }
 }
 
 /// A task that remembers whether it was woken.

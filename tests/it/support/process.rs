@@ -159,6 +159,11 @@ impl Process {
         &self.stderr
     }
 
+    /// Its number. Only before [`Process::wait`], so that it is still its own.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// True while it runs.
     pub(crate) fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("a child").is_none()

@@ -1,0 +1,105 @@
+//! Resident memory of the real binary under ten times the load that its buffers may hold.
+
+use std::fs;
+
+use tempfile::TempDir;
+
+use crate::support::client::{Client, eventually};
+use crate::support::gateway::{key, secret};
+use crate::support::process::Process;
+use crate::support::upstream::{Upstream, gate};
+
+const MIB: usize = 1024 * 1024;
+/// What bodies and answers on their way may take.
+const BUDGET: usize = 32 * MIB;
+/// Streams of their own; together ten times [`BUDGET`].
+const STREAMS: usize = 10;
+const STREAM: usize = 32 * MIB;
+/// Who reads one more stream beside these, or rather does not.
+const READERS: usize = 10;
+
+fn body(seed: usize) -> String {
+    format!(r#"{{"model":"m","messages":[],"seed":{seed},"stream":true}}"#)
+}
+
+fn ask(client: &mut Client, seed: usize) {
+    let json = "Content-Type: application/json\r\n";
+    client.request("POST /v1/chat/completions", &secret("one"), json, body(seed).as_bytes());
+}
+
+fn metric(process: &Process, name: &str) -> f64 {
+    let metrics = process.ask_admin("/metrics").text();
+    let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {name}"))
+}
+
+/// A line of the process's own account, in bytes.
+fn account(process: &Process, name: &str) -> usize {
+    let status = fs::read_to_string(format!("/proc/{}/status", process.id())).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).expect("a line");
+    let kibibytes: usize = line.trim().trim_end_matches(" kB").parse().expect("a number");
+    kibibytes * 1024
+}
+
+/// The most bytes held that the gateway tells of until that stands still, over a hundred looks.
+fn most_told(process: &Process) -> f64 {
+    let (mut most, mut before, mut looks) = (0.0_f64, 0.0, 0);
+    eventually("nothing moves any more", || {
+        let now = metric(process, "safecache_buffer_bytes");
+        looks = if now == before && now > 0.0 { looks + 1 } else { 0 };
+        (before, most) = (now, most.max(now));
+        looks == 100
+    });
+    most
+}
+
+#[test]
+fn ten_times_what_may_be_held_takes_no_more_memory_than_may() {
+    let (gate, opener) = gate();
+    let upstream = Upstream::start(move |_, exchange| {
+        exchange.begin("text/event-stream");
+        let comments = format!(":{}\n\n", "x".repeat(1021)).repeat(64);
+        for _ in 0..STREAM / comments.len() {
+            if !exchange.chunk(&comments) {
+                return exchange.close();
+            }
+        }
+        // It never comes to its end: nothing leaves the buffers for the cache.
+        gate.wait();
+        exchange.close();
+    });
+    let folder = TempDir::new().expect("a temporary folder");
+    let process = Process::serve(
+        folder.path(),
+        &format!(
+            "threads: 2\nlimits: {{buffer_memory: 32MiB, buffer_memory_per_key: 32MiB, min_send_rate: 0}}\n\
+             cache: {{memory: 64MiB, max_entry: 40MiB}}\nupstreams: {{llm: {{servers: [\"{}\"]}}}}\n\
+             routes: [{{path: /v1/*, upstream: llm, cache: {{ttl: 1h}}}}]\nkeys:\n{}",
+            upstream.url(),
+            key("one", "")
+        ),
+    );
+    let mut clients: Vec<_> = (0..STREAMS + READERS).map(|_| process.connect()).collect();
+    for client in &mut clients {
+        assert_eq!(client.get("/nowhere", &secret("one")).status, 404);
+    }
+    // What it takes to be looked at is no buffer.
+    (0..100).for_each(|_| assert!(metric(&process, "safecache_buffer_bytes") >= 0.0));
+    let (idle, idle_anon) = (account(&process, "VmRSS"), account(&process, "RssAnon"));
+    for (number, client) in clients.iter_mut().enumerate() {
+        ask(client, number.min(STREAMS));
+    }
+    let statuses: Vec<_> = clients.iter_mut().map(|client| client.head().status).collect();
+    assert!(statuses.iter().all(|status| [200, 503].contains(status)), "{statuses:?}");
+    let told = most_told(&process);
+    // All of it, at its highest; and what is no code.
+    let rise = account(&process, "VmHWM") - idle;
+    let taken = account(&process, "RssAnon") - idle_anon;
+    println!("idle {idle}, told {told}, risen {rise}, taken {taken}");
+    assert!(rise as f64 <= BUDGET as f64 * 1.25, "{rise} bytes over idle");
+    assert!(told >= BUDGET as f64 * 0.9 && told <= BUDGET as f64 * 1.1, "{told} bytes told");
+    // The allocator keeps some 3 MiB for its threads.
+    assert!((taken as f64 - told).abs() <= told * 0.15, "{told} bytes told, {taken} taken");
+    drop((clients, opener));
+    eventually("all is given back", || metric(&process, "safecache_buffer_bytes") == 0.0);
+}
