@@ -21,13 +21,14 @@ use safecache::auth::token;
 use safecache::cache::entries::{Entries, Entry, Slot};
 use safecache::cache::key::{EntryKey, KeyParts, Owner, ScannedBody};
 use safecache::cache::policy::{OnDisconnect, RoutePolicy, Scope};
-use safecache::cache::recording::{AnswerHead, Destiny, Step, attach, complete};
+use safecache::cache::recording::{AnswerHead, Destiny, Step, complete, join};
 use safecache::clock::{Clock, UnixTime};
 use safecache::ids::{AccountId, KeyId, PlanName};
 use safecache::limits::limiter::Limiter;
 use safecache::limits::plan::{Per, Plan};
 use safecache::llm::request::Api;
 use safecache::llm::translate::AnswerForm;
+use safecache::memory::{Bounds, Buffers, Permit, Pool};
 use safecache::units::ByteSize;
 
 type Path = (&'static str, fn(u32));
@@ -210,10 +211,12 @@ fn hit(times: u32) {
         epoch: entries.epoch(),
     };
     entries.insert(slot, entry, clock.monotonic(), std::iter::empty());
+    let bounds = Bounds { total: 1 << 20, share: 1 << 20 };
+    let permit = Permit::new(&Buffers::default(), &Pool::default(), bounds);
     let mut cx = Context::from_waker(Waker::noop());
     for _ in 0..times {
         let Some((entry, _)) = entries.find(black_box(&slot), clock.monotonic()) else { return };
-        let Some(mut reader) = attach(&entry.recording) else { return };
+        let Some(mut reader) = join(&entry.recording, permit.another()) else { return };
         while let Poll::Ready(Step::Piece(piece)) = pin!(reader.next()).as_mut().poll(&mut cx) {
             black_box(piece);
         }

@@ -87,11 +87,9 @@ impl Permit {
         Self { buffers: buffers.clone(), share: share.clone(), bounds, bytes: 0 }
     }
 
-    /// A permit for `bytes` that are held already, whatever the bounds; counted in the total alone.
-    pub fn for_held(buffers: &Buffers, bytes: u64) -> Self {
-        let mut permit = Self::new(buffers, &Pool::default(), Bounds { total: 0, share: 0 });
-        permit.hold(bytes);
-        permit
+    /// Another permit within the same bounds, for nothing yet.
+    pub fn another(&self) -> Self {
+        Self::new(&self.buffers, &self.share, self.bounds)
     }
 
     /// Where what is held for long is kept.
@@ -136,17 +134,13 @@ impl Permit {
         }
     }
 
-    /// The share that it counts in.
-    pub fn share(&self) -> &Pool {
-        &self.share
-    }
-
-    /// Counts in another share from now on, even if that is full: it holds what it held.
-    pub fn move_to(&mut self, share: &Pool) {
-        if !Arc::ptr_eq(&self.share.0, &share.0) {
-            share.add(self.bytes);
+    /// Counts where `other` does from now on, even if that share is full: it holds what it held.
+    pub fn move_to(&mut self, other: &Self) {
+        if !Arc::ptr_eq(&self.share.0, &other.share.0) {
+            other.share.add(self.bytes);
             self.share.subtract(self.bytes);
-            self.share = share.clone();
+            self.share = other.share.clone();
+            self.bounds = other.bounds;
         }
     }
 

@@ -18,7 +18,7 @@ use crate::cache::entries::{Entries, Entry, Removal};
 use crate::clock::Clock;
 use crate::config::{Config, Listener};
 use crate::limits::limiter::Limiter;
-use crate::memory::{Buffers, Permit};
+use crate::memory::Buffers;
 use crate::proxy::derived::{Derived, derive};
 use crate::proxy::gateway::Gateway;
 use crate::proxy::guard::Guard;
@@ -93,7 +93,7 @@ pub fn start(start: Start) -> anyhow::Result<Running> {
     let metrics = Metrics::new().context("the metrics could not be set up")?;
     let limiter = Limiter::new();
     let buffers = Buffers::default();
-    let entries = entries(config, &metrics, &buffers);
+    let entries = entries(config, &metrics);
     let workers = worker_threads(config);
     let seen = Seen::now(config.keys_file.clone());
     let control = Threads::start("control", 1)?;
@@ -324,16 +324,13 @@ fn worker_threads(config: &Config) -> usize {
 }
 
 /// The cache; an entry that is evicted while it is still being sent counts as held memory until it has been.
-fn entries(config: &Config, metrics: &Arc<Metrics>, buffers: &Buffers) -> Entries {
+fn entries(config: &Config, metrics: &Arc<Metrics>) -> Entries {
     // A counter that is there from the start shows its first event as a rise.
     Removal::ALL.iter().for_each(|removal| drop(metrics.cache_evictions(removal.as_str())));
     let metrics = Arc::clone(metrics);
-    let buffers = buffers.clone();
     Entries::new(config.cache.memory, move |removal: Removal, entry: &Entry| {
         metrics.cache_evictions(removal.as_str()).inc();
-        if entry.recording.is_read() {
-            entry.recording.hold_permit(Permit::for_held(&buffers, entry.recording.held()));
-        }
+        entry.recording.leave_cache();
     })
 }
 

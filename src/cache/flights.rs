@@ -14,7 +14,7 @@ use crate::cache::recording::reader::Reader;
 use crate::cache::recording::writer::Writer;
 use crate::cache::recording::{Recording, begin, join};
 use crate::clock::Monotonic;
-use crate::memory::{Permit, Pool};
+use crate::memory::Permit;
 
 /// A call that has run for longer is no longer joined: who asks now had better have an answer of now.
 pub const JOINED_WITHIN: Duration = Duration::from_secs(60);
@@ -69,19 +69,19 @@ impl Default for Flights {
 }
 
 impl Flights {
-    /// Joins the call that is under way for `key`, to pay in `share` for what it holds once nobody is left who came
+    /// Joins the call that is under way for `key`, to pay with `purse` for what it holds once nobody is left who came
     /// before, or leads a new one, whose recording is counted by `permit`; `None` if there is no room for one.
     pub fn board(
         &self,
         key: &FlightKey,
         now: Monotonic,
-        share: &Pool,
+        purse: impl FnOnce() -> Permit,
         permit: impl FnOnce() -> Option<Permit>,
     ) -> Option<Boarding> {
         let mut table = self.table(key);
         let place = match table.entry(key.clone()) {
             Place::Occupied(flight) => {
-                if let Some(reader) = flight.get().join(now, share) {
+                if let Some(reader) = flight.get().join(now, purse) {
                     return Some(Boarding::Join(reader));
                 }
                 Place::Occupied(flight)
@@ -109,9 +109,9 @@ impl Flights {
 
 impl Flight {
     /// One more reader; `None` if the call is too old, has failed, or can be read from its beginning no more.
-    fn join(&self, now: Monotonic, share: &Pool) -> Option<Reader> {
+    fn join(&self, now: Monotonic, purse: impl FnOnce() -> Permit) -> Option<Reader> {
         let is_young = now.saturating_since(self.began) <= JOINED_WITHIN;
-        if is_young && !self.recording.has_failed() { join(&self.recording, share) } else { None }
+        if is_young && !self.recording.has_failed() { join(&self.recording, purse()) } else { None }
     }
 }
 
@@ -142,10 +142,13 @@ mod tests {
     use crate::llm::translate::{AnswerForm, StreamUsage};
     use crate::memory::{Bounds, Buffers, Permit, Pool};
 
-    fn board(flights: &Flights, key: &FlightKey, now: Monotonic) -> Boarding {
+    fn permit() -> Permit {
         let bounds = Bounds { total: 1 << 20, share: 1 << 20 };
-        let permit = || Some(Permit::new(&Buffers::default(), &Pool::default(), bounds));
-        flights.board(key, now, &Pool::default(), permit).expect("room")
+        Permit::new(&Buffers::default(), &Pool::default(), bounds)
+    }
+
+    fn board(flights: &Flights, key: &FlightKey, now: Monotonic) -> Boarding {
+        flights.board(key, now, permit, || Some(permit())).expect("room")
     }
 
     fn key(number: u8) -> FlightKey {
@@ -164,10 +167,10 @@ mod tests {
     #[test]
     fn without_room_nobody_leads() {
         let flights = Flights::default();
-        assert!(flights.board(&key(1), at(0), &Pool::default(), || None).is_none());
+        assert!(flights.board(&key(1), at(0), permit, || None).is_none());
         assert_eq!(flights.count(), 0);
         let _leader = board(&flights, &key(1), at(0));
-        assert!(flights.board(&key(1), at(0), &Pool::default(), || None).is_some(), "to join takes none");
+        assert!(flights.board(&key(1), at(0), permit, || None).is_some(), "to join takes none");
     }
 
     #[test]

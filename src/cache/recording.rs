@@ -18,7 +18,7 @@ use crate::cache::recording::pieces::Pieces;
 use crate::cache::recording::reader::Reader;
 use crate::cache::recording::writer::Writer;
 use crate::llm::usage::Usage;
-use crate::memory::{Permit, Pool};
+use crate::memory::Permit;
 
 mod pieces;
 pub mod reader;
@@ -105,6 +105,8 @@ struct State {
     closed: bool,
     /// It is for its first reader alone.
     unshared: bool,
+    /// Its readers may read no further.
+    cut: bool,
     end: Option<End>,
     readers: Vec<Follower>,
     next_reader: u64,
@@ -122,8 +124,8 @@ struct Follower {
     /// Bytes that it has taken.
     position: u64,
     waker: Option<Waker>,
-    /// Where it pays for what the recording holds; `None`: never.
-    share: Option<Pool>,
+    /// With what it pays for what the recording holds.
+    purse: Permit,
 }
 
 /// The reader for whom a recording is begun.
@@ -132,15 +134,16 @@ const FIRST: u64 = 0;
 /// Begins a recording. `permit` is for [`WINDOW`] bytes already, for what is on its way in and out, and counts what the
 /// recording takes beside them, in the share of whoever of its readers has read for the longest.
 pub fn begin(permit: Permit) -> (Writer, Reader) {
-    let share = Some(permit.share().clone());
+    let purse = permit.another();
     let recording = Arc::new(Recording(Mutex::new(State {
         head: None,
         pieces: Pieces::default(),
         windowed: false,
         closed: false,
         unshared: false,
+        cut: false,
         end: None,
-        readers: vec![Follower { id: FIRST, position: 0, waker: None, share }],
+        readers: vec![Follower { id: FIRST, position: 0, waker: None, purse }],
         next_reader: 1,
         writer: None,
         deserted: None,
@@ -162,6 +165,7 @@ pub fn complete(head: AnswerHead, body: Bytes) -> Arc<Recording> {
         windowed: false,
         closed: false,
         unshared: false,
+        cut: false,
         end: Some(End::Complete),
         readers: Vec::new(),
         next_reader: 0,
@@ -172,24 +176,16 @@ pub fn complete(head: AnswerHead, body: Bytes) -> Arc<Recording> {
     })))
 }
 
-/// A further reader, from the first piece on; `None` once pieces may have been dropped, or nobody may join any more.
-pub fn attach(recording: &Arc<Recording>) -> Option<Reader> {
-    follow(recording, None)
-}
-
-/// The same for one who pays in `share` for what the recording holds, once those are gone who came before.
-pub fn join(recording: &Arc<Recording>, share: &Pool) -> Option<Reader> {
-    follow(recording, Some(share.clone()))
-}
-
-fn follow(recording: &Arc<Recording>, share: Option<Pool>) -> Option<Reader> {
+/// A further reader, from the first piece on; `None` once pieces may have been dropped, or nobody may join any more. It
+/// pays with `purse`, a permit for nothing yet, for what the recording holds, once those are gone who came before.
+pub fn join(recording: &Arc<Recording>, purse: Permit) -> Option<Reader> {
     let mut state = recording.state();
     if state.windowed || state.closed {
         return None;
     }
     let id = state.next_reader;
     state.next_reader += 1;
-    state.readers.push(Follower { id, position: 0, waker: None, share });
+    state.readers.push(Follower { id, position: 0, waker: None, purse });
     state.charge();
     drop(state);
     Some(Reader { recording: Arc::clone(recording), id })
@@ -222,9 +218,24 @@ impl Recording {
         self.state().pieces.whole()
     }
 
-    /// Counts the bytes of a recording that was counted elsewhere, for as long as it lives.
-    pub fn hold_permit(&self, permit: Permit) {
-        self.state().permit = Some(permit);
+    /// The recording is no entry any more: from now on it is counted with one of those who still read it. If that is
+    /// beyond the bounds of all of them, they are cut.
+    pub fn leave_cache(&self) {
+        let mut state = self.state();
+        let taken = state.pieces.held();
+        let payer = state.readers.iter().find_map(|reader| {
+            let mut permit = reader.purse.another();
+            permit.try_grow(taken).then_some(permit)
+        });
+        if payer.is_some() || state.readers.is_empty() {
+            state.permit = payer;
+            return;
+        }
+        state.cut = true;
+        state.pieces = Pieces::default();
+        let wakers: Vec<Waker> = state.readers.iter_mut().filter_map(|reader| reader.waker.take()).collect();
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     /// True while every byte is kept, so that it may be stored: it is not windowed.
@@ -284,6 +295,9 @@ impl State {
 
     /// The reader's next step, if there is one now.
     fn advance(&mut self, id: u64) -> Option<Step> {
+        if self.cut {
+            return Some(Step::Failed(Failure::Stopped));
+        }
         let at = self.reader(id)?;
         let reader = self.readers.get_mut(at)?;
         let Some(bytes) = self.pieces.read(reader.position) else {
@@ -303,11 +317,10 @@ impl State {
         Some(Step::Piece(bytes))
     }
 
-    /// Counts what is held in the share of whoever has read for the longest.
+    /// Counts what is held with whoever has read for the longest.
     fn charge(&mut self) {
-        let share = self.readers.first().and_then(|reader| reader.share.as_ref());
-        if let Some((permit, share)) = self.permit.as_mut().zip(share) {
-            permit.move_to(share);
+        if let Some((permit, reader)) = self.permit.as_mut().zip(self.readers.first()) {
+            permit.move_to(&reader.purse);
         }
     }
 

@@ -15,7 +15,7 @@ use crate::cache::flights::FlightKey;
 use crate::cache::key::{EntryKey, KeyParts, Owner, ScannedBody};
 use crate::cache::memo::{Body, Known};
 use crate::cache::policy::{RoutePolicy, Scope};
-use crate::cache::recording::attach;
+use crate::cache::recording::join;
 use crate::llm::json::JsonFault;
 use crate::llm::request::Api;
 use crate::llm::translate::AnswerForm;
@@ -244,7 +244,7 @@ pub(super) async fn send_hit(
     (entry, age): (&Entry, Duration),
 ) -> Sent {
     ctx.cache_status = Some(CacheStatus::Hit { ttl: entry.ttl.saturating_sub(age) });
-    let Some(mut reader) = attach(&entry.recording) else { return Sent::ClientGone };
+    let Some(mut reader) = join(&entry.recording, shared.permit(ctx)) else { return Sent::ClientGone };
     count_saved(shared, entry.usage);
     let sent = send::follow(session, ctx, &mut reader, Some(age)).await;
     ctx.outcome = Some(sent.outcome(Outcome::ExactHit));

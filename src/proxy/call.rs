@@ -48,17 +48,33 @@ struct Joined {
     stops: u32,
 }
 
+/// Whom a call may be shared with.
+enum Company {
+    Any,
+    None,
+}
+
 impl Joined {
-    /// True if another call may be made or joined: nothing of the one that failed had been sent, so that no model runs
-    /// twice. Once, where no server could be reached.
-    fn may_go_on(&mut self, failure: Failure) -> bool {
+    /// What is left to do when a call has failed that was joined. Another may be made or joined where nothing of the one
+    /// that failed had been sent, so that no model runs twice; once, where no server could be reached.
+    ///
+    /// # Errors
+    /// The client is to be told.
+    fn next(&mut self, failure: Failure) -> Result<Company, Failure> {
         match failure {
-            Failure::Connect | Failure::ConnectTimeout => !std::mem::replace(&mut self.has_failed, true),
-            Failure::Stopped => {
-                self.stops += 1;
-                self.stops <= MOST_STOPS
+            // The answer is another's alone.
+            Failure::Unshared => Ok(Company::None),
+            Failure::Connect | Failure::ConnectTimeout if !self.has_failed => {
+                self.has_failed = true;
+                Ok(Company::Any)
             }
-            _ => false,
+            Failure::Stopped if self.stops < MOST_STOPS => {
+                self.stops += 1;
+                Ok(Company::Any)
+            }
+            // Who leads keeps leaving.
+            Failure::Stopped => Ok(Company::None),
+            failure => Err(failure),
         }
     }
 }
@@ -78,7 +94,8 @@ impl Request<'_> {
         let mut flight = plan.flight();
         while let Some(key) = flight {
             let now = self.shared.clock.monotonic();
-            let boarding = self.shared.flights.board(&key, now, self.memory.share(), || self.window(ctx));
+            let boarding =
+                self.shared.flights.board(&key, now, || self.memory.another(), || self.window(ctx));
             let reader = match boarding.ok_or(Rejection::Overloaded)? {
                 Boarding::Join(reader) => reader,
                 Boarding::Lead(ticket, writer, reader) => {
@@ -97,10 +114,10 @@ impl Request<'_> {
                     return Ok(Sent::ClientGone);
                 }
                 Some(Ok(_)) => return self.join(session, ctx, reader).await,
-                // The answer is another's alone.
-                Some(Err(Failure::Unshared)) => None,
-                Some(Err(failure)) if joined.may_go_on(failure) => Some(key),
-                Some(Err(failure)) => return Err(rejection_of(failure)),
+                Some(Err(failure)) => match joined.next(failure).map_err(rejection_of)? {
+                    Company::Any => Some(key),
+                    Company::None => None,
+                },
             };
         }
         let (writer, reader) = begin(self.window(ctx).ok_or(Rejection::Overloaded)?);

@@ -145,7 +145,12 @@ async fn pump(
         watch.note(&piece);
         sent += piece.len() as u64;
         let is_last = length == Some(sent);
-        if write(session, piece, is_last).await.is_err() {
+        let written = tokio::select! {
+            biased;
+            written = write(session, piece, is_last) => written.is_ok(),
+            () = reader.cut() => false,
+        };
+        if !written {
             return Sent::ClientGone;
         }
         if is_last {

@@ -183,6 +183,38 @@ fn a_reused_connection_that_ends_within_a_head_is_not_replaced() {
     }
 }
 
+/// What a server has had for a second it may have worked on, whatever becomes of its connection.
+#[test]
+fn what_a_server_has_held_for_a_second_is_asked_of_it_once() {
+    for path in PATHS {
+        let (gate, opener) = gate();
+        let upstream = Upstream::start(move |request, exchange| {
+            if request.line.contains("held") {
+                gate.wait();
+                exchange.close();
+            } else {
+                exchange.answer("200 OK", "text/plain", "{}");
+            }
+        });
+        let house = House::before(&[upstream.url()]);
+        let mut client = house.h1();
+        // A connection comes into the pool a moment after its answer.
+        house.gateway.eventually("a pooled connection is used", |gateway| {
+            client.chat(path);
+            upstream.take();
+            let connections = upstream.connections();
+            client.send(&format!("POST {path}?held"), ALONE, CHAT.as_bytes());
+            upstream.wait_for(1);
+            gateway.clock.advance(std::time::Duration::from_secs(1));
+            opener.open();
+            assert_eq!(client.head_and_body().status, 502, "{path}");
+            let tries = upstream.take();
+            assert_eq!(tries.len(), 1, "{path}: the model ran once");
+            tries[0].connection < connections
+        });
+    }
+}
+
 #[test]
 fn retry_never_leaves_a_dead_connection_to_the_client() {
     for path in PATHS {

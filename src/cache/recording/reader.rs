@@ -54,6 +54,19 @@ impl Reader {
         .await
     }
 
+    /// Waits until it may read no further, while what it has read is still on its way. It holds memory until then.
+    pub async fn cut(&self) {
+        poll_fn(|cx| {
+            let mut state = self.recording.state();
+            if state.cut {
+                return Poll::Ready(());
+            }
+            state.wait(self.id, cx.waker());
+            Poll::Pending
+        })
+        .await;
+    }
+
     /// Waits for the end, whatever it is.
     pub async fn end(&mut self) {
         while matches!(self.next().await, Step::Piece(_)) {}

@@ -123,6 +123,40 @@ fn an_evicted_entry_counts_until_its_reader_has_it() {
     gateway.eventually("nothing is held", |gateway| gateway.metric("safecache_buffer_bytes") == 0.0);
 }
 
+/// What an evicted entry takes is paid by one of those who still read it. Where none can, they are cut: another key would
+/// pay for them with a 503.
+#[test]
+fn who_reads_an_evicted_entry_beyond_the_share_is_cut() {
+    const SIZE: usize = 6 << 20;
+    let upstream = Upstream::start(|_, exchange| exchange.json(&long(SIZE)));
+    let limits = "limits: {buffer_memory: 64MiB, buffer_memory_per_key: 8MiB, min_send_rate: 0}\n";
+    let gateway = gateway(&upstream, "", &format!("{limits}cache: {{memory: 8MiB, max_entry: 8MiB}}\n"));
+    let big = Ask::body(r#"{"big":1}"#);
+    let again = Ask { headers: format!("{JSON}Cache-Control: no-cache\r\n"), key: "two", ..big.clone() };
+    let slow: Vec<_> = (0..3)
+        .map(|_| {
+            again.send(&gateway);
+            let mut slow = gateway.connect();
+            let head = slow.request(&big.line, &secret("one"), JSON, big.body.as_bytes()).head();
+            assert_hit(&head, "it fits");
+            (slow, head)
+        })
+        .collect();
+    again.send(&gateway);
+    gateway.eventually("two were cut", |gateway| gateway.metric("safecache_in_flight_requests") == 1.0);
+    let held = gateway.metric("safecache_buffer_bytes");
+    assert!(held >= SIZE as f64 && held <= 8.0 * 1024.0 * 1024.0, "{held} bytes held");
+    let whole = slow
+        .into_iter()
+        .filter_map(|(mut slow, mut head)| {
+            slow.body_of(&mut head);
+            head.is_whole.then_some(())
+        })
+        .count();
+    assert_eq!(whole, 1);
+    gateway.eventually("nothing is held", |gateway| gateway.metric("safecache_buffer_bytes") == 0.0);
+}
+
 #[test]
 fn an_expired_entry_makes_room() {
     let upstream = counting();

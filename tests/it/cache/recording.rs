@@ -9,7 +9,7 @@ use bytes::Bytes;
 use proptest::prelude::{Just, Strategy, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
 use safecache::cache::recording::reader::Reader;
 use safecache::cache::recording::writer::Writer;
-use safecache::cache::recording::{Failure, Step, WINDOW, attach, begin};
+use safecache::cache::recording::{Failure, Recording, Step, WINDOW, begin, join};
 use safecache::memory::{Bounds, Buffers, Permit, Pool, allocated};
 
 fn permit(buffers: &Buffers, most: u64) -> Permit {
@@ -18,6 +18,10 @@ fn permit(buffers: &Buffers, most: u64) -> Permit {
 
 fn begun() -> (Writer, Reader) {
     begin(permit(&Buffers::default(), u64::MAX))
+}
+
+fn attach(recording: &Arc<Recording>) -> Option<Reader> {
+    join(recording, permit(&Buffers::default(), u64::MAX))
 }
 
 /// One look at a future, by a task that hears of nothing.

@@ -88,9 +88,9 @@ fn a_stream_is_recorded_as_it_passes_and_replayed_on_a_kept_connection() {
     assert_eq!(upstream.count(), 1);
 }
 
-/// Until forms are translated, an entry of another form is a miss and never an answer.
+/// What is not translated, as these answers lack what a faithful one would need, is a miss in another form.
 #[test]
-fn an_entry_of_another_form_is_a_miss() {
+fn an_entry_that_is_not_translated_is_a_miss_in_another_form() {
     let upstream = Upstream::start(|request, exchange| {
         let body = String::from_utf8_lossy(&request.body).into_owned();
         if body.contains(r#""stream":true"#) {
