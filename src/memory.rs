@@ -125,13 +125,16 @@ impl Permit {
         }
     }
 
-    /// Counts at least `bytes`, whatever the bounds: they are held already, and whoever comes next is to know.
-    pub fn hold(&mut self, bytes: u64) {
-        if let Some(missing) = bytes.checked_sub(self.bytes) {
-            self.buffers.0.total.add(missing);
-            self.share.add(missing);
-            self.bytes = bytes;
+    /// Grows by `bytes` that are held already; false, and nothing changes, if its share has no room for them. That others
+    /// use up the total does not matter then.
+    #[must_use]
+    pub fn try_hold(&mut self, bytes: u64) -> bool {
+        if !self.share.try_add(bytes, self.bounds.share) {
+            return false;
         }
+        self.buffers.0.total.add(bytes);
+        self.bytes += bytes;
+        true
     }
 
     /// Counts where `other` does from now on, even if that share is full: it holds what it held.

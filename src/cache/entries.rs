@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use moka::Expiry;
 use moka::notification::RemovalCause;
+use moka::ops::compute::{CompResult, Op};
 use moka::sync::Cache;
 
 use crate::cache::key::EntryKey;
@@ -171,13 +172,17 @@ impl Entries {
     /// a newer answer in `slot`.
     pub fn insert_translated(&self, slot: Slot, entry: &Arc<Entry>, from: &Slot, source: &Arc<Entry>) {
         let put = |there: Option<moka::Entry<Slot, Arc<Entry>>>| match there {
-            Some(there) if entry.stored < there.value().stored => there.into_value(),
-            _ => Arc::clone(entry),
+            Some(there) if entry.stored < there.value().stored => Op::Nop,
+            _ => Op::Put(Arc::clone(entry)),
         };
-        let now = self.cache.entry(slot).and_upsert_with(put).into_value();
+        let is_put = !matches!(self.cache.entry(slot).and_compute_with(put), CompResult::Unchanged(_));
+        if !is_put {
+            entry.recording.leave_cache();
+            return;
+        }
         // It looks behind it, so that a newer answer that came at the same time is not outlived by this one.
         let is_there = self.cache.get(from).is_some_and(|there| Arc::ptr_eq(&there, source));
-        if !is_there && Arc::ptr_eq(&now, entry) {
+        if !is_there {
             self.cache.invalidate(&slot);
         }
     }

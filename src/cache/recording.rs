@@ -16,12 +16,14 @@ use http::{HeaderName, HeaderValue, StatusCode};
 
 use crate::cache::recording::pieces::Pieces;
 use crate::cache::recording::reader::Reader;
+use crate::cache::recording::state::{Follower, State};
 use crate::cache::recording::writer::Writer;
 use crate::llm::usage::Usage;
 use crate::memory::Permit;
 
 mod pieces;
 pub mod reader;
+mod state;
 pub mod writer;
 
 /// How much a windowed recording may run ahead of its slowest reader, in bytes.
@@ -96,38 +98,6 @@ enum End {
 #[derive(Debug)]
 pub struct Recording(Mutex<State>);
 
-#[derive(Debug)]
-struct State {
-    head: Option<Arc<AnswerHead>>,
-    pieces: Pieces,
-    windowed: bool,
-    /// Nobody may join any more.
-    closed: bool,
-    /// It is for its first reader alone.
-    unshared: bool,
-    /// Its readers may read no further.
-    cut: bool,
-    end: Option<End>,
-    readers: Vec<Follower>,
-    next_reader: u64,
-    /// Who waits for room.
-    writer: Option<Waker>,
-    /// Who waits for the last reader to leave.
-    deserted: Option<Waker>,
-    permit: Option<Permit>,
-    usage: Option<Usage>,
-}
-
-#[derive(Debug)]
-struct Follower {
-    id: u64,
-    /// Bytes that it has taken.
-    position: u64,
-    waker: Option<Waker>,
-    /// With what it pays for what the recording holds.
-    purse: Permit,
-}
-
 /// The reader for whom a recording is begun.
 const FIRST: u64 = 0;
 
@@ -148,6 +118,9 @@ pub fn begin(permit: Permit) -> (Writer, Reader) {
         writer: None,
         deserted: None,
         permit: Some(permit),
+        payer: FIRST,
+        is_entry: false,
+        has_left: false,
         usage: None,
     })));
     (Writer(Arc::clone(&recording)), Reader { recording, id: FIRST })
@@ -172,26 +145,35 @@ pub fn complete(head: AnswerHead, body: Bytes) -> Arc<Recording> {
         writer: None,
         deserted: None,
         permit: None,
+        payer: FIRST,
+        is_entry: true,
+        has_left: false,
         usage: None,
     })))
 }
 
 /// A further reader, from the first piece on; `None` once pieces may have been dropped, or nobody may join any more. It
-/// pays with `purse`, a permit for nothing yet, for what the recording holds, once those are gone who came before.
+/// pays with `purse`, a permit for nothing yet, for what the recording holds, once those are gone who came before; `None`
+/// also if it would have to pay at once and cannot.
 pub fn join(recording: &Arc<Recording>, purse: Permit) -> Option<Reader> {
     let mut state = recording.state();
-    if state.windowed || state.closed {
+    if state.windowed || state.closed || state.cut {
         return None;
     }
     let id = state.next_reader;
+    if state.has_left && state.permit.is_none() {
+        let mut permit = purse.another();
+        if !permit.try_grow(state.pieces.held()) {
+            return None;
+        }
+        (state.permit, state.payer) = (Some(permit), id);
+    }
     state.next_reader += 1;
     state.readers.push(Follower { id, position: 0, waker: None, purse });
     state.charge();
     drop(state);
     Some(Reader { recording: Arc::clone(recording), id })
 }
-
-// === impl Recording ===
 
 impl Recording {
     fn state(&self) -> MutexGuard<'_, State> {
@@ -215,20 +197,25 @@ impl Recording {
 
     /// The whole body in one piece; `None` unless every byte is still here.
     pub fn body(&self) -> Option<Bytes> {
-        self.state().pieces.whole()
+        let pieces = self.state().pieces.all()?;
+        Some(joined(&pieces))
     }
 
-    /// The recording is no entry any more: from now on it is counted with one of those who still read it. If that is
-    /// beyond the bounds of all of them, they are cut.
+    /// The recording is no entry any more: from now on it is counted with one of those who read it. If none of them has
+    /// room for it in its share, they are cut.
     pub fn leave_cache(&self) {
         let mut state = self.state();
+        state.has_left = true;
+        if state.permit.is_some() || state.readers.is_empty() {
+            return;
+        }
         let taken = state.pieces.held();
         let payer = state.readers.iter().find_map(|reader| {
             let mut permit = reader.purse.another();
-            permit.try_grow(taken).then_some(permit)
+            permit.try_hold(taken).then_some((permit, reader.id))
         });
-        if payer.is_some() || state.readers.is_empty() {
-            state.permit = payer;
+        if let Some((permit, id)) = payer {
+            (state.permit, state.payer) = (Some(permit), id);
             return;
         }
         state.cut = true;
@@ -279,72 +266,10 @@ impl Recording {
     }
 }
 
-// === impl State ===
-
-impl State {
-    /// Where a reader is; they are in the order in which they came.
-    fn reader(&self, id: u64) -> Option<usize> {
-        self.readers.binary_search_by_key(&id, |reader| reader.id).ok()
-    }
-
-    fn wait(&mut self, id: u64, waker: &Waker) {
-        if let Some(reader) = self.reader(id).and_then(|at| self.readers.get_mut(at)) {
-            reader.waker = Some(waker.clone());
-        }
-    }
-
-    /// The reader's next step, if there is one now.
-    fn advance(&mut self, id: u64) -> Option<Step> {
-        if self.cut {
-            return Some(Step::Failed(Failure::Stopped));
-        }
-        let at = self.reader(id)?;
-        let reader = self.readers.get_mut(at)?;
-        let Some(bytes) = self.pieces.read(reader.position) else {
-            return self.end.map(|end| match end {
-                End::Complete => Step::Complete,
-                End::Failed(why) => Step::Failed(why),
-            });
-        };
-        let was_last = self.pieces.is_in_first(reader.position);
-        reader.position += bytes.len() as u64;
-        if self.windowed && was_last {
-            self.drop_read();
-            if let Some(waker) = self.writer.take() {
-                waker.wake();
-            }
-        }
-        Some(Step::Piece(bytes))
-    }
-
-    /// Counts what is held with whoever has read for the longest.
-    fn charge(&mut self) {
-        if let Some((permit, reader)) = self.permit.as_mut().zip(self.readers.first()) {
-            permit.move_to(&reader.purse);
-        }
-    }
-
-    /// Drops the pieces that all readers have taken, if the recording is windowed, and gives back their memory.
-    fn drop_read(&mut self) {
-        if !self.windowed {
-            return;
-        }
-        let slowest = self.readers.iter().map(|reader| reader.position).min().unwrap_or(u64::MAX);
-        self.pieces.drop_before(slowest);
-        self.shrink();
-    }
-
-    /// Gives back the memory that is no longer taken.
-    fn shrink(&mut self) {
-        let taken = self.taken();
-        if let Some(permit) = self.permit.as_mut() {
-            permit.shrink_to(taken);
-        }
-    }
-
-    /// Memory that it takes: for what is here, what is on its way to a reader, and the connection it comes over.
-    fn taken(&self) -> u64 {
-        let is_long = self.end.is_none() && self.pieces.written() > CONNECTION;
-        WINDOW + self.pieces.held() + if is_long { CONNECTION } else { 0 }
+/// Bytes in a row as one piece; a copy, unless they are one already.
+fn joined(pieces: &[Bytes]) -> Bytes {
+    match pieces {
+        [one] => one.clone(),
+        pieces => pieces.concat().into(),
     }
 }

@@ -11,6 +11,9 @@ use bytes::Bytes;
 /// The size of a block, in bytes.
 pub const BLOCK: usize = 64 * 1024;
 
+/// How many wait to be used again, at most.
+const MOST_FREE: usize = 128;
+
 /// Blocks that are free. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Blocks(Arc<Mutex<Vec<Vec<u8>>>>);
@@ -79,6 +82,9 @@ impl Drop for Block {
     fn drop(&mut self) {
         let mut bytes = mem::take(&mut self.bytes);
         bytes.clear();
-        self.free.free().push(bytes);
+        let mut free = self.free.free();
+        if free.len() < MOST_FREE {
+            free.push(bytes);
+        }
     }
 }

@@ -58,7 +58,7 @@ pub(super) async fn answer(
         request.remember(plan, ctx);
         // The body was of use for its key alone: its memory is given back before the answer is sent.
         drop(request);
-        return Ok(send_hit(shared, session, ctx, (&entry, age)).await);
+        return send_hit(shared, session, ctx, (&entry, age)).await;
     }
     if plan.control.only_if_cached {
         return Err(Rejection::NotCached);
@@ -242,11 +242,11 @@ pub(super) async fn send_hit(
     session: &mut ServerSession,
     ctx: &mut Ctx,
     (entry, age): (&Entry, Duration),
-) -> Sent {
+) -> Result<Sent, Rejection> {
+    let mut reader = join(&entry.recording, shared.permit(ctx)).ok_or(Rejection::Overloaded)?;
     ctx.cache_status = Some(CacheStatus::Hit { ttl: entry.ttl.saturating_sub(age) });
-    let Some(mut reader) = join(&entry.recording, shared.permit(ctx)) else { return Sent::ClientGone };
     count_saved(shared, entry.usage);
     let sent = send::follow(session, ctx, &mut reader, Some(age)).await;
     ctx.outcome = Some(sent.outcome(Outcome::ExactHit));
-    sent
+    Ok(sent)
 }

@@ -101,8 +101,8 @@ impl Request<'_> {
                 Boarding::Lead(ticket, writer, reader) => {
                     // The call that this request would have joined may have ended since the cache was asked.
                     if let Some((entry, age)) = self.stored_meanwhile(&plan, &key.slot, now) {
-                        drop((ticket, writer, reader));
-                        return Ok(send_hit(self.shared, session, ctx, (&entry, age)).await);
+                        drop((ticket, writer, reader, self.memory, self.body));
+                        return send_hit(self.shared, session, ctx, (&entry, age)).await;
                     }
                     let departure = Departure { writer, reader, ticket: Some(ticket) };
                     return self.lead(session, ctx, plan, departure).await;

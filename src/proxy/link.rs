@@ -143,12 +143,13 @@ impl Link {
 
     fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some(rest) = self.backlog.get(self.sent..).filter(|rest| !rest.is_empty()) {
+            let now = self.clock.monotonic();
             let written = ready!(Pin::new(&mut self.inner).poll_write(cx, rest))?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.sent += written;
-            self.written = Some(self.clock.monotonic());
+            self.written = Some(now);
         }
         if self.is_unflushed {
             ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
@@ -187,13 +188,15 @@ impl AsyncWrite for Link {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
         this.is_unflushed = true;
+        // Before the write: the server may have it, and begin, before the system has told us so.
+        let now = this.clock.monotonic();
         loop {
             if this.backlog.is_empty()
                 && let Poll::Ready(written) = Pin::new(&mut this.inner).poll_write_vectored(cx, bufs)
             {
                 this.is_broken = written.is_err();
                 if !this.is_broken {
-                    this.written = Some(this.clock.monotonic());
+                    this.written = Some(now);
                 }
                 return Poll::Ready(written);
             }

@@ -95,11 +95,12 @@ fn ten_times_what_may_be_held_takes_no_more_memory_than_may() {
     // All of it, at its highest; and what is no code.
     let rise = account(&process, "VmHWM") - idle;
     let taken = account(&process, "RssAnon") - idle_anon;
-    println!("idle {idle}, told {told}, risen {rise}, taken {taken}");
+    println!("measured buffers of {BUDGET}: told {told}, taken {taken}, risen {rise} over {idle}");
     assert!(rise as f64 <= BUDGET as f64 * 1.25, "{rise} bytes over idle");
     assert!(told >= BUDGET as f64 * 0.9 && told <= BUDGET as f64 * 1.1, "{told} bytes told");
-    // The allocator keeps some 3 MiB for its threads.
-    assert!((taken as f64 - told).abs() <= told * 0.15, "{told} bytes told, {taken} taken");
+    // What requests take beside their buffers is in it, and what the allocator keeps for its threads: a tenth, and
+    // more where other tests keep the machine busy.
+    assert!((taken as f64 - told).abs() <= told * 0.2, "{told} bytes told, {taken} taken");
     drop((clients, opener));
     eventually("all is given back", || metric(&process, "safecache_buffer_bytes") == 0.0);
 }

@@ -94,14 +94,15 @@ impl Pieces {
         }
         let mut size = first.len();
         let fits = |piece: &&Piece| {
-            size += piece.bytes.len();
-            size <= MOST && piece.bytes.len() < LARGE
+            let fits = size + piece.bytes.len() <= MOST && piece.bytes.len() < LARGE;
+            size += if fits { piece.bytes.len() } else { 0 };
+            fits
         };
         let fitting = self.list.range(at + 1..).take_while(fits).count();
         if fitting == 0 {
             return Some(first);
         }
-        let mut together = BytesMut::with_capacity(MOST.min(size));
+        let mut together = BytesMut::with_capacity(size);
         together.extend_from_slice(&first);
         let following = self.list.range(at + 1..).take(fitting);
         following.for_each(|piece| together.extend_from_slice(&piece.bytes));
@@ -120,18 +121,10 @@ impl Pieces {
         self.list.front().is_some_and(|piece| position < piece.end())
     }
 
-    /// All bytes in one piece; `None` if some have been dropped.
-    pub(super) fn whole(&self) -> Option<Bytes> {
-        if self.list.front().is_some_and(|piece| piece.start > 0) || self.list.is_empty() && self.written > 0
-        {
-            return None;
-        }
-        if self.list.len() <= 1 {
-            return Some(self.list.front().map(|piece| piece.bytes.clone()).unwrap_or_default());
-        }
-        let mut whole = BytesMut::with_capacity(usize::try_from(self.written).unwrap_or_default());
-        self.list.iter().for_each(|piece| whole.extend_from_slice(&piece.bytes));
-        Some(whole.freeze())
+    /// All bytes; `None` if some have been dropped.
+    pub(super) fn all(&self) -> Option<Vec<Bytes>> {
+        let is_all = self.list.front().map_or(self.written, |piece| piece.start) == 0;
+        is_all.then(|| self.list.iter().map(|piece| piece.bytes.clone()).collect())
     }
 }
 

@@ -61,7 +61,10 @@ impl Reader {
             if state.cut {
                 return Poll::Ready(());
             }
-            state.wait(self.id, cx.waker());
+            // Only those of an entry are ever cut; others are not to be woken by each piece.
+            if state.is_entry {
+                state.wait(self.id, cx.waker());
+            }
             Poll::Pending
         })
         .await;

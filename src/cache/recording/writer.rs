@@ -6,7 +6,8 @@ use std::task::{Poll, Waker};
 
 use bytes::Bytes;
 
-use crate::cache::recording::{AnswerHead, End, Failure, Recording, State, WINDOW};
+use crate::cache::recording::state::State;
+use crate::cache::recording::{AnswerHead, End, Failure, Recording, WINDOW};
 use crate::llm::usage::Usage;
 
 /// Appends to a recording. Dropped before its end, it fails the recording as stopped.
@@ -39,18 +40,16 @@ impl Writer {
         self.change(|state| {
             if state.windowed {
                 state.pieces.push(piece);
-                let taken = state.taken();
-                state.permit.iter_mut().for_each(|permit| permit.hold(taken));
                 // Of use only when nobody reads any more.
                 state.drop_read();
+                state.grow();
                 return;
             }
             if let Some(permit) = state.permit.as_ref() {
                 state.pieces.gather(permit.blocks());
             }
             state.pieces.push(piece);
-            let taken = state.taken();
-            counted = state.permit.as_mut().is_none_or(|permit| permit.try_grow_to(taken));
+            counted = state.grow();
         });
         counted
     }
@@ -60,6 +59,7 @@ impl Writer {
         let mut state = self.0.state();
         state.windowed = true;
         state.drop_read();
+        state.grow();
     }
 
     /// Waits until a windowed recording has room for more. Kept ones always have.

@@ -6,10 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
 use bytes::Bytes;
+use http::StatusCode;
 use proptest::prelude::{Just, Strategy, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
 use safecache::cache::recording::reader::Reader;
 use safecache::cache::recording::writer::Writer;
-use safecache::cache::recording::{Failure, Recording, Step, WINDOW, begin, join};
+use safecache::cache::recording::{
+    AnswerHead, Destiny, Failure, Recording, Step, WINDOW, begin, complete, join,
+};
 use safecache::memory::{Bounds, Buffers, Permit, Pool, allocated};
 
 fn permit(buffers: &Buffers, most: u64) -> Permit {
@@ -179,6 +182,79 @@ fn readers_share_the_bytes_that_were_written() {
     );
     assert_eq!(take(&mut late).len(), 10 + 100 + 1000);
     assert_eq!(take(&mut late).as_ptr(), large.as_ptr());
+}
+
+/// A reader of one key pays what another's share has no room for, and is paid for as long as the other has.
+#[test]
+fn whoever_has_room_pays() {
+    let buffers = Buffers::default();
+    let purse = |share: u64| Permit::new(&buffers, &Pool::default(), Bounds { total: u64::MAX, share });
+    let (writer, first) = begin(purse(2 * WINDOW));
+    let second = join(writer.recording(), purse(1 << 20)).expect("it is kept");
+    assert!(writer.push(piece(1000)));
+    for _ in 0..3 {
+        assert!(writer.push(piece(WINDOW)), "the second has room");
+    }
+    let (last, held) = (join(writer.recording(), purse(1 << 20)), buffers.used());
+    drop((first, last));
+    assert_eq!(buffers.used(), held, "counted once, whoever pays");
+    assert!(!writer.push(piece(1 << 20)), "nobody has room for that");
+    writer.window();
+    assert!(buffers.used() <= 1 << 20, "nor is anything counted beyond a bound");
+    drop((writer, second));
+    assert_eq!(buffers.used(), 0);
+}
+
+/// What has left the cache is paid by who reads it, and by who comes later. Only those who have no room for it are cut.
+#[test]
+fn who_reads_what_has_left_the_cache_pays() {
+    let buffers = Buffers::default();
+    let purse = |total: u64, share: u64| Permit::new(&buffers, &Pool::default(), Bounds { total, share });
+    let entry = || {
+        let head = AnswerHead {
+            status: StatusCode::OK,
+            fields: Vec::new(),
+            length: None,
+            destiny: Destiny::Forgotten,
+        };
+        complete(head, piece(1 << 20))
+    };
+    let (poor, rich) = (|| purse(u64::MAX, 1000), || purse(u64::MAX, 2 << 20));
+    let read = entry();
+    let mut reader = join(&read, poor()).expect("an entry costs its readers nothing");
+    assert_eq!(poll(reader.cut()), Poll::Pending);
+    read.leave_cache();
+    assert_eq!(
+        (poll(reader.cut()), poll(reader.next())),
+        (Poll::Ready(()), Poll::Ready(Step::Failed(Failure::Stopped)))
+    );
+    assert!(join(&read, rich()).is_none(), "it is gone");
+    assert_eq!(buffers.used(), 0);
+
+    let paid = entry();
+    let (mut first, second) =
+        (join(&paid, poor()).expect("an entry"), join(&paid, rich()).expect("an entry"));
+    paid.leave_cache();
+    assert!(buffers.used() > 1 << 20, "the second pays");
+    assert!(join(&paid, poor()).is_some(), "it is paid for");
+    assert!(matches!(poll(first.next()), Poll::Ready(Step::Piece(_))));
+    drop((paid, first, second));
+    assert_eq!(buffers.used(), 0);
+
+    let unread = entry();
+    unread.leave_cache();
+    assert!(join(&unread, poor()).is_none(), "who comes later pays at once, or does not come");
+    let late = join(&unread, rich()).expect("room");
+    assert!(buffers.used() > 1 << 20);
+    drop((unread, late));
+    assert_eq!(buffers.used(), 0);
+
+    // Others that use up the total are no reason to cut anybody.
+    let crowded = entry();
+    let reader = join(&crowded, purse(1000, 2 << 20)).expect("an entry");
+    crowded.leave_cache();
+    assert_eq!(poll(reader.cut()), Poll::Pending);
+    assert!(buffers.used() > 1 << 20, "but it is counted");
 }
 
 /// A block that is free is used again, and what is free for long is given back.
