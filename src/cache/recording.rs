@@ -197,8 +197,14 @@ impl Recording {
 
     /// The whole body in one piece; `None` unless every byte is still here.
     pub fn body(&self) -> Option<Bytes> {
-        let pieces = self.state().pieces.all()?;
-        Some(joined(&pieces))
+        let pieces = {
+            let state = self.state();
+            if let Some(only) = state.pieces.only() {
+                return Some(only.clone());
+            }
+            state.pieces.all()?
+        };
+        Some(pieces.concat().into())
     }
 
     /// The recording is no entry any more: from now on it is counted with one of those who read it. If none of them has
@@ -263,13 +269,5 @@ impl Recording {
     /// What the answer cost, once it has come whole and if it told.
     pub fn usage(&self) -> Option<Usage> {
         self.state().usage
-    }
-}
-
-/// Bytes in a row as one piece; a copy, unless they are one already.
-fn joined(pieces: &[Bytes]) -> Bytes {
-    match pieces {
-        [one] => one.clone(),
-        pieces => pieces.concat().into(),
     }
 }

@@ -146,12 +146,13 @@ impl Fetch {
             return self.writer.fail(failure);
         }
         attempt.give_back(&self.shared).await;
-        let recording = self.writer.recording();
-        if let Some(summary) = reading.summary(recording) {
+        let body = if reading.is_kept() { self.writer.recording().body() } else { None };
+        if let Some(summary) = reading.summary(body.as_ref()) {
             let told = summary.usage.map(Tokens::Told);
             self.report.tokens(told.or_else(|| reading.tokens(question)));
             let now = self.shared.clock.monotonic();
-            if let Some((storing, entry)) = reading.into_entry(recording, &summary, now) {
+            let entry = body.and_then(|body| reading.into_entry(body, &summary, now));
+            if let Some((storing, entry)) = entry {
                 let replaced = storing.slot.others().filter(|other| !storing.apart.contains(&other.form));
                 self.shared.entries.insert(storing.slot, entry, storing.begun, replaced);
             }

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
 
 use crate::cache::admit::{Form, readable_form, storable_body};
 use crate::cache::entries::{Entry, Epoch, Slot};
 use crate::cache::policy::{RoutePolicy, Scope};
-use crate::cache::recording::{AnswerHead, Destiny, Recording, complete};
+use crate::cache::recording::{AnswerHead, Destiny, complete};
 use crate::clock::Monotonic;
 use crate::llm::answer::AnswerSummary;
 use crate::llm::request::Api;
@@ -131,25 +131,24 @@ impl Reading {
         self.text.tokens(question)
     }
 
-    /// What the whole answer says of itself; `None` if it was not read.
-    pub(super) fn summary(&self, recording: &Recording) -> Option<AnswerSummary> {
+    /// What the whole answer, whose `body` was kept or not, says of itself; `None` if it was not read.
+    pub(super) fn summary(&self, body: Option<&Bytes>) -> Option<AnswerSummary> {
         match &self.text {
-            Text::Json(api) if self.is_kept() => Some(AnswerSummary::of_json(&recording.body()?, *api)),
+            Text::Json(api) => Some(AnswerSummary::of_json(body?, *api)),
             Text::Sse(watch) => Some(watch.summary()),
             _ => None,
         }
     }
 
-    /// The entry that a whole and clean answer becomes, `now`.
+    /// The entry that a whole and clean answer with that body becomes, `now`.
     pub(super) fn into_entry(
         self,
-        recording: &Recording,
+        body: Bytes,
         summary: &AnswerSummary,
         now: Monotonic,
     ) -> Option<(Storing, Entry)> {
         let Kept { storing, fields, form, length } = self.kept?;
         storable_body(summary).ok()?;
-        let body = recording.body()?;
         let length = match storing.policy.scope {
             Scope::Account => (form == Form::Json).then_some(body.len() as u64),
             // Framed otherwise than when it came, it would tell that somebody else had asked.

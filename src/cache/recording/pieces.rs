@@ -121,6 +121,11 @@ impl Pieces {
         self.list.front().is_some_and(|piece| position < piece.end())
     }
 
+    /// All bytes ever appended, if they are one piece.
+    pub(super) fn only(&self) -> Option<&Bytes> {
+        self.list.front().filter(|piece| piece.bytes.len() as u64 == self.written).map(|piece| &piece.bytes)
+    }
+
     /// All bytes; `None` if some have been dropped.
     pub(super) fn all(&self) -> Option<Vec<Bytes>> {
         let is_all = self.list.front().map_or(self.written, |piece| piece.start) == 0;
