@@ -155,6 +155,8 @@ pub fn kept_headers(policy: &RoutePolicy, answer: &HeaderMap) -> Vec<(HeaderName
         let values = answer.get_all(name).iter().filter_map(copied);
         kept.extend(values.map(|value| (name.clone(), value)));
     }
+    // Most answers have one of them, and entries are many.
+    kept.shrink_to_fit();
     kept
 }
 
@@ -163,9 +165,12 @@ pub fn is_kept(policy: &RoutePolicy, name: &HeaderName) -> bool {
     KEPT.contains(name) || policy.keep_headers.contains(name) && !is_never_kept(name)
 }
 
-/// The same value in memory of its own; `None` cannot come up.
+/// The same value in memory of its own, or in nobody's; `None` cannot come up.
 fn copied(value: &HeaderValue) -> Option<HeaderValue> {
-    HeaderValue::from_bytes(value.as_bytes()).ok()
+    match value.as_bytes() {
+        b"application/json" => Some(HeaderValue::from_static("application/json")),
+        bytes => HeaderValue::from_bytes(bytes).ok(),
+    }
 }
 
 fn is_never_kept(name: &HeaderName) -> bool {

@@ -3,7 +3,7 @@
 //! Expiry is decided on reading, by the caller's clock; `moka` evicts by size, and removes what expired on its own
 //! clock so that it does not take room from others.
 
-use std::hash::{BuildHasher, Hasher};
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -32,7 +32,7 @@ const COMMON_SIZE: u64 = 4096;
 const MOST_AT_FIRST: u64 = 1 << 20;
 
 /// Where an entry is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot {
     /// What was asked.
     pub key: EntryKey,
@@ -45,6 +45,14 @@ impl Slot {
     pub fn others(self) -> impl Iterator<Item = Self> + Clone {
         let other = move |form| (form != self.form).then_some(Self { form, ..self });
         AnswerForm::ALL.into_iter().filter_map(other)
+    }
+}
+
+/// All forms of an answer have one hash: they lie side by side, so that to look for each of them costs little more than
+/// to look for one.
+impl Hash for Slot {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key.hash(state);
     }
 }
 

@@ -29,6 +29,10 @@ pub mod writer;
 /// How much a windowed recording may run ahead of its slowest reader, in bytes.
 pub const WINDOW: u64 = 64 * 1024;
 
+/// What of that must have been read before more is written, so that a piece more does not make much more of it: what a
+/// windowed recording still holds when its writer goes on, at most, in bytes.
+const LEFT: u64 = 16 * 1024;
+
 /// What a connection fills in its own buffers when more than that comes over it, in bytes.
 const CONNECTION: u64 = 128 * 1024;
 
@@ -75,6 +79,8 @@ pub enum Failure {
     Busy,
     /// The answer is for the one alone who asked first.
     Unshared,
+    /// Whoever reads it has no room for what it takes.
+    NoRoom,
 }
 
 /// One step of a reader.
@@ -98,10 +104,12 @@ enum End {
 #[derive(Debug)]
 pub struct Recording(Mutex<State>);
 
-/// The reader for whom a recording is begun.
+/// The reader for whom a recording is begun. The task that writes drives it too, each time behind the writer: so nothing
+/// wakes it, which would only have the same task run once more for each piece.
 const FIRST: u64 = 0;
 
-/// Begins a recording. `permit` is for [`WINDOW`] bytes already, for what is on its way in and out, and counts what the
+/// Begins a recording. The reader is to be polled by the task that writes, after each poll of the writer: it is not woken
+/// by what is written. `permit` is for [`WINDOW`] bytes already, for what is on its way in and out, and counts what the
 /// recording takes beside them, in the share of whoever of its readers has read for the longest.
 pub fn begin(permit: Permit) -> (Writer, Reader) {
     let purse = permit.another();
@@ -114,7 +122,7 @@ pub fn begin(permit: Permit) -> (Writer, Reader) {
         cut: false,
         end: None,
         readers: vec![Follower { id: FIRST, position: 0, waker: None, purse }],
-        next_reader: 1,
+        next_reader: FIRST + 1,
         writer: None,
         deserted: None,
         permit: Some(permit),
@@ -128,20 +136,16 @@ pub fn begin(permit: Permit) -> (Writer, Reader) {
 
 /// A recording that is whole from the start: an entry's content.
 pub fn complete(head: AnswerHead, body: Bytes) -> Arc<Recording> {
-    let mut pieces = Pieces::default();
-    if !body.is_empty() {
-        pieces.push(body);
-    }
     Arc::new(Recording(Mutex::new(State {
         head: Some(Arc::new(head)),
-        pieces,
+        pieces: Pieces::of(body),
         windowed: false,
         closed: false,
         unshared: false,
         cut: false,
         end: Some(End::Complete),
         readers: Vec::new(),
-        next_reader: 0,
+        next_reader: FIRST + 1,
         writer: None,
         deserted: None,
         permit: None,

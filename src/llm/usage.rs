@@ -46,9 +46,6 @@ impl Tokens {
 /// Bytes that a token stands for, about.
 const BYTES_A_TOKEN: u64 = 4;
 
-/// Members of a delta that say something about the answer, and are no text of it.
-const NO_TEXT: [&str; 7] = ["id", "index", "role", "type", "signature", "stop_reason", "stop_sequence"];
-
 /// How much text the events of a stream have brought.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Said {
@@ -74,8 +71,14 @@ impl Said {
     }
 }
 
+/// True for members of a delta that say something about the answer, and are no text of it.
+fn is_no_text(name: Value<'_>) -> bool {
+    const NAMES: [&str; 7] = ["id", "index", "role", "type", "signature", "stop_reason", "stop_sequence"];
+    name.as_str().is_some_and(|name| NAMES.contains(&name.as_ref()))
+}
+
 fn text_within(value: Value<'_>) -> u64 {
-    let members = value.members().filter(|(name, _)| !NO_TEXT.iter().any(|no_text| name.is_str(no_text)));
+    let members = value.members().filter(|(name, _)| !is_no_text(*name));
     let within: u64 = members.map(|(_, value)| value).chain(value.elements()).map(text_within).sum();
     within + value.inner_length()
 }

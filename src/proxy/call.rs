@@ -128,7 +128,8 @@ impl Request<'_> {
         if !self.shared.entries.may_have(slot) {
             return None;
         }
-        self.shared.entries.find(slot, now).filter(|(_, age)| plan.control.accepts(*age))
+        let found = self.shared.entries.find(slot, now).filter(|(_, age)| plan.control.accepts(*age));
+        found.inspect(|_| self.shared.counters.hits.inc())
     }
 
     /// Reads another's call, whose head is there: the request itself is of no use any more. What is on its way to the

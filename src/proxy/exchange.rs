@@ -6,7 +6,7 @@
 //! to come from the client, the server owes nothing.
 
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ use pingora::{Error, ErrorType};
 use crate::cache::recording::Failure;
 use crate::clock::Monotonic;
 use crate::proxy::answer_framing;
+use crate::proxy::bound::Bound;
 use crate::proxy::link::{LARGEST_PIECE, Link};
 use crate::upstream::settings::UpstreamSettings;
 
@@ -39,8 +40,7 @@ pub(super) struct Exchange {
     answer: Answer,
     /// Something was handed over since the last [`Event::Sent`].
     is_sending: bool,
-    /// Runs while a wait goes on; armed only once one does.
-    bound: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
+    bound: Bound,
     /// What was asked; decides how the answer ends.
     method: Method,
     /// The protocol that the server was asked to change to.
@@ -94,7 +94,7 @@ impl Exchange {
             rest: Bytes::new(),
             answer: Answer::Head,
             is_sending: false,
-            bound: None,
+            bound: Bound::default(),
             method: Method::GET,
             upgrade: None,
         })
@@ -137,6 +137,13 @@ impl Exchange {
         self.rest.is_empty() && Link::of(&self.session).is_none_or(Link::has_room)
     }
 
+    /// Takes the answer in small pieces from now on: there is no memory for it.
+    pub(super) fn read_little(&self) {
+        if let Some(link) = Link::of(&self.session) {
+            link.read_little();
+        }
+    }
+
     /// True if the socket has taken the whole request.
     pub(super) fn is_sent(&self) -> bool {
         let is_taken = Link::of(&self.session).is_some_and(|link| link.is_drained() && !link.is_broken());
@@ -146,7 +153,7 @@ impl Exchange {
     /// Writes what a link takes at once. So nothing here waits, and nothing is lost when the caller's wait is given up.
     async fn write_next(&mut self) {
         self.is_sending = true;
-        self.bound = None;
+        self.bound.lift();
         if !self.rest.is_empty() && !Link::of(&self.session).is_none_or(Link::has_room) {
             // The head is still on its way.
             return;
@@ -197,18 +204,17 @@ impl Exchange {
         // Reading comes first: it sends what is left to be sent.
         if let Poll::Ready(event) = self.poll_answer(cx) {
             if !matches!(event, Ok(Event::Interim)) {
-                self.bound = None;
+                self.bound.lift();
             }
             return Poll::Ready(event);
         }
         if self.is_sending && Link::of(&self.session).is_none_or(Link::is_drained) {
             self.is_sending = false;
-            self.bound = None;
+            self.bound.lift();
             return Poll::Ready(Ok(Event::Sent));
         }
         let Some((longest, failure)) = self.longest_wait() else { return Poll::Pending };
-        let bound = self.bound.get_or_insert_with(|| Box::pin(pingora::time::sleep(longest)));
-        bound.as_mut().poll(cx).map(|()| Err(failure))
+        self.bound.poll(cx, longest).map(|()| Err(failure))
     }
 
     fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, Failure>> {

@@ -215,6 +215,9 @@ impl Fetch {
             };
             reading.note(&piece);
             let counted = self.writer.push(piece);
+            if !counted {
+                exchange.read_little();
+            }
             if reading.is_kept() && !(counted && reading.keeps(self.writer.recording().written())) {
                 reading.let_go();
                 self.writer.window();

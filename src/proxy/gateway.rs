@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream};
 use pingora::protocols::Stream;
 use pingora::protocols::http::v1::server::HttpSession;
+use pingora::protocols::http::v2::server::{H2Options, default_h2_options};
 use pingora::protocols::http::{HttpTask, ServerSession};
 use pingora::server::ShutdownWatch;
 use pingora::{Error, ErrorType, Result};
@@ -101,7 +102,8 @@ impl Gateway {
             }
         };
         // An answer that did not reach its end must not look as if it had: its connection ends with it.
-        if !is_whole && *ctx.outcome.get_or_insert(Outcome::ClientClosed) == Outcome::UpstreamError {
+        let outcome = *ctx.outcome.get_or_insert(Outcome::ClientClosed);
+        if !is_whole && outcome != Outcome::ClientClosed {
             shared.cut.unless_told(pin!(send_gathered(&mut session))).await;
         }
         finish(shared, &session, &mut ctx);
@@ -117,6 +119,9 @@ impl Gateway {
     }
 }
 
+/// What one HTTP/2 stream may have queued for its connection, at most, in bytes: it is counted no more.
+const MOST_QUEUED: usize = 64 * 1024;
+
 /// HTTP/2, where pingora reads the heads and each request is a task of its own.
 #[async_trait]
 impl HttpServerApp for Gateway {
@@ -127,6 +132,12 @@ impl HttpServerApp for Gateway {
     ) -> Option<ReusedHttpStream> {
         self.request(session).await;
         None
+    }
+
+    fn h2_options(&self) -> Option<H2Options> {
+        let mut options = default_h2_options();
+        options.max_send_buffer_size(MOST_QUEUED);
+        Some(options)
     }
 
     fn server_options(&self) -> Option<&HttpServerOptions> {

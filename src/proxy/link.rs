@@ -9,6 +9,7 @@ use std::fmt;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker, ready};
 
 use async_trait::async_trait;
@@ -31,6 +32,9 @@ pub(super) const LARGEST_PIECE: usize = 64 * 1024;
 /// What is kept of what the socket does not take, at most, in bytes: a piece with its framing, after a head.
 const BACKLOG: usize = 2 * LARGEST_PIECE;
 
+/// What is read at once while memory is scarce, at most, in bytes.
+const LITTLE: usize = 16 * 1024;
+
 /// A connection to a server. It stays one while it waits for its next request.
 pub(super) struct Link {
     inner: Stream,
@@ -39,6 +43,7 @@ pub(super) struct Link {
     is_unflushed: bool,
     is_broken: bool,
     heard: u64,
+    reads_little: AtomicBool,
     clock: Clock,
     /// When the socket last took something of this request.
     written: Option<Monotonic>,
@@ -54,6 +59,7 @@ impl Link {
             is_unflushed: false,
             is_broken: false,
             heard: 0,
+            reads_little: AtomicBool::new(false),
             clock,
             written: None,
         }
@@ -84,6 +90,11 @@ impl Link {
         self.heard
     }
 
+    /// Reads little at once from now on, as there is no memory for the answer.
+    pub(super) fn read_little(&self) {
+        self.reads_little.store(true, Ordering::Relaxed);
+    }
+
     /// When the socket last took something of this request; `None` if it never did.
     pub(super) fn written(&self) -> Option<Monotonic> {
         self.written
@@ -102,6 +113,7 @@ impl Link {
             return None;
         }
         self.heard = 0;
+        self.reads_little = AtomicBool::new(false);
         self.written = None;
         Some(self)
     }
@@ -122,6 +134,19 @@ impl Link {
             self.backlog.extend_from_slice(buf.get(..room).unwrap_or_default());
         }
         self.backlog.len() - before
+    }
+
+    /// Reads as much at once as `buf` has room for, or little.
+    fn poll_inner(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !*self.reads_little.get_mut() {
+            return Pin::new(&mut self.inner).poll_read(cx, buf);
+        }
+        let room = LITTLE.min(buf.remaining());
+        let mut part = ReadBuf::new(buf.initialize_unfilled_to(room));
+        ready!(Pin::new(&mut self.inner).poll_read(cx, &mut part))?;
+        let came = part.filled().len();
+        buf.advance(came);
+        Poll::Ready(Ok(()))
     }
 
     /// The connection alone; `None` if something of what was written has not been sent.
@@ -167,7 +192,7 @@ impl AsyncRead for Link {
             let _ = this.poll_send(cx);
         }
         let before = buf.filled().len();
-        let read = Pin::new(&mut this.inner).poll_read(cx, buf);
+        let read = this.poll_inner(cx, buf);
         this.heard += (buf.filled().len() - before) as u64;
         read
     }

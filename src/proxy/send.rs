@@ -46,6 +46,7 @@ impl Sent {
     pub(super) fn outcome(self, whole: Outcome) -> Outcome {
         match self {
             Self::Whole => whole,
+            Self::CutShort(Failure::NoRoom) | Self::ToldInStream(Failure::NoRoom) => Outcome::Overloaded,
             Self::Unbegun(_) | Self::CutShort(_) | Self::ToldInStream(_) => Outcome::UpstreamError,
             Self::ClientGone => Outcome::ClientClosed,
         }
@@ -98,7 +99,7 @@ fn settled(
     }
 }
 
-/// Drives a call and sends its answer in one task. `None` for the call if it has run to its end, else what is left of
+/// Drives a call and sends its answer in one task, each time behind the call: nothing else wakes the call's first reader. `None` for the call if it has run to its end, else what is left of
 /// it, for the caller to stop or to let run.
 pub(super) async fn lead<F>(
     session: &mut ServerSession,
@@ -247,6 +248,7 @@ pub(super) fn rejection_of(failure: Failure) -> Rejection {
         Failure::FirstByteTimeout | Failure::IdleTimeout => Rejection::UpstreamTimeout,
         Failure::Reset | Failure::Invalid => Rejection::UpstreamFailed,
         Failure::Busy => Rejection::UpstreamBusy,
+        Failure::NoRoom => Rejection::Overloaded,
         Failure::Stopped | Failure::Unshared => Rejection::Internal,
     }
 }

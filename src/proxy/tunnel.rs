@@ -1,14 +1,16 @@
 //! Two connections joined: what one side says the other hears, until both have said all, one fails, or both are
 //! silent for too long.
 
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::proxy::bound::Bound;
 
 /// How much is on its way in each direction, at most, in bytes, beside what the sockets hold.
 const BUFFER: usize = 16 * 1024;
@@ -41,9 +43,10 @@ pub(super) async fn join(
 ) {
     let mut up = Way::new(&early.client);
     let mut down = Way::new(&early.server);
+    let mut silence = Bound::default();
     loop {
         let before = (up.carried, down.carried);
-        let mut silence = pin!(pingora::time::sleep(longest_silence));
+        silence.lift();
         let is_over = poll_fn(|cx| {
             let ways = (up.poll(cx, client, server), down.poll(cx, server, client));
             match ways {
@@ -54,7 +57,7 @@ pub(super) async fn join(
             if (up.carried, down.carried) != before {
                 return Poll::Ready(false);
             }
-            silence.as_mut().poll(cx).map(|()| true)
+            silence.poll(cx, longest_silence).map(|()| true)
         });
         let is_over = is_over.await;
         *carried = Carried { from_client: up.carried, from_server: down.carried };

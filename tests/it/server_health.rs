@@ -114,17 +114,28 @@ fn a_lone_server_that_wants_a_rest_is_asked_all_the_same() {
     }
 }
 
+/// How a server is.
+struct Health {
+    is_well: AtomicBool,
+    /// How often it has made up its mind on that.
+    told: AtomicUsize,
+}
+
 /// A server whose health a test decides: it answers everything else.
-fn patient() -> (Upstream, Arc<AtomicBool>) {
-    let is_well = Arc::new(AtomicBool::new(true));
-    let well = Arc::clone(&is_well);
+fn patient() -> (Upstream, Arc<Health>) {
+    let health = Arc::new(Health { is_well: AtomicBool::new(true), told: AtomicUsize::new(0) });
+    let told = Arc::clone(&health);
     let server = Upstream::start(move |request, exchange| {
         let is_check = request.line.contains(" /health?deep=1 ");
-        let status =
-            if !is_check || well.load(Ordering::SeqCst) { "200 OK" } else { "503 Service Unavailable" };
+        let status = if !is_check || told.is_well.load(Ordering::SeqCst) {
+            "200 OK"
+        } else {
+            "503 Service Unavailable"
+        };
+        told.told.fetch_add(usize::from(is_check), Ordering::SeqCst);
         exchange.answer(status, "text/plain", "{}");
     });
-    (server, is_well)
+    (server, health)
 }
 
 fn checks(server: &Upstream) -> Vec<Request> {
@@ -151,16 +162,18 @@ fn check_once(house: &House, server: &Upstream) {
 #[test]
 fn a_server_that_fails_its_checks_is_passed_over_until_it_passes_one() {
     for path in PATHS {
-        let (ill, is_well) = patient();
+        let (ill, health) = patient();
         let good = unstored();
         let house = House::planned(&[format!("{}/base", ill.url()), good.url()], CHECKED);
         let series = format!("safecache_upstream_up{{server=\"{}/base\",upstream=\"llm\"}}", ill.url());
-        house.gateway.eventually("a first check", |_| checks(&ill).len() == 1 && !checks(&good).is_empty());
+        house.gateway.eventually("a first check", |_| {
+            health.told.load(Ordering::SeqCst) == 1 && !checks(&good).is_empty()
+        });
         let first = checks(&ill).remove(0);
         assert_eq!(first.line, "GET /health?deep=1 HTTP/1.1");
         assert_eq!(first.header("authorization"), Some("Bearer upstream-token"));
         assert_eq!(first.header("host"), Some(ill.address().to_string().as_str()));
-        is_well.store(false, Ordering::SeqCst);
+        health.is_well.store(false, Ordering::SeqCst);
         check_once(&house, &ill);
         house.h1().alone(path);
         house.h1().alone(path);
@@ -171,7 +184,7 @@ fn a_server_that_fails_its_checks_is_passed_over_until_it_passes_one() {
             assert_eq!(house.h1().alone(path).status, 200, "{path}");
         }
         assert_eq!((questions(&ill), questions(&good)), (1, 5), "{path}");
-        is_well.store(true, Ordering::SeqCst);
+        health.is_well.store(true, Ordering::SeqCst);
         check_once(&house, &ill);
         house.gateway.eventually("it is well again", |gateway| gateway.metric(&series) == 1.0);
         for _ in 0..4 {
@@ -200,8 +213,8 @@ fn a_check_that_is_not_answered_has_failed() {
 
 #[test]
 fn without_checks_nothing_is_left_of_what_they_found() {
-    let (ill, is_well) = patient();
-    is_well.store(false, Ordering::SeqCst);
+    let (ill, health) = patient();
+    health.is_well.store(false, Ordering::SeqCst);
     let house = House::planned(&[ill.url()], CHECKED);
     house.gateway.eventually("two checks have failed", |_| {
         advance(&house, 10_000);

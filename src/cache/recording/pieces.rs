@@ -38,6 +38,15 @@ struct Piece {
 }
 
 impl Pieces {
+    /// All bytes of a body, in a place that no others will be beside.
+    pub(super) fn of(body: Bytes) -> Self {
+        let mut pieces = Self { list: VecDeque::with_capacity(1), ..Self::default() };
+        if !body.is_empty() {
+            pieces.push(body);
+        }
+        pieces
+    }
+
     /// Bytes ever appended.
     pub(super) fn written(&self) -> u64 {
         self.written

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use crate::cache::recording::pieces::Pieces;
-use crate::cache::recording::{AnswerHead, CONNECTION, End, Failure, Step, WINDOW};
+use crate::cache::recording::{AnswerHead, CONNECTION, End, FIRST, Failure, Step, WINDOW};
 use crate::llm::usage::Usage;
 use crate::memory::Permit;
 
@@ -52,7 +52,11 @@ impl State {
         self.readers.binary_search_by_key(&id, |reader| reader.id).ok()
     }
 
+    /// Has the reader woken by what comes next, unless it is the [first](FIRST).
     pub(super) fn wait(&mut self, id: u64, waker: &Waker) {
+        if id == FIRST {
+            return;
+        }
         if let Some(reader) = self.reader(id).and_then(|at| self.readers.get_mut(at)) {
             reader.waker = Some(waker.clone());
         }
@@ -61,7 +65,7 @@ impl State {
     /// The reader's next step, if there is one now.
     pub(super) fn advance(&mut self, id: u64) -> Option<Step> {
         if self.cut {
-            return Some(Step::Failed(Failure::Stopped));
+            return Some(Step::Failed(Failure::NoRoom));
         }
         let at = self.reader(id)?;
         let reader = self.readers.get_mut(at)?;

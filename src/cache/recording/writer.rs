@@ -7,7 +7,7 @@ use std::task::{Poll, Waker};
 use bytes::Bytes;
 
 use crate::cache::recording::state::State;
-use crate::cache::recording::{AnswerHead, End, Failure, Recording, WINDOW};
+use crate::cache::recording::{AnswerHead, End, Failure, LEFT, Recording};
 use crate::llm::usage::Usage;
 
 /// Appends to a recording. Dropped before its end, it fails the recording as stopped.
@@ -30,8 +30,8 @@ impl Writer {
         self.change(|state| state.head = Some(Arc::new(head)));
     }
 
-    /// Appends a piece; an empty one is nothing. False if it may not be kept: the permit could not grow, so the
-    /// caller makes the recording [windowed](Writer::window) if it is not yet.
+    /// Appends a piece; an empty one is nothing. False if the permit could not grow: the caller makes the recording
+    /// [windowed](Writer::window) if it is not yet, and reads less at once.
     pub fn push(&self, piece: Bytes) -> bool {
         if piece.is_empty() {
             return true;
@@ -42,7 +42,7 @@ impl Writer {
                 state.pieces.push(piece);
                 // Of use only when nobody reads any more.
                 state.drop_read();
-                state.grow();
+                counted = state.grow();
                 return;
             }
             if let Some(permit) = state.permit.as_ref() {
@@ -66,7 +66,7 @@ impl Writer {
     pub async fn room(&self) {
         poll_fn(|cx| {
             let mut state = self.0.state();
-            if !state.windowed || state.pieces.held() < WINDOW || state.readers.is_empty() {
+            if !state.windowed || state.pieces.held() <= LEFT || state.readers.is_empty() {
                 return Poll::Ready(());
             }
             state.writer = Some(cx.waker().clone());

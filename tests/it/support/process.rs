@@ -124,8 +124,9 @@ impl Process {
     }
 
     fn printed(&self, name: &str) -> SocketAddr {
-        let both = [self.stdout.text(), self.stderr.text()].concat();
-        let url = both.lines().find_map(|line| line.strip_prefix(name)).expect("its addresses are printed");
+        let both = [self.stdout.text(), self.stderr.text()];
+        let mut lines = both.iter().flat_map(|text| text.lines());
+        let url = lines.find_map(|line| line.strip_prefix(name)).expect("its addresses are printed");
         let (_, address) = url.split_once("://").expect("a URL");
         address.parse().expect("an address")
     }
