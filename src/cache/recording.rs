@@ -33,8 +33,9 @@ pub const WINDOW: u64 = 64 * 1024;
 /// windowed recording still holds when its writer goes on, at most, in bytes.
 const LEFT: u64 = 16 * 1024;
 
-/// What a connection fills in its own buffers when more than that comes over it, in bytes.
-const CONNECTION: u64 = 128 * 1024;
+/// What a connection fills in its own buffers when more than that comes over it, in bytes: a recording is counted with it
+/// from then on, and the connection is to be read in small portions before, and where that cannot be counted.
+pub const CONNECTION: u64 = 128 * 1024;
 
 /// The head of an answer, hop-by-hop fields already gone.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -23,7 +23,7 @@ use crate::cache::recording::Failure;
 use crate::clock::Monotonic;
 use crate::proxy::answer_framing;
 use crate::proxy::bound::Bound;
-use crate::proxy::link::{LARGEST_PIECE, Link};
+use crate::proxy::link::{LARGEST_PIECE, Link, Portion};
 use crate::upstream::settings::UpstreamSettings;
 
 /// A server that stops reading may already have answered; its answer is waited for so long.
@@ -137,10 +137,10 @@ impl Exchange {
         self.rest.is_empty() && Link::of(&self.session).is_none_or(Link::has_room)
     }
 
-    /// Takes the answer in small pieces from now on: there is no memory for it.
-    pub(super) fn read_little(&self) {
+    /// How much of the answer is taken at once from now on; all that has come, unless said otherwise.
+    pub(super) fn read(&self, portion: Portion) {
         if let Some(link) = Link::of(&self.session) {
-            link.read_little();
+            link.read(portion);
         }
     }
 

@@ -13,7 +13,7 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use crate::cache::admit::{Framing, is_for_others, kept_headers, storable_head};
 use crate::cache::policy::{RoutePolicy, Scope};
 use crate::cache::recording::writer::Writer;
-use crate::cache::recording::{AnswerHead, Destiny, Failure};
+use crate::cache::recording::{AnswerHead, CONNECTION, Destiny, Failure};
 use crate::llm::request::Api;
 use crate::llm::usage::Tokens;
 use crate::memory::Permit;
@@ -23,6 +23,7 @@ use crate::proxy::ctx::Report;
 use crate::proxy::exchange::{Event, Exchange};
 use crate::proxy::fields::FieldList;
 use crate::proxy::headers::{Cookies, end_to_end, to_server};
+use crate::proxy::link::Portion;
 use crate::proxy::reading::{Kept, Reading, Storing};
 use crate::proxy::shared::Shared;
 use crate::proxy::upstreams::{LiveServer, LiveUpstream};
@@ -106,6 +107,7 @@ impl Fetch {
         let server = attempts.server(attempt).ok_or(Failure::Connect)?;
         let head = self.head.for_server(&self.route, server).map_err(|_| Failure::Invalid)?;
         attempt.exchange.begin(head).await?;
+        attempt.exchange.read(Portion::Little);
         attempts.begun(attempt);
         attempt.exchange.send(self.body.clone()).await;
         attempt.exchange.end().await;
@@ -215,10 +217,10 @@ impl Fetch {
             };
             reading.note(&piece);
             let counted = self.writer.push(piece);
-            if !counted {
-                exchange.read_little();
-            }
-            if reading.is_kept() && !(counted && reading.keeps(self.writer.recording().written())) {
+            let written = self.writer.recording().written();
+            let has_room = counted && written > CONNECTION;
+            exchange.read(if has_room { Portion::Whole } else { Portion::Little });
+            if reading.is_kept() && !(counted && reading.keeps(written)) {
                 reading.let_go();
                 self.writer.window();
             }

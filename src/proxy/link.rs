@@ -22,7 +22,7 @@ use pingora::protocols::{
     ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream,
     TimingDigest, UniqueID, UniqueIDType,
 };
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use crate::clock::{Clock, Monotonic};
 
@@ -32,8 +32,17 @@ pub(super) const LARGEST_PIECE: usize = 64 * 1024;
 /// What is kept of what the socket does not take, at most, in bytes: a piece with its framing, after a head.
 const BACKLOG: usize = 2 * LARGEST_PIECE;
 
-/// What is read at once while memory is scarce, at most, in bytes.
-const LITTLE: usize = 16 * 1024;
+/// What is read at once of an answer that little memory is reserved for, at most, in bytes.
+const LITTLE: u64 = 16 * 1024;
+
+/// How much is read of a socket at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Portion {
+    /// As much as there is a buffer for.
+    Whole,
+    /// No more than an answer's first reservation has room for.
+    Little,
+}
 
 /// A connection to a server. It stays one while it waits for its next request.
 pub(super) struct Link {
@@ -90,9 +99,9 @@ impl Link {
         self.heard
     }
 
-    /// Reads little at once from now on, as there is no memory for the answer.
-    pub(super) fn read_little(&self) {
-        self.reads_little.store(true, Ordering::Relaxed);
+    /// How much is read at once from now on.
+    pub(super) fn read(&self, portion: Portion) {
+        self.reads_little.store(portion == Portion::Little, Ordering::Relaxed);
     }
 
     /// When the socket last took something of this request; `None` if it never did.
@@ -136,17 +145,11 @@ impl Link {
         self.backlog.len() - before
     }
 
-    /// Reads as much at once as `buf` has room for, or little.
     fn poll_inner(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if !*self.reads_little.get_mut() {
-            return Pin::new(&mut self.inner).poll_read(cx, buf);
+        match *self.reads_little.get_mut() {
+            true => Pin::new(&mut (&mut self.inner).take(LITTLE)).poll_read(cx, buf),
+            false => Pin::new(&mut self.inner).poll_read(cx, buf),
         }
-        let room = LITTLE.min(buf.remaining());
-        let mut part = ReadBuf::new(buf.initialize_unfilled_to(room));
-        ready!(Pin::new(&mut self.inner).poll_read(cx, &mut part))?;
-        let came = part.filled().len();
-        buf.advance(came);
-        Poll::Ready(Ok(()))
     }
 
     /// The connection alone; `None` if something of what was written has not been sent.

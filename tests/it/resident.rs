@@ -12,11 +12,16 @@ use crate::support::upstream::{Upstream, gate};
 const MIB: usize = 1024 * 1024;
 /// What bodies and answers on their way may take.
 const BUDGET: usize = 32 * MIB;
-/// Streams of their own; together ten times [`BUDGET`].
-const STREAMS: usize = 10;
-const STREAM: usize = 32 * MIB;
-/// Who reads one more stream beside these, or rather does not.
-const READERS: usize = 10;
+
+/// What is asked for: together ten times [`BUDGET`] and more. Nobody reads any of it.
+struct Load {
+    /// Streams of their own.
+    streams: usize,
+    /// The size of each, in bytes.
+    size: usize,
+    /// Who asks for one more stream beside these.
+    readers: usize,
+}
 
 fn body(seed: usize) -> String {
     format!(r#"{{"model":"m","messages":[],"seed":{seed},"stream":true}}"#)
@@ -55,11 +60,16 @@ fn most_told(process: &Process) -> f64 {
 
 #[test]
 fn ten_times_what_may_be_held_takes_no_more_memory_than_may() {
+    check(&Load { streams: 10, size: 32 * MIB, readers: 10 });
+    check(&Load { streams: 120, size: 4 * MIB, readers: 0 });
+}
+
+fn check(&Load { streams, size, readers }: &Load) {
     let (gate, opener) = gate();
     let upstream = Upstream::start(move |_, exchange| {
         exchange.begin("text/event-stream");
         let comments = format!(":{}\n\n", "x".repeat(1021)).repeat(64);
-        for _ in 0..STREAM / comments.len() {
+        for _ in 0..size / comments.len() {
             if !exchange.chunk(&comments) {
                 return exchange.close();
             }
@@ -79,7 +89,7 @@ fn ten_times_what_may_be_held_takes_no_more_memory_than_may() {
             key("one", "")
         ),
     );
-    let mut clients: Vec<_> = (0..STREAMS + READERS).map(|_| process.connect()).collect();
+    let mut clients: Vec<_> = (0..streams + readers).map(|_| process.connect()).collect();
     for client in &mut clients {
         assert_eq!(client.get("/nowhere", &secret("one")).status, 404);
     }
@@ -87,7 +97,7 @@ fn ten_times_what_may_be_held_takes_no_more_memory_than_may() {
     (0..100).for_each(|_| assert!(metric(&process, "safecache_buffer_bytes") >= 0.0));
     let (idle, idle_anon) = (account(&process, "VmRSS"), account(&process, "RssAnon"));
     for (number, client) in clients.iter_mut().enumerate() {
-        ask(client, number.min(STREAMS));
+        ask(client, number.min(streams));
     }
     let statuses: Vec<_> = clients.iter_mut().map(|client| client.head().status).collect();
     assert!(statuses.iter().all(|status| [200, 503].contains(status)), "{statuses:?}");
