@@ -9,6 +9,8 @@ use std::fmt;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::Arc;
 
+use ahash::RandomState;
+
 use crate::auth::key::{Digest, KeyEntry};
 use crate::auth::key_record::{Fingerprint, KeyRecord};
 use crate::clock::UnixTime;
@@ -101,7 +103,7 @@ struct Building<'a> {
     previous: &'a KeyRing,
     plans: HashMap<&'a PlanName, &'a Arc<Plan>>,
     shards: Vec<Growing>,
-    ids: HashMap<KeyId, usize>,
+    ids: HashMap<KeyId, usize, RandomState>,
     /// One text per account, however many keys name it.
     accounts: HashSet<AccountId>,
     problems: Vec<RingProblem>,
@@ -234,7 +236,7 @@ impl<'a> Building<'a> {
             previous,
             plans: plans.iter().map(|plan| (plan.name(), plan)).collect(),
             shards: (0..SHARDS).map(|_| Growing::new(per_shard)).collect(),
-            ids: HashMap::with_capacity(expected),
+            ids: HashMap::with_capacity_and_hasher(expected, RandomState::default()),
             accounts: HashSet::new(),
             problems: Vec::new(),
             disabled: 0,

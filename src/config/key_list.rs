@@ -5,35 +5,32 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Occupancy;
+use std::hash::Hash;
 use std::path::Path;
 use std::sync::Arc;
 
-use data_encoding::HEXLOWER_PERMISSIVE;
+use ahash::RandomState;
 
-use crate::auth::key::{Digest, Environment, KeyEntry, KeyOptions};
+use crate::auth::key::{Digest, KeyEntry, KeyOptions};
 use crate::auth::model_glob::ModelGlob;
 use crate::clock::UnixTime;
 use crate::config::Config;
 use crate::config::json_lines;
+use crate::config::key_rules::{self, GENERATED_ACCOUNT};
 use crate::config::node::{Kind, Node, Place, Scene};
+use crate::config::plain_key::PlainKey;
 use crate::config::problem::{MOST_LISTED, Report, Sink};
-use crate::config::raw::{RawEnvironment, RawKey};
+use crate::config::raw::RawKey;
 use crate::config::scalar::{Flag, Slot, Text};
 use crate::config::{de, yaml};
 use crate::ids::{AccountId, KeyId, PlanName};
 use crate::limits::plan::Plan;
-
-/// Longest id, account and name, in bytes.
-const MOST_BYTES: usize = 128;
 
 /// Why a list must not be empty.
 const LOCKED_OUT: &str = "a list without keys would lock everyone out";
 
 /// What a list looks like.
 const LIST: &str = "write `keys:` and a list below it";
-
-/// Accounts made in the console begin with this; none in a list may.
-const GENERATED_ACCOUNT: &str = "acct_";
 
 /// What a list is checked against.
 #[derive(Clone, Copy, Debug)]
@@ -116,7 +113,8 @@ pub fn parse_jsonl(text: &str, file: &str, known: Known<'_>) -> Result<Vec<KeyEn
         number += 1;
         match line.strip_suffix('\n') {
             Some(line) => {
-                if let Some(node) = json_lines::parse(line, number, &sink) {
+                let is_read = PlainKey::read(line).is_some_and(|key| list.take(key, number));
+                if !is_read && let Some(node) = json_lines::parse(line, number, &sink) {
                     list.read_key(&Scene { root: &node, sink: &sink }, &Place::Root, &node);
                 }
             }
@@ -145,13 +143,16 @@ enum Least {
     One,
 }
 
+/// The line that each was seen in.
+type Seen<K> = HashMap<K, u32, RandomState>;
+
 /// A list while it is read.
 struct List<'a> {
     plans: Vec<&'a PlanName>,
-    accounts: HashMap<String, AccountId>,
+    accounts: HashMap<String, AccountId, RandomState>,
     /// The line of each id and hash; 0 for those of the configuration.
-    ids: HashMap<KeyId, u32>,
-    digests: HashMap<Digest, u32>,
+    ids: Seen<KeyId>,
+    digests: Seen<Digest>,
     entries: Vec<KeyEntry>,
 }
 
@@ -159,7 +160,7 @@ impl<'a> List<'a> {
     fn new(known: Known<'a>) -> Self {
         Self {
             plans: known.plans.iter().map(|plan| plan.name()).collect(),
-            accounts: HashMap::new(),
+            accounts: HashMap::default(),
             ids: known.keys.iter().map(|key| (key.id.clone(), 0)).collect(),
             digests: known.keys.iter().map(|key| (key.digest, 0)).collect(),
             entries: Vec::new(),
@@ -198,6 +199,30 @@ impl<'a> List<'a> {
         }
     }
 
+    /// Takes a key of line `number`; false, and nothing is taken, if something is wrong with it among the others.
+    fn take(&mut self, key: PlainKey<'_>, number: u32) -> bool {
+        let Some(plan) = self.plans.iter().find(|plan| plan.as_str() == key.plan) else { return false };
+        if key.account.starts_with(GENERATED_ACCOUNT) {
+            return false;
+        }
+        let id = KeyId::new(key.id);
+        let places = (self.ids.entry(id.clone()), self.digests.entry(key.digest));
+        let (Occupancy::Vacant(of_id), Occupancy::Vacant(of_digest)) = places else { return false };
+        of_id.insert(number);
+        of_digest.insert(number);
+        let account = match self.accounts.get(key.account) {
+            Some(account) => account.clone(),
+            None => {
+                let account = AccountId::new(key.account);
+                self.accounts.insert(key.account.to_owned(), account.clone());
+                account
+            }
+        };
+        let PlainKey { digest, options, .. } = key;
+        self.entries.push(KeyEntry { id, account, plan: (*plan).clone(), digest, options });
+        true
+    }
+
     fn read_key(&mut self, scene: &Scene<'_>, place: &Place<'_>, node: &Node<'_>) {
         let Some(raw) = de::read::<RawKey>(node, place, scene.sink) else { return };
         let at = KeyAt { scene, place };
@@ -207,11 +232,7 @@ impl<'a> List<'a> {
         let digest = at.required(raw.sha256, "sha256").and_then(|text| at.digest(&text.0));
         let options = KeyOptions {
             name: raw.name.given().and_then(|text| at.name(text)),
-            environment: raw.environment.given().map(|environment| match environment {
-                RawEnvironment::Development => Environment::Development,
-                RawEnvironment::Staging => Environment::Staging,
-                RawEnvironment::Production => Environment::Production,
-            }),
+            environment: raw.environment.given().map(Into::into),
             expires_at: raw.expires_at.given().and_then(|text| at.expiry(&text.0)),
             allowed_ips: raw
                 .allowed_ips
@@ -264,7 +285,7 @@ impl<'a> List<'a> {
 }
 
 /// Notes an id or hash; refuses one that was there before.
-fn refuse_twice<K: std::hash::Hash + Eq>(seen: &mut HashMap<K, u32>, value: K, at: &KeyAt<'_>, key: &str) {
+fn refuse_twice<K: Hash + Eq>(seen: &mut Seen<K>, value: K, at: &KeyAt<'_>, key: &str) {
     match seen.entry(value) {
         Occupancy::Vacant(vacant) => {
             vacant.insert(at.place.position(at.scene.root).0);
@@ -305,7 +326,7 @@ impl KeyAt<'_> {
 
     /// Checks 1 to 128 visible ASCII characters.
     fn visible(&self, key: &str, text: &str) -> Option<()> {
-        let is_visible = (1..=MOST_BYTES).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+        let is_visible = key_rules::is_visible(text);
         if !is_visible {
             self.refuse(key, "must be 1 to 128 visible ASCII characters without spaces", "such as acme-prod");
         }
@@ -318,7 +339,7 @@ impl KeyAt<'_> {
     }
 
     fn name(&self, text: Text) -> Option<Box<str>> {
-        let is_name = (1..=MOST_BYTES).contains(&text.0.len()) && !text.0.chars().any(char::is_control);
+        let is_name = key_rules::is_name(&text.0);
         if !is_name {
             self.refuse(
                 "name",
@@ -330,8 +351,7 @@ impl KeyAt<'_> {
     }
 
     fn digest(&self, text: &str) -> Option<Digest> {
-        let digest =
-            HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok().and_then(|bytes| Digest::try_from(bytes).ok());
+        let digest = key_rules::digest(text);
         if digest.is_none() {
             self.refuse(
                 "sha256",
@@ -343,17 +363,15 @@ impl KeyAt<'_> {
     }
 
     fn expiry(&self, text: &str) -> Option<UnixTime> {
-        let is_rfc_3339 = !text.contains('[') && text.len() >= "2027-01-01T00:00:00Z".len();
-        let time = text.parse::<jiff::Timestamp>().ok().filter(|_| is_rfc_3339);
-        let nanos = time.and_then(|time| u64::try_from(time.as_nanosecond()).ok());
-        if nanos.is_none() {
+        let time = key_rules::expiry(text);
+        if time.is_none() {
             self.refuse(
                 "expires_at",
                 "must be a time in RFC 3339 form, 1970 to 2554",
                 "such as 2027-01-01T00:00:00Z",
             );
         }
-        nanos.map(UnixTime::from_nanos)
+        time
     }
 
     fn models(&self, slot: Slot<Vec<Slot<Text>>>) -> Box<[ModelGlob]> {

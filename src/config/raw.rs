@@ -9,6 +9,7 @@ use schemars::{JsonSchema, Schema};
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny};
 
+use crate::auth::key::Environment;
 use crate::config::raw::traffic::{RawRoute, RawUpstream};
 use crate::config::scalar::{Count, Flag, Network, Size, Slot, Span, Text};
 
@@ -188,6 +189,16 @@ pub enum RawEnvironment {
     Staging,
     /// For real.
     Production,
+}
+
+impl From<RawEnvironment> for Environment {
+    fn from(environment: RawEnvironment) -> Self {
+        match environment {
+            RawEnvironment::Development => Self::Development,
+            RawEnvironment::Staging => Self::Staging,
+            RawEnvironment::Production => Self::Production,
+        }
+    }
 }
 
 /// The answer cache.

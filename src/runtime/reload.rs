@@ -272,8 +272,14 @@ fn check_shrinking(before: &[KeyEntry], after: &[KeyEntry]) -> Result<(), Refusa
     if before.len() < GUARDED_LIST {
         return Ok(());
     }
-    let kept: HashSet<_> = after.iter().map(|entry| &entry.id).collect();
-    let lost = before.iter().filter(|entry| !kept.contains(&entry.id)).count();
+    let is_same = |(before, after): &(&KeyEntry, &KeyEntry)| before.id == after.id;
+    // Most changes of a long list leave nearly all of it where it was.
+    let same = before.iter().zip(after).take_while(is_same).count();
+    let (changed, by) = (before.get(same..).unwrap_or_default(), after.get(same..).unwrap_or_default());
+    let end = changed.iter().rev().zip(by.iter().rev()).take_while(is_same).count();
+    let gone = changed.get(..changed.len() - end).unwrap_or_default();
+    let came: HashSet<_> = by.iter().take(by.len() - end).map(|entry| &entry.id).collect();
+    let lost = gone.iter().filter(|entry| !came.contains(&entry.id)).count();
     if lost * 2 > before.len() { Err(Refusal::Shrunk { before: before.len(), lost }) } else { Ok(()) }
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use expect_test::{Expect, expect};
-use proptest::prelude::{ProptestConfig, proptest};
+use proptest::prelude::{ProptestConfig, Strategy, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
 use safecache::auth::key::{Environment, KeyEntry};
 use safecache::clock::UnixTime;
 use safecache::config::key_list::{self, Known};
@@ -261,8 +261,52 @@ fn clock() -> Instant {
     Instant::now()
 }
 
+/// The members of a key, most of them right, in any order.
+fn members() -> impl Strategy<Value = String> {
+    let one = |name: &'static str, right: &'static [&'static str], wrong: &'static [&'static str]| {
+        let value = prop_oneof![12 => prop::sample::select(right), 1 => prop::sample::select(wrong)];
+        value.prop_map(move |value| format!("\"{name}\":{value}"))
+    };
+    let hash = "[0-9a-fA-F]{64}|[0-9a-g]{63,65}".prop_map(|hash| format!("\"sha256\":\"{hash}\""));
+    let needed = (
+        one("id", &["\"ID1\"", "\"ID2\"", "\"ID3\""], &["\"ID \"", "null"]),
+        one("account", &["\"a\"", "\"b\""], &["\"acct_1\"", "\"\""]),
+        one("plan", &["\"free\"", "\"pro\""], &["\"gold\"", "7"]),
+        hash,
+    );
+    let more = (
+        prop::option::of(one("name", &["\"x y\""], &["\"\"", "null", "\"\\n\""])),
+        prop::option::of(one("environment", &["\"staging\""], &["\"test\"", "null"])),
+        prop::option::of(one("expires_at", &["\"2027-01-01T00:00:00Z\""], &["\"2027\"", "null"])),
+        prop::option::of(one("disabled", &["true", "false"], &["\"no\"", "null", "1"])),
+        prop::option::of(one("allowed_ips", &["[\"10.0.0.0/8\"]", "[]"], &["null"])),
+    );
+    (needed, more)
+        .prop_map(|((id, account, plan, hash), (name, environment, expires_at, disabled, ips))| {
+            let optional = [name, environment, expires_at, disabled, ips];
+            [id, account, plan, hash].into_iter().chain(optional.into_iter().flatten()).collect::<Vec<_>>()
+        })
+        .prop_shuffle()
+        .prop_map(|members| members.join(","))
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
+
+    /// However a line is read, in the way of most lines or in that of unusual ones, as an escaped character makes it.
+    #[test]
+    fn usual_and_unusual_lines_mean_the_same(lines in prop::collection::vec(members(), 1..4)) {
+        let text = |id: &str| -> String { lines.iter().map(|line| format!("{{{}}}\n", line.replace("ID", id))).collect() };
+        let (usual, unusual) = (read("keys.jsonl", &text("k")), read("keys.jsonl", &text("\\u006b")));
+        match (usual, unusual) {
+            (Ok(usual), Ok(unusual)) => prop_assert_eq!(usual, unusual),
+            (Err(usual), Err(unusual)) => {
+                let paths = |report: &Report| report.problems().iter().map(|p| p.path.clone()).collect::<Vec<_>>();
+                prop_assert_eq!(paths(&usual), paths(&unusual));
+            }
+            (usual, unusual) => prop_assert!(false, "{usual:?} {unusual:?}"),
+        }
+    }
 
     #[test]
     fn any_text_is_read_or_refused(text in "\\PC*|(\\{\"[a-z]{2}\":[\\[\\]\\{\\}\"a-z0-9,:.]*\\}?\n){0,5}") {
