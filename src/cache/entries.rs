@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use http::{HeaderName, HeaderValue};
 use moka::Expiry;
 use moka::notification::RemovalCause;
 use moka::ops::compute::{CompResult, Op};
@@ -22,7 +23,7 @@ use crate::units::ByteSize;
 
 /// Bytes counted for an entry beside its body and its head's fields: key, recording and bookkeeping, as measured with
 /// bodies of 300 bytes to 3 KiB.
-const OVERHEAD: u64 = 896;
+const OVERHEAD: u64 = 824;
 
 /// Bytes of a common entry. The table has room from the start for as many of these as fit into the cache: a table that
 /// grows looks at each of its keys again.
@@ -212,7 +213,8 @@ impl Entry {
     pub fn size(&self) -> u64 {
         let head = self.recording.head();
         let fields = head.iter().flat_map(|head| &head.fields);
-        let field_bytes: usize = fields.map(|(name, value)| name.as_str().len() + value.len()).sum();
+        let place = size_of::<(HeaderName, HeaderValue)>();
+        let field_bytes: usize = fields.map(|(name, value)| place + name.as_str().len() + value.len()).sum();
         self.recording.held() + field_bytes as u64 + OVERHEAD
     }
 }

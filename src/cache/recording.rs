@@ -29,8 +29,7 @@ pub mod writer;
 /// How much a windowed recording may run ahead of its slowest reader, in bytes.
 pub const WINDOW: u64 = 64 * 1024;
 
-/// What of that must have been read before more is written, so that a piece more does not make much more of it: what a
-/// windowed recording still holds when its writer goes on, at most, in bytes.
+/// The same while nothing but that is reserved: a piece more must not make much more of it.
 const LEFT: u64 = 16 * 1024;
 
 /// What a connection fills in its own buffers when more than that comes over it, in bytes: a recording is counted with it

@@ -102,8 +102,7 @@ impl Gateway {
             }
         };
         // An answer that did not reach its end must not look as if it had: its connection ends with it.
-        let outcome = *ctx.outcome.get_or_insert(Outcome::ClientClosed);
-        if !is_whole && outcome != Outcome::ClientClosed {
+        if !is_whole && *ctx.outcome.get_or_insert(Outcome::ClientClosed) == Outcome::UpstreamError {
             shared.cut.unless_told(pin!(send_gathered(&mut session))).await;
         }
         finish(shared, &session, &mut ctx);

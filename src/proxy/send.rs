@@ -46,7 +46,7 @@ impl Sent {
     pub(super) fn outcome(self, whole: Outcome) -> Outcome {
         match self {
             Self::Whole => whole,
-            Self::CutShort(Failure::NoRoom) | Self::ToldInStream(Failure::NoRoom) => Outcome::Overloaded,
+            Self::CutShort(Failure::NoRoom) => Outcome::Overloaded,
             Self::Unbegun(_) | Self::CutShort(_) | Self::ToldInStream(_) => Outcome::UpstreamError,
             Self::ClientGone => Outcome::ClientClosed,
         }
@@ -77,7 +77,8 @@ pub(super) async fn follow(
     }
     let end = pump(session, reader, &mut watch, head.length).await;
     match end {
-        Sent::CutShort(failure) if can_tell(&head) => {
+        // Of an entry that its reader has no room for, a part of a piece may be on its way.
+        Sent::CutShort(failure) if failure != Failure::NoRoom && can_tell(&head) => {
             let api = Api::of(session.req_header().uri.path());
             tell_in_stream(session, &watch.tail, api, failure).await
         }
@@ -143,16 +144,16 @@ async fn pump(
             Some(Step::Failed(failure)) => return Sent::CutShort(failure),
             None => return Sent::ClientGone,
         };
+        // What HTTP/2 queues is counted no more when its request is over: it must not hold all of a long body.
+        let is_slice = session.is_http2() && reader.recording().written() > LARGEST_SLICE as u64;
+        let piece = if is_slice { Bytes::copy_from_slice(&piece) } else { piece };
         watch.note(&piece);
         sent += piece.len() as u64;
         let is_last = length == Some(sent);
-        let written = tokio::select! {
+        tokio::select! {
             biased;
-            written = write(session, piece, is_last) => written.is_ok(),
-            () = reader.cut() => false,
-        };
-        if !written {
-            return Sent::ClientGone;
+            written = write(session, piece, is_last) => if written.is_err() { return Sent::ClientGone },
+            () = reader.cut() => return Sent::CutShort(Failure::NoRoom),
         }
         if is_last {
             return Sent::Whole;

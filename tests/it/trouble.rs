@@ -126,7 +126,8 @@ const TROUBLES: [Trouble; 12] = [
     Trouble {
         name: "a head of 1 MiB",
         does: |exchange| {
-            let pad = "x".repeat(1 << 20);
+            // Beyond the bound by more than one read.
+            let pad = "x".repeat((1 << 20) + (1 << 18));
             exchange.send(format!("HTTP/1.1 200 OK\r\nX-Pad: {pad}\r\nContent-Length: 0\r\n\r\n"));
             exchange.close();
         },

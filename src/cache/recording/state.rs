@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use crate::cache::recording::pieces::Pieces;
-use crate::cache::recording::{AnswerHead, CONNECTION, End, FIRST, Failure, Step, WINDOW};
+use crate::cache::recording::{AnswerHead, CONNECTION, End, FIRST, Failure, LEFT, Step, WINDOW};
 use crate::llm::usage::Usage;
 use crate::memory::Permit;
 
@@ -131,6 +131,12 @@ impl State {
         if let Some(permit) = self.permit.as_mut() {
             permit.shrink_to(taken);
         }
+    }
+
+    /// How much may be unread when the writer of a windowed recording goes on.
+    pub(super) fn may_be_left(&self) -> u64 {
+        let has_room = self.permit.as_ref().is_some_and(|permit| permit.bytes() >= WINDOW + CONNECTION);
+        if has_room { WINDOW } else { LEFT }
     }
 
     /// Memory that it takes: for what is here, what is on its way to a reader, and the connection it comes over.

@@ -7,7 +7,7 @@ use std::task::{Poll, Waker};
 use bytes::Bytes;
 
 use crate::cache::recording::state::State;
-use crate::cache::recording::{AnswerHead, End, Failure, LEFT, Recording};
+use crate::cache::recording::{AnswerHead, End, Failure, Recording};
 use crate::llm::usage::Usage;
 
 /// Appends to a recording. Dropped before its end, it fails the recording as stopped.
@@ -66,7 +66,7 @@ impl Writer {
     pub async fn room(&self) {
         poll_fn(|cx| {
             let mut state = self.0.state();
-            if !state.windowed || state.pieces.held() <= LEFT || state.readers.is_empty() {
+            if !state.windowed || state.pieces.held() <= state.may_be_left() || state.readers.is_empty() {
                 return Poll::Ready(());
             }
             state.writer = Some(cx.waker().clone());

@@ -154,6 +154,8 @@ fn who_reads_an_evicted_entry_beyond_the_share_is_cut() {
         })
         .count();
     assert_eq!(whole, 1);
+    let cut = r#"safecache_requests_total{outcome="overloaded",route="/v1/*",status="200"}"#;
+    gateway.eventually("both are told as such", |gateway| gateway.metric(cut) == 2.0);
     gateway.eventually("nothing is held", |gateway| gateway.metric("safecache_buffer_bytes") == 0.0);
 }
 
