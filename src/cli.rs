@@ -15,10 +15,12 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::units::parse_duration;
 
+pub mod backup;
 pub mod check;
 pub mod demo;
 pub mod hash_key;
 pub mod reload;
+pub mod restore;
 pub mod running;
 pub mod schema;
 pub mod serve;
@@ -58,6 +60,16 @@ pub enum Command {
     ///
     /// Prints what changed, or what is wrong. The address and the token are those of the configuration.
     Reload(ReloadArgs),
+    /// Copy the store to one file, also while the gateway runs.
+    ///
+    /// Everything that was acknowledged before this began is in it. It takes room for the store twice while it is made,
+    /// and appears under its name when it is whole. A FILE that is there already is refused.
+    Backup(BackupArgs),
+    /// Put a backup back, into an empty data folder.
+    ///
+    /// The data folder is that of the configuration; it must be empty, or not there. What the backup holds is checked,
+    /// byte for byte, before it is put in place.
+    Restore(BackupArgs),
 }
 
 /// Which configuration.
@@ -113,6 +125,17 @@ pub struct ReloadArgs {
     pub force: bool,
 }
 
+/// `safecache backup` and `safecache restore`.
+#[derive(Clone, Debug, Args)]
+pub struct BackupArgs {
+    /// The backup.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Which configuration: it names the data folder.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -130,6 +153,8 @@ pub fn main() -> ExitCode {
         Command::Schema => schema::run(&mut std::io::stdout()),
         Command::HashKey => hash_key::run(&mut std::io::stdin(), &mut std::io::stdout()),
         Command::Reload(args) => reload::run(args, &environment(), &mut std::io::stdout()),
+        Command::Backup(args) => backup::run(args, &environment(), &mut std::io::stdout()),
+        Command::Restore(args) => restore::run(args, &environment(), &mut std::io::stdout()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

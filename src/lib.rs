@@ -5,9 +5,9 @@
 //!
 //! - [`clock`], [`dice`], [`ids`], [`pem`], [`secret`], [`units`], [`memory`]: time, randomness, names, certificates,
 //!   redaction, sizes, counted bytes.
-//! - [`routing`], [`auth`], [`limits`], [`llm`], [`cache`], [`upstream`]: the pure rules.
+//! - [`routing`], [`auth`], [`limits`], [`llm`], [`cache`], [`usage`], [`upstream`]: the pure rules.
 //! - [`config`], [`outcome`]: what operators write; what clients are told.
-//! - [`runtime`], [`telemetry`]: the live snapshot and its reloads; metrics and logs.
+//! - [`runtime`], [`telemetry`], [`store`]: the live snapshot and its reloads; metrics and logs; what lasts.
 //! - [`proxy`], [`admin`], [`demo`]: the listeners.
 //! - [`server`]: the one place where everything meets. [`cli`]: the commands over it.
 
@@ -30,6 +30,8 @@ pub mod routing;
 pub mod runtime;
 pub mod secret;
 pub mod server;
+pub mod store;
 pub mod telemetry;
 pub mod units;
 pub mod upstream;
+pub mod usage;

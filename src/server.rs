@@ -1,8 +1,8 @@
 //! Assembly: configuration to listeners and tasks, and their ordered end. The only place where everything meets.
 //!
-//! Two runtimes: the *data* runtime has the configured worker threads and serves clients alone; the *control* runtime
-//! has one thread for the admin listener, the resolver, and the eye on key list and certificates, so that none of them
-//! can hold up a request.
+//! Three runtimes: the *data* runtime has the configured worker threads and serves clients alone; the *control* runtime
+//! has one thread for the admin listener, the resolver, and the eye on key list and certificates, the *store* runtime
+//! one for what lasts, so that none of them can hold up a request.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,12 +29,14 @@ use crate::runtime::live::Live;
 use crate::runtime::reload::{self, Derive, Reloader, Shrinking, Source, Tools};
 use crate::runtime::watch::{Seen, follow_certificates, follow_list};
 use crate::server::chores::{Charges, Roll};
+use crate::server::lasting::Lasting;
 use crate::server::listeners::{Bound, Handshake, bind};
 use crate::server::threads::Threads;
 use crate::telemetry::access_log::{AccessLog, AccessWriter};
 use crate::telemetry::metrics::Metrics;
 
 mod chores;
+mod lasting;
 mod listeners;
 mod threads;
 
@@ -75,18 +77,20 @@ pub struct Running {
     ready: Arc<AtomicBool>,
     shutdown: watch::Sender<bool>,
     access: Option<AccessWriter>,
+    lasting: Lasting,
     data: Threads,
     control: Threads,
 }
 
-/// Binds the listeners of `start.config` and begins to serve. When it returns, the data port accepts.
+/// Opens the store, binds the listeners of `start.config` and begins to serve. When it returns, the data port accepts.
 ///
 /// # Errors
-/// A port cannot be bound, a file cannot be read, the key list has problems: in lines that name it.
+/// The store cannot be used, a port cannot be bound, a file cannot be read, the key list has problems: in lines that name
+/// it.
 pub fn start(start: Start) -> anyhow::Result<Running> {
     install_crypto_provider();
     let config = &start.config;
-    create_data_dir(&config.data_dir)?;
+    let lasting = Lasting::open(&config.data_dir, start.clock.clone())?;
     let addresses = config.listen.iter().map(|listener| listener.address);
     let data_listeners = addresses.map(bind).collect::<anyhow::Result<Vec<_>>>()?;
     let admin_listener = bind(config.admin.listen.address)?;
@@ -129,6 +133,7 @@ pub fn start(start: Start) -> anyhow::Result<Running> {
         ready: Arc::new(AtomicBool::new(false)),
         shutdown: watch::channel(false).0,
         access: writer,
+        lasting,
         data: Threads::start("data", workers)?,
         control,
     };
@@ -219,6 +224,7 @@ impl Running {
         self.shutdown.send_replace(true);
         self.cut();
         self.data.stop();
+        self.lasting.close();
         self.control.stop();
         if let Some(access) = self.access.take() {
             access.close();
@@ -308,12 +314,6 @@ fn deriving(metrics: &Arc<Metrics>, resolver: &Resolver, roll: &Roll) -> Derive<
 fn install_crypto_provider() {
     // An error means that it is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-}
-
-fn create_data_dir(path: &std::path::Path) -> anyhow::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    let created = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    created.with_context(|| format!("data_dir {} cannot be created", path.display()))
 }
 
 fn worker_threads(config: &Config) -> usize {

@@ -59,6 +59,7 @@ mod shipped;
 mod single_flight;
 mod smoke;
 mod stopping;
+mod store;
 mod support;
 mod tidy;
 mod timed;

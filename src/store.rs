@@ -1,0 +1,96 @@
+//! Everything that lasts, behind one trait.
+//!
+//! - `answer`, `proxied`, `entries`, `usage`: what is kept, and what is asked of it.
+//! - `failure`: what can go wrong, told apart as far as somebody acts on the difference.
+//! - `folder`: the data folder and its lock: one gateway at a time, or the two of a hand-over.
+//! - `sqlite`: the store of a single gateway, in two files, laid out by `migrations`.
+//!
+//! **What survives.** A method that changes something returns when the change is committed. It then survives the end of
+//! the process, however sudden. A power cut, or the end of the operating system, may take the last moments of answers
+//! and usage, which are not flushed to the disk with each commit; never those of accounts and keys, which are; and it
+//! damages neither file.
+
+use async_trait::async_trait;
+
+use crate::cache::entries::Slot;
+use crate::clock::UnixTime;
+use crate::ids::AccountId;
+use crate::store::answer::{Answer, NewAnswer, Put, Question, Which};
+use crate::store::entries::{Page, PageOf};
+use crate::store::failure::StoreError;
+use crate::store::proxied::{Found, KeyPage, NewProxied, Purge};
+use crate::store::usage::{KeyPageOf, KeyUsage, ModelSum, Period, Step, TimeSum, UsageRow};
+use crate::units::ByteSize;
+use crate::usage::record::Hour;
+
+pub mod answer;
+pub mod entries;
+pub mod failure;
+pub mod folder;
+pub mod migrations;
+pub mod proxied;
+pub mod sqlite;
+pub mod usage;
+
+/// The only door to what lasts. Shared by all that use it; every method may be called at any time from any task, and
+/// does its work elsewhere. A change that fails has changed nothing.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Keeps an answer in place of what was kept under the same account, hash and model, unless the account's quota
+    /// does not allow it. Expired answers of the account make room first.
+    async fn put_answer(&self, answer: NewAnswer) -> Result<Put, StoreError>;
+
+    /// The newest answer that fits the question and has not expired at `now`, counted as used once more.
+    async fn find_answer(&self, question: Question, now: UnixTime) -> Result<Option<Answer>, StoreError>;
+
+    /// What the account's stored answers take of its quota, expired ones that are still there included.
+    async fn stored_bytes(&self, account: &AccountId) -> Result<ByteSize, StoreError>;
+
+    /// Deletes stored answers; how many there were.
+    async fn delete_answers(&self, which: Which) -> Result<u64, StoreError>;
+
+    /// Keeps answers of upstreams, each in place of what was kept in the same slot, and deletes the oldest until all of
+    /// them take at most `bound`. Returns the slots of those deleted, the newly kept included where they do not fit.
+    /// Deletes at most [`proxied::MOST_EVICTED`] at once: an empty batch goes on where a lower bound needs more.
+    async fn put_proxied(&self, batch: Vec<NewProxied>, bound: ByteSize) -> Result<Vec<Slot>, StoreError>;
+
+    /// The answer in a slot, if it has not expired at `now`. One that is not what was put is deleted.
+    async fn find_proxied(&self, slot: Slot, now: UnixTime) -> Result<Found, StoreError>;
+
+    /// Deletes answers of upstreams; how many there were.
+    async fn purge_proxied(&self, purge: Purge) -> Result<u64, StoreError>;
+
+    /// The slots that are taken, page after page. What is put or deleted meanwhile may or may not be among them.
+    async fn proxied_slots(&self, page: KeyPage) -> Result<(Vec<Slot>, Option<KeyPage>), StoreError>;
+
+    /// What is kept for an account and has not expired at `now`, of both kinds, the newest first.
+    async fn list_entries(&self, page: Page, now: UnixTime) -> Result<PageOf, StoreError>;
+
+    /// Deletes what has expired at `now`, of both kinds, the longest expired first and at most [`entries::MOST_EXPIRED`]
+    /// of each; how many there were.
+    async fn delete_expired(&self, now: UnixTime) -> Result<u64, StoreError>;
+
+    /// Adds to the sums, all rows or none.
+    async fn add_usage(&self, rows: Vec<UsageRow>) -> Result<(), StoreError>;
+
+    /// An account's sums by time and class, in the order of time; steps in which nothing happened are left out.
+    async fn usage_by_time(
+        &self,
+        account: &AccountId,
+        period: Period,
+        step: Step,
+    ) -> Result<Vec<TimeSum>, StoreError>;
+
+    /// An account's sums by model and class, in the order of names.
+    async fn usage_by_model(&self, account: &AccountId, period: Period) -> Result<Vec<ModelSum>, StoreError>;
+
+    /// The sums of each key that an account ever used, in the order of their ids: a page, and how many there are.
+    async fn usage_by_key(&self, page: KeyPageOf, period: Period)
+    -> Result<(Vec<KeyUsage>, u64), StoreError>;
+
+    /// Deletes the sums of hours before `first`; how many rows there were.
+    async fn delete_usage(&self, first: Hour) -> Result<u64, StoreError>;
+
+    /// Commits what waits, and ends. Every later call fails with [`failure::Trouble::Closed`].
+    async fn close(&self);
+}

@@ -1,0 +1,105 @@
+//! What can go wrong with the store, and what an operator can do about it.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// Something that the store could not do. Displayed: one line, which names the file and says what helps. For logs and
+/// the command line; what clients are told holds no paths.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {trouble}", .path.display())]
+pub struct StoreError {
+    /// The file or folder.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub trouble: Trouble,
+}
+
+impl StoreError {
+    /// `trouble` with `path`.
+    pub fn new(path: &Path, trouble: Trouble) -> Self {
+        Self { path: path.to_owned(), trouble }
+    }
+
+    /// What the operating system says of `path`.
+    pub fn of_io(path: &Path, error: &std::io::Error) -> Self {
+        let trouble = match error.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Trouble::Full,
+            std::io::ErrorKind::ReadOnlyFilesystem => Trouble::ReadOnly,
+            std::io::ErrorKind::PermissionDenied => Trouble::Forbidden,
+            _ => Trouble::Failed(error.to_string()),
+        };
+        Self::new(path, trouble)
+    }
+}
+
+/// What is wrong, as far as somebody acts on the difference.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// No room on the disk. Passes when there is some again.
+    Full,
+    /// The folder cannot be written.
+    ReadOnly,
+    /// The process may not write there.
+    Forbidden,
+    /// The file is not what was written: what SQLite says of it.
+    Damaged(String),
+    /// It is no file of the store.
+    Foreign,
+    /// A newer version, one that changed what is there, wrote it: which, if it says so.
+    Newer(Option<String>),
+    /// Too much is waiting, or another process holds the file. Passes.
+    Busy,
+    /// Another gateway uses the folder: its process, if it says so.
+    InUse(Option<u32>),
+    /// A restore did not come to its end.
+    HalfRestored,
+    /// There is a file where none should be.
+    Exists,
+    /// A restore wants an empty folder.
+    NotEmpty,
+    /// There is nothing where something should be.
+    Missing,
+    /// It is no backup, or one that broke off or was changed.
+    BadBackup(&'static str),
+    /// The store has ended.
+    Closed,
+    /// Anything else.
+    Failed(String),
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full => f.write_str("no space left on its disk; make room"),
+            Self::ReadOnly => f.write_str("cannot be written: its file system is read-only"),
+            Self::Forbidden => f.write_str("cannot be written: permission denied"),
+            Self::Damaged(what) => write!(
+                f,
+                "is damaged ({what}); restore a backup into an empty folder, or move the file away to begin anew"
+            ),
+            Self::Foreign => f.write_str("is no file of safecache; move it away or name another folder"),
+            Self::Newer(version) => write!(
+                f,
+                "was written by a newer safecache{}, which this version ({}) cannot read; run that one, or restore a \
+                 backup of this one",
+                version.as_deref().map(|version| format!(" ({version})")).unwrap_or_default(),
+                env!("CARGO_PKG_VERSION")
+            ),
+            Self::Busy => f.write_str("is busy; try again"),
+            Self::InUse(process) => write!(
+                f,
+                "is in use by another safecache{}; one at a time",
+                process.map(|process| format!(" (process {process})")).unwrap_or_default()
+            ),
+            Self::HalfRestored => {
+                f.write_str("holds a restore that broke off; empty the folder and restore again")
+            }
+            Self::Exists => f.write_str("is there already; name another file, or move it away"),
+            Self::NotEmpty => f.write_str("is not empty; a restore wants an empty folder, or none"),
+            Self::Missing => f.write_str("is not there"),
+            Self::BadBackup(why) => write!(f, "is no backup that can be restored: {why}"),
+            Self::Closed => f.write_str("is closed: the gateway is ending"),
+            Self::Failed(what) => write!(f, "failed: {what}"),
+        }
+    }
+}

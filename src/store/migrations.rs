@@ -1,0 +1,27 @@
+//! How the files of the store came to be what they are, step by step.
+//!
+//! A step that was released is never changed, and steps only add: an older build of the same major version can then
+//! still work with a file that a newer one has opened. What cannot be done by adding raises the major version.
+
+/// One step.
+#[derive(Clone, Copy, Debug)]
+pub struct Migration {
+    /// Steps are taken in this order, from 1.
+    pub version: i64,
+    /// What it is about.
+    pub name: &'static str,
+    /// What it does.
+    pub sql: &'static str,
+}
+
+/// The steps of the file of accounts and keys.
+pub const ACCOUNTS: &[Migration] =
+    &[Migration { version: 1, name: "meta", sql: include_str!("migrations/accounts/0001_meta.sql") }];
+
+/// The steps of the file of answers and usage.
+pub const ANSWERS: &[Migration] = &[
+    Migration { version: 1, name: "meta", sql: include_str!("migrations/answers/0001_meta.sql") },
+    Migration { version: 2, name: "stored", sql: include_str!("migrations/answers/0002_stored.sql") },
+    Migration { version: 3, name: "proxied", sql: include_str!("migrations/answers/0003_proxied.sql") },
+    Migration { version: 4, name: "usage", sql: include_str!("migrations/answers/0004_usage.sql") },
+];

@@ -1,0 +1,78 @@
+//! Sums of usage, as they are added and asked for.
+
+use crate::clock::UnixTime;
+use crate::ids::{AccountId, KeyId};
+use crate::usage::record::{Cell, Class, Hour, Sums};
+
+/// What is added to a cell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsageRow {
+    /// Where.
+    pub cell: Cell,
+    /// How much.
+    pub sums: Sums,
+    /// When the last of these requests came.
+    pub last_at: UnixTime,
+}
+
+/// A span of whole hours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Period {
+    /// The first.
+    pub from: Hour,
+    /// The first that is no part of it.
+    pub to: Hour,
+}
+
+/// What a series goes by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Hours.
+    Hour,
+    /// Days of UTC.
+    Day,
+}
+
+/// The sum of one class in one step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeSum {
+    /// The step's first hour.
+    pub start: Hour,
+    /// Of which requests.
+    pub class: Class,
+    /// How much.
+    pub sums: Sums,
+}
+
+/// The sum of one class with one model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelSum {
+    /// Which model; empty: none was named.
+    pub model: Box<str>,
+    /// Of which requests.
+    pub class: Class,
+    /// How much.
+    pub sums: Sums,
+}
+
+/// A page of an account's keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyPageOf {
+    /// Whose.
+    pub account: AccountId,
+    /// How many keys come before it.
+    pub offset: u64,
+    /// The most keys wanted.
+    pub limit: u32,
+}
+
+/// What one key did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyUsage {
+    /// Which key; it need not be there any more.
+    pub key: KeyId,
+    /// When it was used last, whether or not that is in the period; to the millisecond.
+    pub last_used_at: UnixTime,
+    /// By class, in the period; none if it was not used then.
+    pub sums: Vec<(Class, Sums)>,
+}

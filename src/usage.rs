@@ -1,0 +1,3 @@
+//! What requests cost and spared, in sums.
+
+pub mod record;
