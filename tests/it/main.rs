@@ -45,6 +45,7 @@ mod leaving;
 mod limits;
 mod limits_front;
 mod names;
+mod next_hop;
 mod patience;
 mod readme;
 mod reload;
