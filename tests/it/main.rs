@@ -58,6 +58,7 @@ mod seeing;
 mod server_health;
 mod shipped;
 mod single_flight;
+mod slow_clients;
 mod smoke;
 mod stopping;
 mod support;
