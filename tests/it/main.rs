@@ -38,6 +38,7 @@ mod forward_timeouts;
 mod forward_upgrade;
 mod framing;
 mod fuzzed;
+mod hostile;
 mod http2;
 mod key_list;
 mod key_ring;

@@ -230,3 +230,22 @@ fn answers_that_are_read_slowly_hold_up_nobody() {
     assert!(attack.was_ended() || !is_soak());
     siege.recovers("slow readers", 192 * KIB, &others);
 }
+
+/// Nobody who has not shown a key yet is counted in `buffer_memory`: a head has a bound of its own.
+#[test]
+fn heads_that_stay_large_and_unfinished_take_a_bounded_memory() {
+    let siege = Siege::of("head: {timeout: 5s}");
+    let head =
+        format!("GET /v1/x HTTP/1.1\r\nHost: g\r\n{}", format!("X: {}\r\n", "x".repeat(KIB - 5)).repeat(60));
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|_| {
+            let mut client = siege.process.connect();
+            client.send(&head);
+            client
+        })
+        .collect();
+    let others = siege.serves_others_until(|siege| siege.metric("safecache_connections") <= 3.0);
+    assert_eq!(siege.metric("safecache_heads_refused_total"), CLIENTS as f64);
+    drop(clients);
+    siege.recovers("large heads", 128 * KIB, &others);
+}
