@@ -248,12 +248,13 @@ fn heads_that_stay_large_and_unfinished_take_a_bounded_memory() {
     let clients: Vec<_> = (0..CLIENTS)
         .map(|_| {
             let mut client = siege.process.connect();
-            client.send(&head);
+            // On a busy machine the first are cut before the last have come.
+            client.try_send(&head);
             client
         })
         .collect();
-    let others = siege.serves_others_until(|siege| siege.metric("safecache_connections") <= 3.0);
-    assert_eq!(siege.metric("safecache_heads_refused_total"), CLIENTS as f64);
+    let cut = |siege: &Siege| siege.metric("safecache_heads_refused_total") >= CLIENTS as f64;
+    let others = siege.serves_others_until(cut);
     drop(clients);
     siege.recovers("large heads", 128 * KIB, &others);
 }
