@@ -8,8 +8,9 @@ import tempfile
 import unittest
 
 NEED = pathlib.Path(__file__).resolve().parent / "need"
-ALL = ["c", "c++", "make", "cmake", "git", "curl", "python", "cargo"]
-TOOLS = {"cc", "c++", "make", "cmake", "git", "curl", "python3", "cargo"}
+SERVERS = ["nginx", "haproxy", "slowhttptest"]
+ALL = ["c", "c++", "make", "cmake", "git", "curl", *SERVERS, "python", "cargo"]
+TOOLS = {"cc", "c++", "make", "cmake", "git", "curl", *SERVERS, "python3", "cargo"}
 SHELL = ["sh", "mktemp", "find", "sed", "sort", "comm", "rm", "chmod"]
 
 
@@ -60,6 +61,17 @@ class Need(unittest.TestCase):
         machine = self.machine(tools=TOOLS - {"cmake", "git"})
         self.assertEqual(machine.need().returncode, 0)
         self.assertEqual(machine.calls(), ["apt-get install -y --no-install-recommends cmake git"])
+
+    def test_servers_are_found_where_debian_keeps_them(self):
+        machine = self.machine(tools=TOOLS - {"nginx", "haproxy"})
+        for name in ["nginx", "haproxy"]:
+            (machine.root / "usr/sbin" / name).symlink_to(machine.bin / "git")
+        self.assertEqual((machine.need().returncode, machine.calls()), (0, []))
+
+    def test_servers_are_installed_like_anything_else(self):
+        machine = self.machine(tools=TOOLS - set(SERVERS))
+        self.assertEqual(machine.need().returncode, 0)
+        self.assertEqual(machine.calls(), [f"apt-get install -y --no-install-recommends {' '.join(SERVERS)}"])
 
     def test_a_python_without_venv_is_not_enough(self):
         machine = self.machine(venv=1)

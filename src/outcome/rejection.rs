@@ -16,10 +16,14 @@ pub enum Rejection {
     BadHost,
     /// Content-Length beside Transfer-Encoding.
     AmbiguousLength,
+    /// A Content-Length that is not one number.
+    BadLength,
     /// A transfer coding beside `chunked`.
     UnknownCoding,
     /// An expectation beside `100-continue`.
     UnknownExpectation,
+    /// A fragment, or bytes beyond ASCII, in the target.
+    BadTarget,
     /// Dot segments, `%2e`, `%2f` or `//` in the path.
     AmbiguousPath,
     /// A trusted proxy sent an X-Forwarded-For that cannot be read.
@@ -106,12 +110,14 @@ const FAILURES_WINDOW: u64 = 60;
 
 impl Rejection {
     /// Every rejection, as the README prints them; the wait is an example.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 31] = [
         Self::MissingHost,
         Self::BadHost,
         Self::AmbiguousLength,
+        Self::BadLength,
         Self::UnknownCoding,
         Self::UnknownExpectation,
+        Self::BadTarget,
         Self::AmbiguousPath,
         Self::BadForwardedFor,
         Self::HeadTooLarge,
@@ -140,7 +146,10 @@ impl Rejection {
 
     /// What the table says of it.
     pub fn row(self) -> Row {
-        table::of_request(self).or_else(|| table::of_key(self)).unwrap_or_else(|| table::of_servers(self))
+        table::of_head(self)
+            .or_else(|| table::of_request(self))
+            .or_else(|| table::of_key(self))
+            .unwrap_or_else(|| table::of_servers(self))
     }
 
     /// `WWW-Authenticate` of a 401 (RFC 6750 §3).
@@ -181,8 +190,10 @@ impl Rejection {
             Self::MissingHost
                 | Self::BadHost
                 | Self::AmbiguousLength
+                | Self::BadLength
                 | Self::UnknownCoding
                 | Self::UnknownExpectation
+                | Self::BadTarget
                 | Self::AmbiguousPath
                 | Self::HeadTooLarge
                 | Self::MethodNotAllowed

@@ -2,9 +2,10 @@
 //!
 //! pingora drops a Content-Length beside a Transfer-Encoding before any filter runs, and accepts a request without a
 //! Host; both are looked for in the head as it came (RFC 9112 §6.1 and §3.2). It knows of no transfer coding but
-//! `chunked`, and passes over the others.
+//! `chunked`, and passes over the others. A length that is said twice it reads, and would pass on as it came; a target
+//! that is none, it mends.
 
-use http::header::{EXPECT, GetAll, HOST, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, EXPECT, GetAll, HOST, TRANSFER_ENCODING};
 use http::uri::Authority;
 use http::{HeaderValue, Method};
 use pingora::http::RequestHeader;
@@ -46,7 +47,13 @@ pub(super) fn check(session: &ServerSession, limits: &Limits) -> Result<(), Reje
     if !are_at_most_one(&head.headers.get_all(EXPECT), "100-continue") {
         return Err(Rejection::UnknownExpectation);
     }
-    if !head.raw_path_is_utf8() || is_ambiguous(path(head)) {
+    if !is_one_length(&head.headers.get_all(CONTENT_LENGTH)) {
+        return Err(Rejection::BadLength);
+    }
+    if !has_plain_target(session) {
+        return Err(Rejection::BadTarget);
+    }
+    if is_ambiguous(path(head)) {
         return Err(Rejection::AmbiguousPath);
     }
     Ok(())
@@ -91,6 +98,40 @@ fn are_at_most_one(values: &GetAll<'_, HeaderValue>, word: &str) -> bool {
     let mut values = values.iter();
     let is_word = |value: &HeaderValue| value.as_bytes().trim_ascii().eq_ignore_ascii_case(word.as_bytes());
     values.next().is_none_or(is_word) && values.next().is_none()
+}
+
+/// True if a body's length is not said, or said once, in digits: of a list of equal numbers (RFC 9110 §8.6), not every
+/// server reads the same.
+fn is_one_length(values: &GetAll<'_, HeaderValue>) -> bool {
+    let mut values = values.iter();
+    let is_number = |value: &HeaderValue| {
+        let digits = value.as_bytes().trim_ascii();
+        !digits.is_empty() && digits.iter().all(u8::is_ascii_digit)
+    };
+    values.next().is_none_or(is_number) && values.next().is_none()
+}
+
+/// True for a target of ASCII without a fragment, which is none (RFC 9112 §3.2): of both, pingora makes a path that not
+/// every server would read. White space and controls it has encoded before, for whoever looks at the target.
+fn has_plain_target(session: &ServerSession) -> bool {
+    match session.as_http1() {
+        Some(h1) => is_plain(target_in(&h1.get_headers_raw_bytes())),
+        None => is_plain(session.req_header().raw_path()),
+    }
+}
+
+fn is_plain(target: &[u8]) -> bool {
+    target.is_ascii() && memchr::memchr(b'#', target).is_none()
+}
+
+/// What stands between the method and the version in the first line of `head`.
+fn target_in(head: &[u8]) -> &[u8] {
+    let head = head.trim_ascii_start();
+    let line = memchr::memchr(b'\n', head).and_then(|end| head.get(..end)).unwrap_or(head);
+    let (Some(method), Some(version)) = (memchr::memchr(b' ', line), memchr::memrchr(b' ', line)) else {
+        return line;
+    };
+    line.get(method + 1..version).unwrap_or(line)
 }
 
 /// The path without query, as it came. For absolute-form targets the path part.

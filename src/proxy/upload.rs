@@ -247,7 +247,9 @@ fn size_of(read: &pingora::Result<Option<Bytes>>) -> usize {
 fn fault_of(error: &Error) -> Fault {
     match error.etype() {
         ErrorType::ReadTimedout => Fault::Slow,
-        ErrorType::InvalidHTTPHeader | ErrorType::Custom("InvalidChunk") => Fault::Broken,
+        ErrorType::InvalidHTTPHeader | ErrorType::Custom("InvalidChunk" | "InvalidTrailerEnd") => {
+            Fault::Broken
+        }
         _ => Fault::Gone,
     }
 }

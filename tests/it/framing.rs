@@ -148,7 +148,9 @@ fn a_head_that_is_not_http_is_refused() {
 fn a_body_that_is_badly_framed_is_refused_and_reaches_no_model() {
     const HEAD: &str = "POST /v1/chat/completions HTTP/1.1|Host: g|%KTransfer-Encoding: chunked||";
     const WHY: &str = "The request body broke off or is badly framed";
-    let bodies = ["zz|ab|0||", "-1|ab|0||", "2|abc|0||", "2|ab0||", "ffffffffffffffffff|ab|0||"];
+    let long = format!("2|ab|0|X: {}||", "x".repeat(70_000));
+    let bodies =
+        [long.as_str(), "zz|ab|0||", "-1|ab|0||", "2|abc|0||", "2|ab0||", "ffffffffffffffffff|ab|0||"];
     let requests: Vec<_> = bodies.iter().map(|body| format!("{HEAD}{body}")).collect();
     all_refused(&requests.iter().map(|request| (request.as_str(), WHY)).collect::<Vec<_>>());
 }
@@ -220,6 +222,31 @@ fn a_space_in_a_target_arrives_encoded() {
     assert_eq!(upstream.requests()[0].line, "GET /v1/mod%20els HTTP/1.1");
     let answer = exchange(&gateway, &raw("GET  /v1/models HTTP/1.1|Host: g|Connection: close|%K|"));
     assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+}
+
+/// The engine drops a fragment, and takes bytes beyond ASCII for letters; not every server does.
+#[test]
+fn a_target_beyond_ascii_or_with_a_fragment_is_refused() {
+    const WHY: &str = "The request target must be of ASCII characters, without a fragment";
+    let targets =
+        ["/v1/m\u{f6}dels", "/v1/models?q=\u{f6}", "/v1/models#x", "/v1/models?q#x", "http://g/v1/models#x"];
+    let requests: Vec<_> =
+        targets.iter().map(|target| format!("GET {target} HTTP/1.1|Host: g|%K|")).collect();
+    all_refused(&requests.iter().map(|request| (request.as_str(), WHY)).collect::<Vec<_>>());
+    all_refused(&[("|GET /v1/models#x HTTP/1.1|Host: g|%K|", WHY)]);
+}
+
+/// Two servers could read a list of equal lengths in two ways, or refuse it.
+#[test]
+fn a_length_that_is_not_one_number_is_refused() {
+    const WHY: &str = "The Content-Length header must be one number";
+    let mut requests = Vec::new();
+    for path in ["/v1/chat/completions", "/v1/files"] {
+        for length in ["2|Content-Length: 2", "2|Content-Length: 02", "2, 2", "2,2"] {
+            requests.push(format!("POST {path} HTTP/1.1|Host: g|%KContent-Length: {length}||{{}}"));
+        }
+    }
+    all_refused(&requests.iter().map(|request| (request.as_str(), WHY)).collect::<Vec<_>>());
 }
 
 /// An upstream that obeys TRACE as RFC 9110 §9.3.8 has it would send the key back that the gateway put into it.

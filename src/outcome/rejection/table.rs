@@ -3,16 +3,12 @@
 use crate::outcome::finished::Outcome;
 use crate::outcome::rejection::{Rejection, Row};
 
-/// Rows about the request's own form.
-pub(super) fn of_request(rejection: Rejection) -> Option<Row> {
-    let invalid = |status, title, message, code| Row {
-        status,
-        title,
-        message,
-        kind: "invalid_request_error",
-        code,
-        outcome: Outcome::Invalid,
-    };
+fn invalid(status: u16, title: &'static str, message: &'static str, code: &'static str) -> Row {
+    Row { status, title, message, kind: "invalid_request_error", code, outcome: Outcome::Invalid }
+}
+
+/// Rows about the form of the request's head.
+pub(super) fn of_head(rejection: Rejection) -> Option<Row> {
     Some(match rejection {
         Rejection::MissingHost => invalid(400, "Bad request", "The Host header is required", "missing_host"),
         Rejection::AmbiguousLength => invalid(
@@ -21,6 +17,9 @@ pub(super) fn of_request(rejection: Rejection) -> Option<Row> {
             "Content-Length and Transfer-Encoding must not be sent together",
             "ambiguous_length",
         ),
+        Rejection::BadLength => {
+            invalid(400, "Bad request", "The Content-Length header must be one number", "bad_length")
+        }
         Rejection::BadHost => {
             invalid(400, "Bad request", "The Host header must be a host, with or without a port", "bad_host")
         }
@@ -35,6 +34,12 @@ pub(super) fn of_request(rejection: Rejection) -> Option<Row> {
             "Expectation failed",
             "The only expectation that can be met is 100-continue",
             "unknown_expectation",
+        ),
+        Rejection::BadTarget => invalid(
+            400,
+            "Bad request",
+            "The request target must be of ASCII characters, without a fragment",
+            "bad_target",
         ),
         Rejection::AmbiguousPath => invalid(
             400,
@@ -51,6 +56,13 @@ pub(super) fn of_request(rejection: Rejection) -> Option<Row> {
         Rejection::MethodNotAllowed => {
             invalid(405, "Method not allowed", "TRACE and CONNECT are not passed on", "method_not_allowed")
         }
+        _ => return None,
+    })
+}
+
+/// Rows about the request's body and what it asks for.
+pub(super) fn of_request(rejection: Rejection) -> Option<Row> {
+    Some(match rejection {
         Rejection::BodyTooLarge => {
             invalid(413, "Payload too large", "The request body is too large", "payload_too_large")
         }

@@ -1,7 +1,7 @@
 //! A client of raw bytes over HTTP/1.1: sends what the test writes, reads what comes.
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
@@ -96,15 +96,21 @@ impl Client {
 
     /// Reads one head, a 1xx as well.
     pub(crate) fn head(&mut self) -> Answer {
+        let head = self.try_head();
+        head.unwrap_or_else(|| {
+            panic!("the connection ended within a head: {:?}", String::from_utf8_lossy(&self.unread))
+        })
+    }
+
+    /// The same; `None` if the connection ended before.
+    pub(crate) fn try_head(&mut self) -> Option<Answer> {
         let end = loop {
             if let Some(at) = find(&self.unread, b"\r\n\r\n") {
                 break at + 4;
             }
-            assert!(
-                self.fill(),
-                "the connection ended within a head: {:?}",
-                String::from_utf8_lossy(&self.unread)
-            );
+            if !self.fill() {
+                return None;
+            }
         };
         let head: Vec<u8> = self.unread.drain(..end).collect();
         let head = String::from_utf8(head).expect("a head is text");
@@ -114,7 +120,8 @@ impl Client {
             .map(|line| line.split_once(':').expect("a field"))
             .map(|(name, value)| (name.to_lowercase(), value.trim().to_owned()))
             .collect();
-        Answer { status: status.parse().expect("a status"), headers, body: Vec::new(), is_whole: true }
+        let status = status.parse().expect("a status");
+        Some(Answer { status, headers, body: Vec::new(), is_whole: true })
     }
 
     /// Reads the body that belongs to `answer`.
@@ -170,6 +177,14 @@ impl Client {
             assert!(self.fill(), "the connection ended after {} of {count} bytes", self.unread.len());
         }
         self.unread.drain(..count).collect()
+    }
+
+    /// Says that it has said all, and reads what still comes until the connection ends.
+    pub(crate) fn rest(&mut self) -> Vec<u8> {
+        // The other side may have ended it.
+        let _ = self.stream.shutdown(Shutdown::Write);
+        while self.fill() {}
+        std::mem::take(&mut self.unread)
     }
 
     /// True if the other side has closed, after reading all that came before.

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
+use socket2::{Domain, Socket, Type};
+
 /// A request as it arrived.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
@@ -150,7 +152,7 @@ impl Upstream {
     }
 
     fn listen(begin: Begin, script: impl Fn(&Request, &mut Exchange) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let listener = listener();
         let address = listener.local_addr().expect("its address");
         let seen = Arc::new(Mutex::new(Vec::new()));
         let is_over = Arc::new(AtomicBool::new(false));
@@ -247,6 +249,15 @@ impl Opener {
     }
 }
 
+/// A listener on a free port that thousands may come to at once: std's own has a short queue, and who finds it full
+/// comes again seconds later.
+fn listener() -> TcpListener {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a free port");
+    socket.listen(4096).expect("it listens");
+    socket.into()
+}
+
 fn serve(stream: &TcpStream, (number, begin): (usize, Begin), script: &Script, all: &Mutex<Vec<Request>>) {
     let _ = stream.set_nodelay(true);
     let capacity = if begin == Begin::WithTheHead { 1 } else { 8192 };
@@ -282,8 +293,10 @@ fn read_head(reader: &mut impl BufRead, connection: usize) -> Option<Request> {
 fn read_body(reader: &mut impl BufRead, request: &Request) -> Option<Vec<u8>> {
     let mut body = Vec::new();
     if let Some(length) = request.header("content-length") {
-        body = vec![0; length.parse().ok()?];
-        reader.read_exact(&mut body).ok()?;
+        // No further than it comes, whatever was announced.
+        let length = length.parse().ok()?;
+        let came = Read::by_ref(reader).take(length).read_to_end(&mut body).ok()?;
+        (came as u64 == length).then_some(())?;
     } else if request.header("transfer-encoding").is_some() {
         loop {
             let size = usize::from_str_radix(&read_line(reader)?, 16).ok()?;
@@ -300,7 +313,7 @@ fn read_body(reader: &mut impl BufRead, request: &Request) -> Option<Vec<u8>> {
 }
 
 fn read_line(reader: &mut impl BufRead) -> Option<String> {
-    let mut line = String::new();
-    let read = reader.read_line(&mut line).ok()?;
-    (read > 0).then(|| line.trim_end_matches(['\r', '\n']).to_owned())
+    let mut line = Vec::new();
+    let read = reader.read_until(b'\n', &mut line).ok()?;
+    (read > 0).then(|| String::from_utf8_lossy(&line).trim_end_matches(['\r', '\n']).to_owned())
 }
