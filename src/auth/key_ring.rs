@@ -9,13 +9,14 @@ use std::fmt;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::Arc;
 
-use ahash::RandomState;
-
 use crate::auth::key::{Digest, KeyEntry};
 use crate::auth::key_record::{Fingerprint, KeyRecord};
+use crate::auth::key_ring::seen_ids::SeenIds;
 use crate::clock::UnixTime;
 use crate::ids::{AccountId, KeyId, PlanName};
 use crate::limits::plan::Plan;
+
+mod seen_ids;
 
 /// Shards of a ring; a power of two.
 const SHARDS: u16 = 1024;
@@ -103,7 +104,7 @@ struct Building<'a> {
     previous: &'a KeyRing,
     plans: HashMap<&'a PlanName, &'a Arc<Plan>>,
     shards: Vec<Growing>,
-    ids: HashMap<KeyId, usize, RandomState>,
+    ids: SeenIds,
     /// One text per account, however many keys name it.
     accounts: HashSet<AccountId>,
     problems: Vec<RingProblem>,
@@ -236,7 +237,7 @@ impl<'a> Building<'a> {
             previous,
             plans: plans.iter().map(|plan| (plan.name(), plan)).collect(),
             shards: (0..SHARDS).map(|_| Growing::new(per_shard)).collect(),
-            ids: HashMap::with_capacity_and_hasher(expected, RandomState::default()),
+            ids: SeenIds::with_capacity(expected),
             accounts: HashSet::new(),
             problems: Vec::new(),
             disabled: 0,
@@ -247,7 +248,7 @@ impl<'a> Building<'a> {
     fn add(&mut self, index: usize, entry: KeyEntry) {
         let KeyEntry { id, account: _, plan, digest, options } = &entry;
         let (id, fingerprint) = (id.clone(), Fingerprint::new(digest));
-        let first = *self.ids.entry(id.clone()).or_insert(index);
+        let first = self.ids.take(&id);
         if first != index {
             self.refuse(index, &id, RingFault::DuplicateId { first });
         }

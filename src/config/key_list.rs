@@ -3,6 +3,7 @@
 //! Both forms become the same tree and pass the same rules, so that a key means the same in either. A list with
 //! any problem yields no keys at all: whoever reads it keeps the last good one.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Occupancy;
 use std::hash::Hash;
@@ -155,7 +156,7 @@ struct List<'a> {
     plans: Vec<&'a PlanName>,
     accounts: HashMap<String, AccountId, RandomState>,
     /// The line of each id and hash; 0 for those of the configuration.
-    ids: Seen<KeyId>,
+    ids: Seen<Cow<'a, str>>,
     digests: Seen<Digest>,
     entries: Vec<KeyEntry>,
 }
@@ -165,7 +166,7 @@ impl<'a> List<'a> {
         Self {
             plans: known.plans.iter().map(|plan| plan.name()).collect(),
             accounts: HashMap::default(),
-            ids: known.keys.iter().map(|key| (key.id.clone(), 0)).collect(),
+            ids: known.keys.iter().map(|key| (Cow::Borrowed(key.id.as_str()), 0)).collect(),
             digests: known.keys.iter().map(|key| (key.digest, 0)).collect(),
             entries: Vec::new(),
         }
@@ -204,13 +205,13 @@ impl<'a> List<'a> {
     }
 
     /// Takes a key of line `number`; false, and nothing is taken, if something is wrong with it among the others.
-    fn take(&mut self, key: PlainKey<'_>, number: u32) -> bool {
+    fn take(&mut self, key: PlainKey<'a>, number: u32) -> bool {
         let Some(plan) = self.plans.iter().find(|plan| plan.as_str() == key.plan) else { return false };
         if key.account.starts_with(GENERATED_ACCOUNT) {
             return false;
         }
-        let id = KeyId::new(key.id);
-        let places = (self.ids.entry(id.clone()), self.digests.entry(key.digest));
+        // Borrowed: a second count of each id would be changed, and changed back, all over the memory.
+        let places = (self.ids.entry(Cow::Borrowed(key.id)), self.digests.entry(key.digest));
         let (Occupancy::Vacant(of_id), Occupancy::Vacant(of_digest)) = places else { return false };
         of_id.insert(number);
         of_digest.insert(number);
@@ -222,8 +223,8 @@ impl<'a> List<'a> {
                 account
             }
         };
-        let PlainKey { digest, options, .. } = key;
-        self.entries.push(KeyEntry { id, account, plan: (*plan).clone(), digest, options });
+        let PlainKey { id, digest, options, .. } = key;
+        self.entries.push(KeyEntry { id: KeyId::new(id), account, plan: (*plan).clone(), digest, options });
         true
     }
 
@@ -248,7 +249,7 @@ impl<'a> List<'a> {
             disabled: raw.disabled.or(Flag(false)).0,
         };
         if let Some(id) = &id {
-            refuse_twice(&mut self.ids, id.clone(), &at, "id");
+            refuse_twice(&mut self.ids, Cow::Owned(id.as_str().to_owned()), &at, "id");
         }
         if let Some(digest) = digest {
             refuse_twice(&mut self.digests, digest, &at, "sha256");

@@ -7,6 +7,7 @@ use tempfile::TempDir;
 use crate::support::client::{Client, eventually};
 use crate::support::gateway::{key, secret};
 use crate::support::process::Process;
+use crate::support::turn::turn;
 use crate::support::upstream::{Upstream, gate};
 
 const MIB: usize = 1024 * 1024;
@@ -60,6 +61,7 @@ fn most_told(process: &Process) -> f64 {
 
 #[test]
 fn ten_times_what_may_be_held_takes_no_more_memory_than_may() {
+    let _turn = turn();
     check(&Load { streams: 10, size: 32 * MIB, readers: 10 });
     check(&Load { streams: 120, size: 4 * MIB, readers: 0 });
 }

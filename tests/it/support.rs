@@ -11,4 +11,5 @@ pub(crate) mod process;
 pub(crate) mod strict;
 pub(crate) mod tap;
 pub(crate) mod tls;
+pub(crate) mod turn;
 pub(crate) mod upstream;
