@@ -39,7 +39,8 @@ pub struct Cli {
 pub enum Command {
     /// Run the gateway.
     ///
-    /// HUP reloads the configuration; TERM drains and exits 0; a second TERM, or INT, ends at once.
+    /// HUP reloads the configuration; TERM drains and exits 0; a second TERM, or INT, ends at once; QUIT hands the sockets
+    /// to a new process started with --upgrade.
     Serve(ServeArgs),
     /// Run the gateway with nothing else installed, in front of a built-in demo LLM.
     ///
@@ -86,6 +87,9 @@ pub struct ServeArgs {
     /// Which configuration.
     #[command(flatten)]
     pub config: ConfigArgs,
+    /// Take over from the gateway that runs on the same data folder, once it is told QUIT; within 60 seconds.
+    #[arg(long)]
+    pub upgrade: bool,
 }
 
 /// `safecache demo`.

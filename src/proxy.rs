@@ -10,7 +10,8 @@
 //! - `answer` looks up and leads; `fetch` calls the upstream and writes the recording, `reading` reads it on its way;
 //!   `send` follows it, `tail` how it ends.
 //! - `attempts` says which server is asked and when once more; `exchange` is one request and its answer on a connection
-//!   to a server, `link` that connection, `bound` how long it is waited for; `upload` is a body on its way, `tunnel` what a WebSocket becomes.
+//!   to a server, `link` that connection, `bound` how long it is waited for; `upload` is a body on its way, `tunnel`
+//!   what a WebSocket becomes.
 //! - `forward` passes on everything that is not cached; `headers` rewrites heads for both,
 //!   `answer_framing` is what pingora lets through of an answer's framing.
 //! - `upstreams` are where requests go, `addresses` where each server is, `resolver` what their names mean, `places` how
@@ -57,6 +58,7 @@ pub mod resolver;
 mod respond;
 mod send;
 pub mod shared;
+pub mod successor;
 mod tail;
 mod tunnel;
 mod upload;

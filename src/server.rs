@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::admin::{self, Admin};
@@ -29,6 +28,10 @@ use crate::runtime::live::Live;
 use crate::runtime::reload::{self, Derive, Reloader, Shrinking, Source, Tools};
 use crate::runtime::watch::{Seen, follow_certificates, follow_list};
 use crate::server::chores::{Charges, Roll};
+use crate::server::drain::Ending;
+use crate::server::hand_over::give::{Estate, Sockets, give};
+use crate::server::hand_over::message::Port;
+use crate::server::hand_over::take::Inherited;
 use crate::server::lasting::Lasting;
 use crate::server::listeners::{Bound, Handshake, bind};
 use crate::server::threads::Threads;
@@ -36,21 +39,14 @@ use crate::telemetry::access_log::{AccessLog, AccessWriter};
 use crate::telemetry::metrics::Metrics;
 
 mod chores;
+mod drain;
+pub mod hand_over;
 mod lasting;
 mod listeners;
 mod threads;
 
 /// How long the first answers of the resolver are waited for.
 const FIRST_RESOLVE: Duration = Duration::from_secs(3);
-
-/// Between two looks at what is still in flight while draining.
-const DRAIN_LOOK: Duration = Duration::from_millis(5);
-
-/// How long connections may take to send their last bytes and to end, once all requests have been answered.
-const LAST_BYTES: Duration = Duration::from_millis(500);
-
-/// How long requests may take to come to their access lines when everything ends.
-const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// What a gateway is started with.
 pub struct Start {
@@ -64,6 +60,8 @@ pub struct Start {
     pub lookup: Lookup,
     /// Where access lines go; `None`: nowhere.
     pub access: Option<Box<dyn std::io::Write + Send>>,
+    /// What another process hands over; `None`: everything is made anew.
+    pub inherited: Option<Inherited>,
 }
 
 /// A running gateway. Dropped, it ends at once.
@@ -75,7 +73,8 @@ pub struct Running {
     metrics: Arc<Metrics>,
     reloader: Arc<Reloader<Derived>>,
     ready: Arc<AtomicBool>,
-    shutdown: watch::Sender<bool>,
+    ending: Ending,
+    sockets: Arc<Sockets>,
     access: Option<AccessWriter>,
     lasting: Lasting,
     data: Threads,
@@ -90,10 +89,16 @@ pub struct Running {
 pub fn start(start: Start) -> anyhow::Result<Running> {
     install_crypto_provider();
     let config = &start.config;
-    let lasting = Lasting::open(&config.data_dir, start.clock.clone())?;
+    let mut inherited = start.inherited;
+    let lock = inherited.as_mut().and_then(Inherited::lock);
+    let lasting = Lasting::open(&config.data_dir, lock, start.clock.clone())?;
     let addresses = config.listen.iter().map(|listener| listener.address);
-    let data_listeners = addresses.map(bind).collect::<anyhow::Result<Vec<_>>>()?;
-    let admin_listener = bind(config.admin.listen.address)?;
+    let data_listeners = addresses
+        .map(|address| bind(Port::Data, address, inherited.as_mut()))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let admin_listener = bind(Port::Admin, config.admin.listen.address, inherited.as_mut())?;
+    let sockets = data_listeners.iter().chain([&admin_listener]).map(Bound::share);
+    let sockets = Sockets::new(sockets.collect::<anyhow::Result<_>>()?);
     let metrics = Metrics::new().context("the metrics could not be set up")?;
     let limiter = Limiter::new();
     let buffers = Buffers::default();
@@ -131,7 +136,8 @@ pub fn start(start: Start) -> anyhow::Result<Running> {
         metrics,
         reloader: Arc::new(reloader),
         ready: Arc::new(AtomicBool::new(false)),
-        shutdown: watch::channel(false).0,
+        ending: Ending::default(),
+        sockets: Arc::new(sockets),
         access: writer,
         lasting,
         data: Threads::start("data", workers)?,
@@ -140,8 +146,14 @@ pub fn start(start: Start) -> anyhow::Result<Running> {
     if !resolver.ask_all(&live.load().derived).wait(FIRST_RESOLVE) {
         tracing::warn!("the names of upstreams are still being resolved");
     }
+    let ward =
+        inherited.map(|inherited| inherited.take_levels(running.shared.limiter(), running.shared.clock()));
+    let ward = ward.transpose()?;
     running.open_admin(admin_listener, &entries, &buffers)?;
     running.open_data(data_listeners)?;
+    if let Some(ward) = ward {
+        running.control.handle().spawn_blocking(|| ward.attend());
+    }
     running.look_after(live, resolver, seen, roll);
     Ok(running)
 }
@@ -186,65 +198,14 @@ impl Running {
         self.control.handle().spawn_blocking(move || drop(reloader.reload(Shrinking::Guarded)))
     }
 
-    /// Ends in order (contract §7): not ready, served on for `shutdown.delay`, listeners closed, answers in flight run
-    /// to their end within `shutdown.timeout`. `hurry` cuts every wait short.
-    pub async fn drain(&self, hurry: impl Future<Output = ()>) {
-        let shutdown = self.shared.policy().snapshot.config.shutdown;
-        self.ready.store(false, Ordering::Relaxed);
-        self.shared.cut().drain();
-        let in_order = async {
-            tokio::time::sleep(shutdown.delay).await;
-            self.shutdown.send_replace(true);
-            let answered = async {
-                while self.shared.cut().open_requests() > 0 || self.metrics.in_flight_requests.get() > 0 {
-                    tokio::time::sleep(DRAIN_LOOK).await;
-                }
-            };
-            if tokio::time::timeout(shutdown.timeout, answered).await.is_err() {
-                tracing::warn!("answers still in flight after shutdown.timeout were cut");
-                return;
-            }
-            let closed = async {
-                while self.metrics.connections.get() > 0 {
-                    tokio::time::sleep(DRAIN_LOOK).await;
-                }
-            };
-            // Those that carry nothing any more are not worth a wait: a client may never read that they end.
-            let _ = tokio::time::timeout(LAST_BYTES, closed).await;
-        };
-        tokio::select! {
-            () = in_order => {}
-            () = hurry => tracing::warn!("told to end at once"),
-        }
-    }
-
-    /// Ends every request that is still under way, stops every task and writes out what waits, all of it within
-    /// seconds. Call it last.
-    pub fn end(mut self) {
-        self.shutdown.send_replace(true);
-        self.cut();
-        self.data.stop();
-        self.lasting.close();
-        self.control.stop();
-        if let Some(access) = self.access.take() {
-            access.close();
-        }
-    }
-
-    /// Cuts the requests that are still under way, and waits until each has been told.
-    fn cut(&self) {
-        let shared = Arc::clone(&self.shared);
-        shared.cut().tell();
-        let told = async move {
-            while shared.cut().open_requests() > 0 {
-                tokio::time::sleep(DRAIN_LOOK).await;
-            }
-        };
-        let told = self.control.wait_for(async { tokio::time::timeout(LAST_LINES, told).await.is_ok() });
-        if told != Some(true) {
-            let requests = self.shared.cut().open_requests();
-            tracing::warn!(requests, "requests ended without an access line");
-        }
+    /// Hands everything over to the process that is started with `--upgrade`, and goes on as if nothing had happened if
+    /// that fails. Once it is done, the gateway is to [leave](Running::leave).
+    pub fn begin_hand_over(&self) -> JoinHandle<anyhow::Result<()>> {
+        let folder = self.shared.policy().snapshot.config.data_dir.clone();
+        let (sockets, shared) = (Arc::clone(&self.sockets), Arc::clone(&self.shared));
+        let lock = self.lasting.share_lock();
+        let handing = async move { give(Estate { folder, sockets, lock: lock?, shared }).await };
+        self.control.handle().spawn(handing)
     }
 
     fn open_admin(&self, bound: Bound, entries: &Entries, buffers: &Buffers) -> anyhow::Result<()> {
@@ -255,23 +216,19 @@ impl Running {
             ready: Arc::clone(&self.ready),
             reloader: Arc::clone(&self.reloader),
         });
-        let mut shutdown = self.shutdown.subscribe();
+        let closing = Ending::of_admin(self.ending.subscribe_admin());
         let live = Arc::clone(&self.shared);
         let handshake = move || live.policy().derived.handshakes().admin();
         let handshake = handshake().is_some().then(|| Box::new(handshake) as Handshake);
-        let served = self.control.wait_for(async move {
-            bound.serve(admin::router(admin), handshake, async move {
-                // The admin listener outlives the drain; its runtime ends it.
-                let _ = shutdown.wait_for(|_| false).await;
-            })
-        });
+        let served =
+            self.control.wait_for(async move { bound.serve(admin::router(admin), handshake, closing) });
         served.context("the control runtime ended early")?
     }
 
     fn open_data(&self, listeners: Vec<Bound>) -> anyhow::Result<()> {
         for (index, bound) in listeners.into_iter().enumerate() {
             let (gateway, shared) = (Arc::clone(&self.gateway), Arc::clone(&self.shared));
-            let guard = Guard::new(gateway, shared, self.shutdown.subscribe(), index);
+            let guard = Guard::new(gateway, shared, self.ending.of_data(), index);
             let listener = {
                 let _entered = self.data.handle().enter();
                 bound.into_listener()?

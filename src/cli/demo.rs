@@ -38,6 +38,7 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<()> {
         clock: Clock::system(),
         lookup: resolver::system(),
         access: None,
+        inherited: None,
     })?;
     greet(&running, key.secret.expose(), &mut std::io::stdout())?;
     signals.heed(running);

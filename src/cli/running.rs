@@ -28,6 +28,7 @@ pub struct Signals {
     hangup: Signal,
     terminate: Signal,
     interrupt: Signal,
+    quit: Signal,
 }
 
 impl Signals {
@@ -47,19 +48,33 @@ impl Signals {
         let hangup = listen(SignalKind::hangup())?;
         let terminate = listen(SignalKind::terminate())?;
         let interrupt = listen(SignalKind::interrupt())?;
-        Ok(Self { runtime, hangup, terminate, interrupt })
+        let quit = listen(SignalKind::quit())?;
+        Ok(Self { runtime, hangup, terminate, interrupt, quit })
     }
 
-    /// Serves until TERM or INT, then ends in order or at once. HUP reloads, elsewhere, so that the others are heard
-    /// meanwhile; any number of HUPs during a reload are one more after it.
+    /// Serves until TERM or INT, then ends in order or at once; or until QUIT and a process that takes over. HUP reloads.
+    /// Reload and hand-over happen elsewhere, so that the other signals are heard meanwhile; any number of one signal
+    /// while it is obeyed are one more after it.
     pub fn heed(self, running: Running) {
-        let Self { runtime, mut hangup, mut terminate, mut interrupt } = self;
+        let Self { runtime, mut hangup, mut terminate, mut interrupt, mut quit } = self;
         runtime.block_on(async {
             let mut reloading: Option<JoinHandle<()>> = None;
+            let mut handing: Option<JoinHandle<anyhow::Result<()>>> = None;
             loop {
                 tokio::select! {
                     _ = hangup.recv(), if reloading.is_none() => reloading = Some(running.begin_reload()),
-                    () = over(&mut reloading), if reloading.is_some() => reloading = None,
+                    _ = over(&mut reloading), if reloading.is_some() => reloading = None,
+                    _ = quit.recv(), if handing.is_none() => handing = Some(running.begin_hand_over()),
+                    handed = over(&mut handing), if handing.is_some() => {
+                        handing = None;
+                        match handed {
+                            Some(Ok(())) => {
+                                return running.leave(either(&mut terminate, &mut interrupt)).await;
+                            }
+                            Some(Err(error)) => tracing::warn!("not handed over: {error:#}"),
+                            None => tracing::warn!("not handed over: it broke off"),
+                        }
+                    }
                     _ = terminate.recv() => {
                         tracing::info!("told to end: draining");
                         return running.drain(either(&mut terminate, &mut interrupt)).await;
@@ -75,12 +90,9 @@ impl Signals {
     }
 }
 
-/// Waits for the reload that is under way.
-async fn over(reloading: &mut Option<JoinHandle<()>>) {
-    if let Some(reload) = reloading {
-        // A reload that panicked has changed nothing.
-        let _ = reload.await;
-    }
+/// Waits for what is under way; `None` if it panicked.
+async fn over<T>(under_way: &mut Option<JoinHandle<T>>) -> Option<T> {
+    under_way.as_mut()?.await.ok()
 }
 
 async fn either(terminate: &mut Signal, interrupt: &mut Signal) {

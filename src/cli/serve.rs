@@ -1,6 +1,7 @@
 //! `safecache serve`.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 
 use crate::cli::ServeArgs;
 use crate::cli::running::{Signals, print_addresses};
@@ -8,6 +9,7 @@ use crate::clock::Clock;
 use crate::config;
 use crate::proxy::resolver;
 use crate::runtime::reload::Source;
+use crate::server::hand_over::take::receive;
 use crate::server::{Start, start};
 use crate::telemetry::init::logging;
 
@@ -19,14 +21,23 @@ pub fn run(args: &ServeArgs, env: &BTreeMap<String, String>) -> anyhow::Result<(
     logging(env.get("SAFECACHE_LOG").map_or("", String::as_str));
     let signals = Signals::catch()?;
     let path = &args.config.config;
+    let config = config::load(path, env)?;
+    let inherited = args.upgrade.then(|| receive(&config.data_dir, say_who_is_waited_for)).transpose()?;
     let running = start(Start {
-        config: config::load(path, env)?,
+        config,
         source: Source::File { path: path.clone(), env: env.clone() },
         clock: Clock::system(),
         lookup: resolver::system(),
         access: Some(Box::new(std::io::stdout())),
+        inherited,
     })?;
     print_addresses(&running, &mut std::io::stderr())?;
     signals.heed(running);
     Ok(())
+}
+
+fn say_who_is_waited_for(process: Option<u32>) {
+    let process = process.map_or_else(|| "the running gateway".into(), |number| format!("process {number}"));
+    // Nobody reads it: no reason to stop.
+    let _ = writeln!(std::io::stderr(), "waiting for {process} to be told QUIT");
 }

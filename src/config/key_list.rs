@@ -206,7 +206,7 @@ impl<'a> List<'a> {
 
     /// Takes a key of line `number`; false, and nothing is taken, if something is wrong with it among the others.
     fn take(&mut self, key: PlainKey<'a>, number: u32) -> bool {
-        let Some(plan) = self.plans.iter().find(|plan| plan.as_str() == key.plan) else { return false };
+        let Some(plan) = self.known_plan(key.plan) else { return false };
         if key.account.starts_with(GENERATED_ACCOUNT) {
             return false;
         }
@@ -215,16 +215,9 @@ impl<'a> List<'a> {
         let (Occupancy::Vacant(of_id), Occupancy::Vacant(of_digest)) = places else { return false };
         of_id.insert(number);
         of_digest.insert(number);
-        let account = match self.accounts.get(key.account) {
-            Some(account) => account.clone(),
-            None => {
-                let account = AccountId::new(key.account);
-                self.accounts.insert(key.account.to_owned(), account.clone());
-                account
-            }
-        };
+        let account = self.one_text(key.account);
         let PlainKey { id, digest, options, .. } = key;
-        self.entries.push(KeyEntry { id: KeyId::new(id), account, plan: (*plan).clone(), digest, options });
+        self.entries.push(KeyEntry { id: KeyId::new(id), account, plan: plan.clone(), digest, options });
         true
     }
 
@@ -272,20 +265,32 @@ impl<'a> List<'a> {
             );
             return None;
         }
-        let account = AccountId::new(&text.0);
-        self.accounts.insert(text.0, account.clone());
-        Some(account)
+        Some(self.one_text(&text.0))
+    }
+
+    /// One text for each account, however many keys name it.
+    fn one_text(&mut self, account: &str) -> AccountId {
+        if let Some(known) = self.accounts.get(account) {
+            return known.clone();
+        }
+        let id = AccountId::new(account);
+        self.accounts.insert(account.to_owned(), id.clone());
+        id
+    }
+
+    fn known_plan(&self, name: &str) -> Option<&'a PlanName> {
+        self.plans.iter().copied().find(|plan| plan.as_str() == name)
     }
 
     fn plan(&self, name: &str, at: &KeyAt<'_>) -> Option<PlanName> {
-        let plan = self.plans.iter().find(|plan| plan.as_str() == name);
+        let plan = self.known_plan(name);
         if plan.is_none() {
             let names: Vec<&str> = self.plans.iter().map(|plan| plan.as_str()).collect();
             let place = at.place.key("plan");
             let message = format!("no plan is named {}", at.scene.quote(&place));
             at.scene.refuse(&place, message, de::suggest(name, &names, "defined are"));
         }
-        plan.map(|plan| (*plan).clone())
+        plan.cloned()
     }
 }
 

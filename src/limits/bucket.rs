@@ -29,6 +29,15 @@ impl Rate {
         Self { interval, tolerance: interval.saturating_mul(u64::from(burst.get())) }
     }
 
+    /// The rate with this emission interval and this time to fill, as [`Rate::interval`] and [`Rate::fill_time`] told
+    /// them; `None` if not even one token fits.
+    pub fn of_spans(interval: Duration, fill_time: Duration) -> Option<Self> {
+        let interval = u64::try_from(interval.as_nanos()).ok().filter(|interval| *interval > 0)?;
+        let tolerance =
+            u64::try_from(fill_time.as_nanos()).ok().filter(|tolerance| *tolerance >= interval)?;
+        Some(Self { interval, tolerance })
+    }
+
     /// The time in which an empty bucket fills: `tau`.
     pub fn fill_time(self) -> Duration {
         Duration::from_nanos(self.tolerance)
@@ -58,6 +67,11 @@ impl Bucket {
     /// A full bucket.
     pub fn full() -> Self {
         Self { tat: AtomicU64::new(0) }
+    }
+
+    /// A bucket that is full once `debt` has passed from `now` on.
+    pub fn owing(debt: Duration, now: Monotonic) -> Self {
+        Self { tat: AtomicU64::new(last_valid(now.saturating_add(debt).as_nanos())) }
     }
 
     /// Takes one token if there is one, else nothing. Never blocks. A caller whose `now` lies behind another's
@@ -99,12 +113,19 @@ impl Bucket {
     /// ratio, rounded down. From here on every [`Bucket::take`] of this one says [`Retired`]. There is one
     /// successor: retiring a retired bucket yields an empty one.
     pub fn retire(&self, from: Rate, to: Rate, now: Monotonic) -> Self {
-        let tat = self.tat.swap(RETIRED, Ordering::Relaxed);
-        let debt = if tat == RETIRED { from.tolerance } else { tat.saturating_sub(now.as_nanos()) };
+        let debt =
+            self.close(now).map_or(from.tolerance, |debt| u64::try_from(debt.as_nanos()).unwrap_or(u64::MAX));
         let scaled =
             (u128::from(debt) * u128::from(to.tolerance)).div_ceil(u128::from(from.tolerance.max(1)));
         let scaled = u64::try_from(scaled).unwrap_or(u64::MAX);
         Self { tat: AtomicU64::new(last_valid(now.as_nanos().saturating_add(scaled))) }
+    }
+
+    /// Ends this bucket and returns the time after which it would have been full; `None` if it had ended before. From
+    /// here on every [`Bucket::take`] says [`Retired`].
+    pub fn close(&self, now: Monotonic) -> Option<Duration> {
+        let tat = self.tat.swap(RETIRED, Ordering::Relaxed);
+        (tat != RETIRED).then(|| Duration::from_nanos(tat.saturating_sub(now.as_nanos())))
     }
 
     /// True once the bucket has a successor.
@@ -127,6 +148,13 @@ pub struct Decision {
 }
 
 impl Decision {
+    /// A decision that was made elsewhere: the debt that the request left, and the time that it is to wait for, if it was
+    /// refused.
+    pub fn told(rate: Rate, debt: Duration, wait: Option<Duration>) -> Self {
+        let nanos = |span: Duration| u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
+        Self { rate, debt: nanos(debt), wait: wait.map_or(0, |wait| nanos(wait).max(1)) }
+    }
+
     /// `None`: admitted. Else the time after which one request would pass, were it the only one; never zero.
     pub fn wait(&self) -> Option<Duration> {
         (self.wait > 0).then(|| Duration::from_nanos(self.wait))

@@ -9,8 +9,8 @@
 //! ratio takes its place, under the cache's lock of that one entry; whoever still holds the old cell is told
 //! so by the bucket itself and asks again.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
@@ -27,8 +27,15 @@ use crate::limits::verdict::Verdict;
 /// The buckets of all keys. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Limiter {
-    cells: Cache<BucketId, Arc<Cell>>,
+    pub(super) cells: Cache<Owner, Arc<Cell>>,
+    /// Whether the buckets have moved to another process. Read while a cell is looked for or made, so that none is made
+    /// unseen; a request whose cell is remembered does not ask.
+    pub(super) has_moved: Arc<RwLock<bool>>,
 }
+
+/// The buckets are another process's now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moved;
 
 /// Who is charged and by which plan: the limiter's part of a key's record. It remembers its cell, so that the
 /// usual request needs no look-up.
@@ -42,16 +49,18 @@ pub struct Holder {
 
 /// Whose bucket it is. A key that moves to another account keeps its own.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum BucketId {
+pub enum Owner {
+    /// A key's own.
     Key(KeyId),
+    /// The one that all keys of an account share.
     Account(AccountId),
 }
 
 /// A bucket, its rate for life, and when the cache was last told that it is in use.
 #[derive(Debug)]
-struct Cell {
-    bucket: Bucket,
-    rate: Rate,
+pub(super) struct Cell {
+    pub(super) bucket: Bucket,
+    pub(super) rate: Rate,
     touched: AtomicU64,
 }
 
@@ -78,12 +87,15 @@ impl Default for Limiter {
 impl Limiter {
     /// A limiter in which every bucket is full.
     pub fn new() -> Self {
-        Self { cells: Cache::builder().expire_after(IdleCells).build() }
+        Self { cells: Cache::builder().expire_after(IdleCells).build(), has_moved: Arc::default() }
     }
 
     /// Charges `holder` one request, or refuses it and charges nothing. Takes no lock, except on the holder's
     /// first request, after a change of plan, and every quarter of the bucket's fill time.
-    pub fn check(&self, holder: &Holder, now: Now) -> Verdict {
+    ///
+    /// # Errors
+    /// [`Moved`]: nothing was charged here.
+    pub fn check(&self, holder: &Holder, now: Now) -> Result<Verdict, Moved> {
         let rate = holder.plan.rate();
         let remembered = holder.cell.load();
         let usual = remembered
@@ -93,44 +105,61 @@ impl Limiter {
         let mut taken = usual;
         loop {
             if let Some(decision) = taken {
-                return Verdict::new(decision, Arc::clone(&holder.plan), now.unix);
+                return Ok(Verdict::new(decision, Arc::clone(&holder.plan), now.unix));
             }
             // Comes round again only if a request of an older snapshot took the bucket back to its own rate.
-            taken = self.settle(holder, now.monotonic).bucket.take(rate, now.monotonic).ok();
+            taken = self.settle(holder, now.monotonic)?.bucket.take(rate, now.monotonic).ok();
         }
     }
 
     /// Brings the live buckets of `holders` to their plans' rates, each at its fill ratio. To be called with the
     /// holders that are new in a snapshot, before that snapshot goes live: time until then counts at the old rate,
     /// time from then on at the new one. Makes no bucket. Requests of the old snapshot that still come are served
-    /// at the old rate, from the same ratio.
+    /// at the old rate, from the same ratio. Buckets that have moved are not its business.
     pub fn rescale<'a>(&self, holders: impl IntoIterator<Item = &'a Holder>, now: Monotonic) {
         for holder in holders {
-            let live = self.cells.get(&holder.bucket_id());
-            if live.is_some_and(|cell| cell.rate != holder.plan.rate()) {
-                self.settle(holder, now);
+            let live = self.cells.get(&holder.owner());
+            let is_due = live.is_some_and(|cell| cell.rate != holder.plan.rate());
+            if is_due && self.settle(holder, now).is_err() {
+                return;
             }
         }
     }
 
     /// Finds or makes the one cell that serves `holder` now, and makes the holder remember it.
-    fn settle(&self, holder: &Holder, now: Monotonic) -> Arc<Cell> {
-        let id = holder.bucket_id();
-        let remembered = holder.cell.load_full().filter(|cell| cell.serves(holder.plan.rate()));
-        // This read also tells the cache that the cell is in use.
-        let live = self.cells.get(&id).filter(|cell| cell.serves(holder.plan.rate()));
-        let cell = live.unwrap_or_else(|| self.replace(id, remembered.as_ref(), holder.plan.rate(), now));
-        cell.touched.store(now.as_nanos(), Ordering::Relaxed);
+    fn settle(&self, holder: &Holder, now: Monotonic) -> Result<Arc<Cell>, Moved> {
+        let remembered = holder.cell.load_full();
+        let cell = self.find(holder.owner(), remembered.as_ref(), holder.plan.rate(), now)?;
         if !remembered.is_some_and(|old| Arc::ptr_eq(&old, &cell)) {
             holder.cell.store(Some(Arc::clone(&cell)));
         }
-        cell
+        Ok(cell)
     }
 
-    /// Makes the cell `id` run at `rate`. Callers with the same `id` take turns here.
-    fn replace(&self, id: BucketId, remembered: Option<&Arc<Cell>>, rate: Rate, now: Monotonic) -> Arc<Cell> {
+    /// Finds or makes the one cell of `owner` at `rate`, and marks it as used.
+    pub(super) fn find(
+        &self,
+        owner: Owner,
+        remembered: Option<&Arc<Cell>>,
+        rate: Rate,
+        now: Monotonic,
+    ) -> Result<Arc<Cell>, Moved> {
+        let has_moved = self.has_moved.read().unwrap_or_else(PoisonError::into_inner);
+        if *has_moved {
+            return Err(Moved);
+        }
+        let remembered = remembered.filter(|cell| cell.serves(rate));
+        // This read also tells the cache that the cell is in use.
+        let live = self.cells.get(&owner).filter(|cell| cell.serves(rate));
+        let cell = live.unwrap_or_else(|| self.replace(owner, remembered, rate, now));
+        cell.touched.store(now.as_nanos(), Ordering::Relaxed);
+        Ok(cell)
+    }
+
+    /// Makes the cell of `owner` run at `rate`. Callers with the same one take turns here.
+    fn replace(&self, owner: Owner, remembered: Option<&Arc<Cell>>, rate: Rate, now: Monotonic) -> Arc<Cell> {
         let mut chosen = None;
-        self.cells.entry(id).and_compute_with(|entry| {
+        self.cells.entry(owner).and_compute_with(|entry| {
             let live = entry.map(moka::Entry::into_value);
             let cell = match (&live, remembered) {
                 (Some(live), _) if live.serves(rate) => Arc::clone(live),
@@ -170,10 +199,11 @@ impl Holder {
         &self.plan
     }
 
-    fn bucket_id(&self) -> BucketId {
+    /// Whose bucket it charges.
+    pub fn owner(&self) -> Owner {
         match self.plan.per() {
-            Per::Key => BucketId::Key(self.key.clone()),
-            Per::Account => BucketId::Account(self.account.clone()),
+            Per::Key => Owner::Key(self.key.clone()),
+            Per::Account => Owner::Account(self.account.clone()),
         }
     }
 }
@@ -181,7 +211,7 @@ impl Holder {
 // === impl Cell ===
 
 impl Cell {
-    fn new(bucket: Bucket, rate: Rate, now: Monotonic) -> Self {
+    pub(super) fn new(bucket: Bucket, rate: Rate, now: Monotonic) -> Self {
         Self { bucket, rate, touched: AtomicU64::new(now.as_nanos()) }
     }
 
@@ -201,14 +231,14 @@ impl Cell {
 
 // === impl IdleCells ===
 
-impl Expiry<BucketId, Arc<Cell>> for IdleCells {
-    fn expire_after_create(&self, _: &BucketId, cell: &Arc<Cell>, _: Instant) -> Option<Duration> {
+impl Expiry<Owner, Arc<Cell>> for IdleCells {
+    fn expire_after_create(&self, _: &Owner, cell: &Arc<Cell>, _: Instant) -> Option<Duration> {
         Some(cell.lifetime())
     }
 
     fn expire_after_read(
         &self,
-        _: &BucketId,
+        _: &Owner,
         cell: &Arc<Cell>,
         _: Instant,
         _: Option<Duration>,
@@ -219,7 +249,7 @@ impl Expiry<BucketId, Arc<Cell>> for IdleCells {
 
     fn expire_after_update(
         &self,
-        _: &BucketId,
+        _: &Owner,
         cell: &Arc<Cell>,
         _: Instant,
         _: Option<Duration>,

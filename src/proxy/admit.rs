@@ -11,6 +11,7 @@ use crate::auth::key_record::KeyRecord;
 use crate::clock::UnixTime;
 use crate::config::Config;
 use crate::dice;
+use crate::limits::limiter::Moved;
 use crate::outcome::rejection::Rejection;
 use crate::proxy::auth_failures::Standing;
 use crate::proxy::client_address;
@@ -19,6 +20,7 @@ use crate::proxy::framing;
 use crate::proxy::headers::X_REQUEST_ID;
 use crate::proxy::query::only_value;
 use crate::proxy::shared::Shared;
+use crate::proxy::successor;
 
 /// Longest request id that is taken over from a client.
 const LONGEST_REQUEST_ID: usize = 128;
@@ -38,7 +40,32 @@ pub(super) enum Next {
 ///
 /// # Errors
 /// The first step that refuses it.
-pub(super) fn admit(shared: &Shared, session: &ServerSession, ctx: &mut Ctx) -> Result<Next, Rejection> {
+pub(super) async fn admit(
+    shared: &Shared,
+    session: &ServerSession,
+    ctx: &mut Ctx,
+) -> Result<Next, Rejection> {
+    let Some(key) = identify(shared, session, ctx)? else { return Ok(Next::Health) };
+    charge(shared, ctx, &key).await?;
+    let head = session.req_header();
+    let Some(route) = &ctx.route else { return Err(Rejection::NoRoute) };
+    let is_cached_path = route.route.cache.as_ref().is_some_and(|cache| cache.takes(framing::path(head)));
+    if let Need::Body = needs_body(&key, &head.method, is_cached_path) {
+        return Ok(Next::ReadBody);
+    }
+    if session.is_upgrade_req() {
+        check_queried_model(&key, head.uri.query())?;
+    }
+    ctx.room = Some(take_room(shared, &ctx.policy.snapshot.config)?);
+    Ok(Next::PassOn)
+}
+
+/// Steps 1 to 4: the key that asks, from an address that it allows; `None` if it is asked whether the gateway is alive.
+fn identify(
+    shared: &Shared,
+    session: &ServerSession,
+    ctx: &mut Ctx,
+) -> Result<Option<Arc<KeyRecord>>, Rejection> {
     let policy = Arc::clone(&ctx.policy);
     let config = policy.snapshot.config.as_ref();
     let head = session.req_header();
@@ -49,28 +76,17 @@ pub(super) fn admit(shared: &Shared, session: &ServerSession, ctx: &mut Ctx) -> 
     ctx.route = found.and_then(|(index, _)| policy.derived.route(index)).cloned();
     framing::check(session, &config.limits)?;
     if path == "/healthz" && matches!(head.method, Method::GET | Method::HEAD) {
-        return Ok(Next::Health);
+        return Ok(None);
     }
     let peer = client_address::peer(session);
     let address = client_address::resolve(peer, &head.headers, &config.trusted_proxies);
     ctx.address = address.ok();
     let key = known_key(shared, session, ctx, peer)?;
     ctx.key = Some(Arc::clone(&key));
-    let address = address?;
-    if !allows_address(&key, address.client) {
+    if !allows_address(&key, address?.client) {
         return Err(Rejection::AddressDenied);
     }
-    charge(shared, ctx, &key)?;
-    let Some(route) = &ctx.route else { return Err(Rejection::NoRoute) };
-    let is_cached_path = route.route.cache.as_ref().is_some_and(|cache| cache.takes(path));
-    if let Need::Body = needs_body(&key, &head.method, is_cached_path) {
-        return Ok(Next::ReadBody);
-    }
-    if session.is_upgrade_req() {
-        check_queried_model(&key, head.uri.query())?;
-    }
-    ctx.room = Some(take_room(shared, config)?);
-    Ok(Next::PassOn)
+    Ok(Some(key))
 }
 
 /// The client's request id, if it is one to keep, or a new one.
@@ -114,8 +130,11 @@ fn known_key(
 }
 
 /// Step 5: the bucket.
-fn charge(shared: &Shared, ctx: &mut Ctx, key: &KeyRecord) -> Result<(), Rejection> {
-    let verdict = shared.limiter.check(key.holder(), ctx.started);
+async fn charge(shared: &Shared, ctx: &mut Ctx, key: &KeyRecord) -> Result<(), Rejection> {
+    let verdict = match shared.limiter.check(key.holder(), ctx.started) {
+        Ok(verdict) => verdict,
+        Err(Moved) => Box::pin(successor::charge(shared, key.holder(), ctx.started)).await?,
+    };
     let refused = verdict.retry_after();
     if refused.is_some() {
         shared.metrics.rate_limited(verdict.plan().name().as_str()).inc();

@@ -208,7 +208,7 @@ async fn serve(shared: &Arc<Shared>, session: &mut ServerSession, ctx: &mut Ctx)
         respond::begin(session, ctx, head).await?;
         return Ok(Sent::Whole);
     }
-    let refused = match admit::admit(shared, session, ctx) {
+    let refused = match admit::admit(shared, session, ctx).await {
         Ok(Next::Health) => return healthy(session, ctx).await,
         Ok(Next::PassOn) => match Box::pin(forward(shared, session, ctx)).await {
             Ok(sent) => return Ok(sent),

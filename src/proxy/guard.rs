@@ -40,23 +40,32 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub struct Guard {
     gateway: Arc<Gateway>,
     shared: Arc<Shared>,
-    shutdown: ShutdownWatch,
+    closing: Closing,
     listener: usize,
+}
+
+/// When a listener and its connections close. Each is told once.
+#[derive(Clone, Debug)]
+pub struct Closing {
+    /// No connection is accepted from then on, and one over HTTP/2 takes no more requests (RFC 9113 §6.8: GOAWAY).
+    pub listener: ShutdownWatch,
+    /// Connections over HTTP/1.1 that wait for a request end.
+    pub idle: ShutdownWatch,
 }
 
 impl Guard {
     /// A guard before `gateway`, at the listener with this place in the configuration.
-    pub fn new(gateway: Arc<Gateway>, shared: Arc<Shared>, shutdown: ShutdownWatch, listener: usize) -> Self {
-        Self { gateway, shared, shutdown, listener }
+    pub fn new(gateway: Arc<Gateway>, shared: Arc<Shared>, closing: Closing, listener: usize) -> Self {
+        Self { gateway, shared, closing, listener }
     }
 
-    /// Accepts connections until the shutdown is told; then the listener closes. Connections accepted before go on.
+    /// Accepts connections until the listener is told to close. Connections accepted before go on.
     pub async fn accept(self, listener: TcpListener) {
-        let mut shutdown = self.shutdown.clone();
+        let mut closing = self.closing.listener.clone();
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
-                _ = shutdown.wait_for(|told| *told) => return,
+                _ = closing.wait_for(|told| *told) => return,
             };
             match accepted {
                 Ok((stream, peer)) => self.open(stream, peer),
@@ -107,10 +116,10 @@ impl Guard {
     async fn serve(&self, stream: Stream) {
         let cut = &self.shared.cut;
         if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
-            let serving = pin!(cut.waking(self.gateway.process_new(stream, &self.shutdown)));
+            let serving = pin!(cut.waking(self.gateway.process_new(stream, &self.closing.listener)));
             cut.unless_told(serving).await;
         } else {
-            cut.waking(self.gateway.serve_http1(stream, &self.shutdown)).await;
+            cut.waking(self.gateway.serve_http1(stream, &self.closing.idle)).await;
         }
     }
 

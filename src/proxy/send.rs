@@ -100,8 +100,8 @@ fn settled(
     }
 }
 
-/// Drives a call and sends its answer in one task, each time behind the call: nothing else wakes the call's first reader. `None` for the call if it has run to its end, else what is left of
-/// it, for the caller to stop or to let run.
+/// Drives a call and sends its answer in one task, each time behind the call: nothing else wakes the call's first
+/// reader. `None` for the call if it has run to its end, else what is left of it, for the caller to stop or to let run.
 pub(super) async fn lead<F>(
     session: &mut ServerSession,
     ctx: &mut Ctx,

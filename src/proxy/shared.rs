@@ -14,6 +14,7 @@ use crate::memory::{Bounds, Buffers, Permit, Pool};
 use crate::proxy::ctx::Ctx;
 use crate::proxy::cut::Cut;
 use crate::proxy::derived::Derived;
+use crate::proxy::successor::Succession;
 use crate::runtime::live::Live;
 use crate::runtime::snapshot::Loaded;
 use crate::telemetry::access_log::AccessLog;
@@ -34,6 +35,7 @@ pub struct Shared {
     pub(super) buffers: Buffers,
     pub(super) access: AccessLog,
     pub(super) cut: Cut,
+    pub(super) succession: Succession,
 }
 
 /// What [`Shared`] is made of.
@@ -81,6 +83,7 @@ impl Shared {
             buffers: parts.buffers,
             access: parts.access,
             cut: Cut::default(),
+            succession: Succession::default(),
         })
     }
 
@@ -108,6 +111,16 @@ impl Shared {
     /// The clock that requests go by.
     pub fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    /// The buckets.
+    pub fn limiter(&self) -> &Limiter {
+        &self.limiter
+    }
+
+    /// Where the buckets are.
+    pub fn succession(&self) -> &Succession {
+        &self.succession
     }
 
     /// How all requests end at once.

@@ -1,5 +1,6 @@
 //! The store as the gateway opens, tends and closes it, on a runtime of its own: neither requests nor reloads wait for it.
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,14 +25,22 @@ pub(super) struct Lasting {
 }
 
 impl Lasting {
-    /// Opens the store in `folder` and begins to delete what expires.
-    pub(super) fn open(folder: &Path, clock: Clock) -> anyhow::Result<Self> {
-        let lock = FolderLock::take(folder)?;
+    /// Opens the store in `folder`, whose lock is taken, or `inherited`, and begins to delete what expires.
+    pub(super) fn open(folder: &Path, inherited: Option<OwnedFd>, clock: Clock) -> anyhow::Result<Self> {
+        let lock = match inherited {
+            None => FolderLock::take(folder)?,
+            Some(handle) => FolderLock::take_over(folder, handle)?,
+        };
         let threads = Threads::start("store", 1)?;
         let opened = threads.wait_for(SqliteStore::open(lock, Bounds::default()));
         let store = Arc::new(opened.context("the store's runtime ended early")??);
         threads.handle().spawn(expire(Arc::clone(&store), clock));
         Ok(Self { store, threads })
+    }
+
+    /// The folder's lock, for a process that takes over.
+    pub(super) fn share_lock(&self) -> anyhow::Result<OwnedFd> {
+        Ok(self.store.lock().share()?)
     }
 
     /// Commits what waits, and ends.

@@ -13,6 +13,9 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::server::hand_over::message::{Port, SocketTold};
+use crate::server::hand_over::take::Inherited;
+
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 4096;
 
@@ -20,14 +23,19 @@ const BACKLOG: i32 = 4096;
 pub(super) struct Bound {
     /// Where it is; the port is a real one.
     pub(super) address: SocketAddr,
+    told: SocketTold,
     socket: std::net::TcpListener,
 }
 
-/// Binds a socket to the address `wanted`.
+/// Binds a socket to the address `wanted`, or takes over the one that was `inherited` for it.
 ///
 /// # Errors
 /// The address is taken or not ours: one line that names it.
-pub(super) fn bind(wanted: SocketAddr) -> anyhow::Result<Bound> {
+pub(super) fn bind(
+    port: Port,
+    wanted: SocketAddr,
+    inherited: Option<&mut Inherited>,
+) -> anyhow::Result<Bound> {
     let bound = || -> std::io::Result<std::net::TcpListener> {
         let domain = socket2::Domain::for_address(wanted);
         let socket = socket2::Socket::new(domain, socket2::Type::STREAM, Some(socket2::Protocol::TCP))?;
@@ -37,12 +45,21 @@ pub(super) fn bind(wanted: SocketAddr) -> anyhow::Result<Bound> {
         socket.listen(BACKLOG)?;
         Ok(socket.into())
     };
-    let socket = bound().map_err(|error| anyhow!("cannot listen on {wanted}: {error}"))?;
+    let socket = match inherited.and_then(|inherited| inherited.socket(port, wanted)) {
+        Some(socket) => socket,
+        None => bound().map_err(|error| anyhow!("cannot listen on {wanted}: {error}"))?,
+    };
     let address = socket.local_addr().with_context(|| format!("cannot listen on {wanted}"))?;
-    Ok(Bound { address, socket })
+    Ok(Bound { address, told: SocketTold { port, wanted }, socket })
 }
 
 impl Bound {
+    /// A further handle of the same socket, for a process that takes over.
+    pub(super) fn share(&self) -> anyhow::Result<(SocketTold, std::net::TcpListener)> {
+        let copy = self.socket.try_clone();
+        Ok((self.told, copy.with_context(|| format!("the listener on {} cannot be shared", self.address))?))
+    }
+
     /// The socket as the runtime that is entered accepts from it.
     pub(super) fn into_listener(self) -> anyhow::Result<TcpListener> {
         TcpListener::from_std(self.socket)

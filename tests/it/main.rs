@@ -45,6 +45,7 @@ mod key_ring;
 mod leaving;
 mod limits;
 mod limits_front;
+mod limits_moved;
 mod names;
 mod next_hop;
 mod patience;

@@ -1,7 +1,5 @@
 //! Resident memory of the real binary under ten times the load that its buffers may hold.
 
-use std::fs;
-
 use tempfile::TempDir;
 
 use crate::support::client::{Client, eventually};
@@ -33,25 +31,11 @@ fn ask(client: &mut Client, seed: usize) {
     client.request("POST /v1/chat/completions", &secret("one"), json, body(seed).as_bytes());
 }
 
-fn metric(process: &Process, name: &str) -> f64 {
-    let metrics = process.ask_admin("/metrics").text();
-    let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {name}"))
-}
-
-/// A line of the process's own account, in bytes.
-fn account(process: &Process, name: &str) -> usize {
-    let status = fs::read_to_string(format!("/proc/{}/status", process.id())).expect("it runs");
-    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).expect("a line");
-    let kibibytes: usize = line.trim().trim_end_matches(" kB").parse().expect("a number");
-    kibibytes * 1024
-}
-
 /// The most bytes held that the gateway tells of until that stands still, over a hundred looks.
 fn most_told(process: &Process) -> f64 {
     let (mut most, mut before, mut looks) = (0.0_f64, 0.0, 0);
     eventually("nothing moves any more", || {
-        let now = metric(process, "safecache_buffer_bytes");
+        let now = process.metric("safecache_buffer_bytes");
         looks = if now == before && now > 0.0 { looks + 1 } else { 0 };
         (before, most) = (now, most.max(now));
         looks == 100
@@ -96,8 +80,8 @@ fn check(&Load { streams, size, readers }: &Load) {
         assert_eq!(client.get("/nowhere", &secret("one")).status, 404);
     }
     // What it takes to be looked at is no buffer.
-    (0..100).for_each(|_| assert!(metric(&process, "safecache_buffer_bytes") >= 0.0));
-    let (idle, idle_anon) = (account(&process, "VmRSS"), account(&process, "RssAnon"));
+    (0..100).for_each(|_| assert!(process.metric("safecache_buffer_bytes") >= 0.0));
+    let (idle, idle_anon) = (process.account("VmRSS"), process.account("RssAnon"));
     for (number, client) in clients.iter_mut().enumerate() {
         ask(client, number.min(streams));
     }
@@ -105,8 +89,8 @@ fn check(&Load { streams, size, readers }: &Load) {
     assert!(statuses.iter().all(|status| [200, 503].contains(status)), "{statuses:?}");
     let told = most_told(&process);
     // All of it, at its highest; and what is no code.
-    let rise = account(&process, "VmHWM") - idle;
-    let taken = account(&process, "RssAnon") - idle_anon;
+    let rise = process.account("VmHWM") - idle;
+    let taken = process.account("RssAnon") - idle_anon;
     println!("measured buffers of {BUDGET}: told {told}, taken {taken}, risen {rise} over {idle}");
     assert!(rise as f64 <= BUDGET as f64 * 1.25, "{rise} bytes over idle");
     assert!(told >= BUDGET as f64 * 0.9 && told <= BUDGET as f64 * 1.1, "{told} bytes told");
@@ -114,5 +98,5 @@ fn check(&Load { streams, size, readers }: &Load) {
     // more where other tests keep the machine busy.
     assert!((taken as f64 - told).abs() <= told * 0.2, "{told} bytes told, {taken} taken");
     drop((clients, opener));
-    eventually("all is given back", || metric(&process, "safecache_buffer_bytes") == 0.0);
+    eventually("all is given back", || process.metric("safecache_buffer_bytes") == 0.0);
 }

@@ -2,7 +2,6 @@
 //! are served meanwhile, memory stays within a bound, and each connection ends when its time is over.
 
 use std::fs;
-use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::MutexGuard;
 use std::time::Duration;
@@ -72,7 +71,7 @@ impl Siege {
             ),
         );
         assert_eq!(process.connect().get("/v1/x", &secret("one")).status, 200);
-        let idle = account(&process, "VmRSS");
+        let idle = process.account("VmRSS");
         Self { _turn: turn, process, _upstreams: [upstream, large], folder, idle }
     }
 
@@ -114,22 +113,16 @@ impl Siege {
         others
     }
 
-    fn metric(&self, series: &str) -> f64 {
-        let metrics = self.process.ask_admin("/metrics").text();
-        let line = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-        line.map_or(0.0, |value| value.parse().expect("a number"))
-    }
-
     /// Holds memory at its highest to `most` bytes for each of the slow `clients`, and waits until nothing is left of them.
     fn recovers(self, what: &str, (clients, most): (usize, usize), others: &Others) {
-        let risen = account(&self.process, "VmHWM") - self.idle;
+        let risen = self.process.account("VmHWM") - self.idle;
         let each = risen / clients;
         println!("measured {what}: {clients} clients, {each} bytes each at most; {others:?} meanwhile");
         assert!(each <= most, "{risen} bytes over {} for {clients} clients", self.idle);
         assert!(others.served > 10, "{others:?}");
-        eventually("every connection has ended", || self.metric("safecache_connections") == 0.0);
-        eventually("nothing is held", || self.metric("safecache_buffer_bytes") == 0.0);
-        assert_eq!(self.metric("safecache_in_flight_requests"), 0.0);
+        eventually("every connection has ended", || self.process.metric("safecache_connections") == 0.0);
+        eventually("nothing is held", || self.process.metric("safecache_buffer_bytes") == 0.0);
+        assert_eq!(self.process.metric("safecache_in_flight_requests"), 0.0);
         assert_eq!(self.process.connect().get("/v1/x", &secret("one")).status, 200);
     }
 }
@@ -162,15 +155,6 @@ impl Drop for Attack {
     }
 }
 
-/// A line of the process's own account, in bytes.
-fn account(process: &Process, name: &str) -> usize {
-    let status = fs::read_to_string(Path::new("/proc").join(process.id().to_string()).join("status"));
-    let status = status.expect("it runs");
-    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).expect("a line");
-    let kibibytes: usize = line.trim().trim_end_matches(" kB").parse().expect("a number");
-    kibibytes * 1024
-}
-
 /// Lets this process, and those that it starts, open as many files as the attack needs.
 fn allow_files() {
     let limit = getrlimit(Resource::Nofile);
@@ -197,7 +181,7 @@ fn heads_that_never_end_are_cut_in_their_time() {
     let mut attack = siege.attack("/v1/x", CLIENTS, &["-H", "-i", "1", "-l", "15"]);
     let others = siege.serves_others_until(|_| attack.is_over());
     assert!(attack.was_ended());
-    assert!(siege.metric("safecache_heads_refused_total") >= CLIENTS as f64);
+    assert!(siege.process.metric("safecache_heads_refused_total") >= CLIENTS as f64);
     siege.recovers("slow heads", (CLIENTS, 32 * KIB), &others);
 }
 
@@ -230,7 +214,7 @@ fn answers_that_are_read_slowly_hold_up_nobody() {
     // What the system holds for a slow reader hides from it that it was cut: the gateway is asked.
     let (mut have_come, mut are_cut) = (false, false);
     let others = siege.serves_others_until(|siege| {
-        let connections = siege.metric("safecache_connections");
+        let connections = siege.process.metric("safecache_connections");
         have_come |= connections > clients as f64 * 0.5;
         are_cut = have_come && connections < 5.0;
         are_cut || attack.is_over()
@@ -253,7 +237,7 @@ fn heads_that_stay_large_and_unfinished_take_a_bounded_memory() {
             client
         })
         .collect();
-    let cut = |siege: &Siege| siege.metric("safecache_heads_refused_total") >= CLIENTS as f64;
+    let cut = |siege: &Siege| siege.process.metric("safecache_heads_refused_total") >= CLIENTS as f64;
     let others = siege.serves_others_until(cut);
     drop(clients);
     siege.recovers("large heads", (CLIENTS, 128 * KIB), &others);

@@ -1,4 +1,4 @@
-//! Ids in the order in which they came, each once.
+//! The ids of a list as they come, to find those that come twice.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasherDefault;
@@ -38,7 +38,6 @@ impl SeenIds {
         }
         let ids = &self.ids;
         let places = self.places.get_or_insert_with(|| {
-            // The first of those alike stays.
             ids.iter().take(place).enumerate().map(|(place, id)| (id.clone(), place)).collect()
         });
         *places.entry(id.clone()).or_insert(place)

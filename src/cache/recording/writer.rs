@@ -38,17 +38,12 @@ impl Writer {
         }
         let mut counted = true;
         self.change(|state| {
-            if state.windowed {
-                state.pieces.push(piece);
-                // Of use only when nobody reads any more.
-                state.drop_read();
-                counted = state.grow();
-                return;
-            }
-            if let Some(permit) = state.permit.as_ref() {
+            if let Some(permit) = state.permit.as_ref().filter(|_| !state.windowed) {
                 state.pieces.gather(permit.blocks());
             }
             state.pieces.push(piece);
+            // Of use only when nobody reads any more.
+            state.drop_read();
             counted = state.grow();
         });
         counted

@@ -89,6 +89,7 @@ impl Gateway {
             clock,
             lookup,
             access: Some(Box::new(log.clone())),
+            inherited: None,
         });
         let running = running.unwrap_or_else(|error| panic!("{error:#}"));
         Self { running: Some(running), log, clock: manual, folder }

@@ -143,6 +143,21 @@ impl Process {
             .answer()
     }
 
+    /// What its metrics say of a series.
+    pub(crate) fn metric(&self, series: &str) -> f64 {
+        let metrics = self.ask_admin("/metrics").text();
+        let value = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {series}"))
+    }
+
+    /// A line of the system's account of it, in bytes.
+    pub(crate) fn account(&self, name: &str) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        let kibibytes = line.expect("a line").trim().trim_end_matches(" kB");
+        kibibytes.parse::<usize>().expect("a number") * 1024
+    }
+
     /// Sends a signal. Only before [`Process::wait`], so that its number is still its own.
     pub(crate) fn signal(&mut self, signal: Signal) {
         self.told = self.clock.monotonic();
