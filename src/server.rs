@@ -146,13 +146,13 @@ pub fn start(start: Start) -> anyhow::Result<Running> {
     if !resolver.ask_all(&live.load().derived).wait(FIRST_RESOLVE) {
         tracing::warn!("the names of upstreams are still being resolved");
     }
-    let ward =
-        inherited.map(|inherited| inherited.take_levels(running.shared.limiter(), running.shared.clock()));
-    let ward = ward.transpose()?;
+    let ward = inherited.map(|inherited| inherited.take_levels(&running.shared)).transpose()?;
     running.open_admin(admin_listener, &entries, &buffers)?;
     running.open_data(data_listeners)?;
     if let Some(ward) = ward {
-        running.control.handle().spawn_blocking(|| ward.attend());
+        running.lasting.sign_lock()?;
+        let control = running.control.handle().clone();
+        running.control.handle().spawn_blocking(move || ward.attend(&control));
     }
     running.look_after(live, resolver, seen, roll);
     Ok(running)
