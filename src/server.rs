@@ -5,6 +5,7 @@
 //! one for what lasts, so that none of them can hold up a request.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -118,7 +119,7 @@ pub fn start(start: Start) -> anyhow::Result<Running> {
             derive: deriving(&metrics, &resolver, &roll),
         },
     )?;
-    let (access, writer) = access_log(start.access, &metrics)?;
+    let (access, writer) = access_log(start.access, workers, &metrics)?;
     let shared = Shared::new(Parts {
         live: Arc::clone(&live),
         clock: start.clock,
@@ -140,7 +141,7 @@ pub fn start(start: Start) -> anyhow::Result<Running> {
         sockets: Arc::new(sockets),
         access: writer,
         lasting,
-        data: Threads::start("data", workers)?,
+        data: Threads::start("data", workers.get())?,
         control,
     };
     if !resolver.ask_all(&live.load().derived).wait(FIRST_RESOLVE) {
@@ -273,11 +274,9 @@ fn install_crypto_provider() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-fn worker_threads(config: &Config) -> usize {
-    match config.threads {
-        0 => std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get),
-        threads => threads,
-    }
+fn worker_threads(config: &Config) -> NonZeroUsize {
+    let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    NonZeroUsize::new(config.threads).unwrap_or_else(cores)
 }
 
 /// The cache; an entry that is evicted while it is still being sent counts as held memory until it has been.
@@ -293,10 +292,11 @@ fn entries(config: &Config, metrics: &Arc<Metrics>) -> Entries {
 
 fn access_log(
     out: Option<Box<dyn std::io::Write + Send>>,
+    workers: NonZeroUsize,
     metrics: &Metrics,
 ) -> anyhow::Result<(AccessLog, Option<AccessWriter>)> {
     let Some(out) = out else { return Ok((AccessLog::off(), None)) };
-    let (log, writer) = AccessLog::start(out, metrics.access_lines_dropped.clone())
+    let (log, writer) = AccessLog::start(out, workers, metrics.access_lines_dropped.clone())
         .context("the access log's thread could not be started")?;
     Ok((log, Some(writer)))
 }

@@ -33,7 +33,7 @@ fn is_soak() -> bool {
 }
 
 fn seed() -> u64 {
-    std::env::var("SAFECACHE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1)
+    std::env::var_os("SAFECACHE_SEED").and_then(|seed| seed.to_str()?.parse().ok()).unwrap_or(1)
 }
 
 /// What a client asks: its number comes back in the answer, so that an answer that is another's shows.

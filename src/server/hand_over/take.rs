@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use tokio::runtime::Handle;
+use tokio::runtime::{Builder, Handle};
 
 use crate::proxy::shared::Shared;
 use crate::server::hand_over::line::Line;
@@ -64,17 +64,24 @@ pub fn receive(folder: &Path, tell: impl FnOnce(Option<u32>)) -> anyhow::Result<
 
 /// A connection to the old process, once it waits for us.
 fn meet(folder: &Path) -> anyhow::Result<UnixStream> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
     let path = folder.join(MEETING_POINT);
-    for _ in 0..MEET_WITHIN.as_millis() / LOOK_EVERY.as_millis() {
-        match UnixStream::connect(&path) {
-            Ok(stream) => return Ok(stream),
+    let met = runtime.block_on(async { tokio::time::timeout(MEET_WITHIN, connect(&path)).await });
+    let Ok(met) = met else {
+        bail!("the running gateway was not told QUIT within {} s", MEET_WITHIN.as_secs());
+    };
+    met.with_context(|| path.display().to_string())
+}
+
+async fn connect(path: &Path) -> io::Result<UnixStream> {
+    loop {
+        match UnixStream::connect(path) {
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
-                std::thread::sleep(LOOK_EVERY);
+                tokio::time::sleep(LOOK_EVERY).await;
             }
-            Err(error) => return Err(error).with_context(|| path.display().to_string()),
+            met => return met,
         }
     }
-    bail!("the running gateway was not told QUIT within {} s", MEET_WITHIN.as_secs())
 }
 
 impl Inherited {
