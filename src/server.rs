@@ -30,6 +30,7 @@ use crate::runtime::reload::{self, Derive, Reloader, Shrinking, Source, Tools};
 use crate::runtime::watch::{Seen, follow_certificates, follow_list};
 use crate::server::chores::{Charges, Roll};
 use crate::server::drain::Ending;
+use crate::server::files::raise_files;
 use crate::server::hand_over::give::{Estate, Sockets, give};
 use crate::server::hand_over::message::Port;
 use crate::server::hand_over::take::Inherited;
@@ -41,6 +42,7 @@ use crate::telemetry::metrics::Metrics;
 
 mod chores;
 mod drain;
+mod files;
 pub mod hand_over;
 mod lasting;
 mod listeners;
@@ -113,6 +115,7 @@ pub fn start(start: Start) -> anyhow::Result<Running> {
         start.config,
         Tools {
             source: start.source,
+            files: raise_files(),
             limiter: limiter.clone(),
             metrics: Arc::clone(&metrics),
             clock: start.clock.clone(),

@@ -4,10 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pingora::ErrorType;
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::v1::client::HttpSession;
 use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorType};
 
 use crate::cache::recording::Failure;
 use crate::clock::Monotonic;
@@ -16,7 +16,7 @@ use crate::proxy::ctx::Report;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::headers::KEEP_ALIVE;
 use crate::proxy::link::Link;
-use crate::proxy::shared::Shared;
+use crate::proxy::shared::{Shared, are_files_out};
 use crate::proxy::upstreams::{Choice, LONGEST_IDLE, LiveServer, LiveUpstream, MOST_ATTEMPTS, STALE_WITHIN};
 use crate::upstream::rest::rest_of;
 use crate::upstream::settings::Retry;
@@ -78,6 +78,8 @@ impl<'a> Attempts<'a> {
             let Some(choice) = self.upstream.choose(&mut self.tried, now) else { break };
             match self.connect_to(&choice, now).await {
                 Ok(attempt) => return Ok(attempt),
+                // No server has to do with it.
+                Err(Failure::NoFiles) => return Err(Failure::NoFiles),
                 Err(why) => {
                     self.upstream.failed(choice.server, self.shared.clock.monotonic());
                     self.tried.push(choice.server);
@@ -98,6 +100,7 @@ impl<'a> Attempts<'a> {
                     let (server, address) = (choice.server, Arc::clone(address));
                     return Ok(Attempt { exchange, server, address, origin, begun: now, sent: None });
                 }
+                Err(Failure::NoFiles) => return Err(Failure::NoFiles),
                 Err(why) => {
                     now = self.shared.clock.monotonic();
                     address.failed(now);
@@ -202,17 +205,28 @@ impl Attempt {
     }
 }
 
-/// A new connection to `peer`, TLS included.
+/// A new connection to `peer`, TLS included. Where as many files are open as may be, those are closed for it that wait
+/// for a request.
 ///
 /// # Errors
 /// There is none, within the `connect_timeout`.
 pub(super) async fn open_link(shared: &Shared, peer: &HttpPeer) -> Result<Box<Link>, Failure> {
     // Boxed: it is large and seldom needed, and would make every request's future as large.
-    let stream = Box::pin(shared.transport.new_stream(peer)).await.map_err(|error| match error.etype() {
+    let mut opened = Box::pin(shared.transport.new_stream(peer)).await;
+    if opened.as_ref().is_err_and(|error| has_no_files(error)) {
+        shared.end_idle();
+        opened = Box::pin(shared.transport.new_stream(peer)).await;
+    }
+    let stream = opened.map_err(|error| match error.etype() {
         ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => Failure::ConnectTimeout,
+        _ if has_no_files(&error) => Failure::NoFiles,
         _ => Failure::Connect,
     })?;
     Ok(Box::new(Link::new(stream, shared.clock.clone())))
+}
+
+fn has_no_files(error: &Error) -> bool {
+    error.root_cause().downcast_ref().is_some_and(are_files_out)
 }
 
 /// How long a connection may wait for its next request: a second less than its server keeps it, if it says so in

@@ -1,20 +1,23 @@
 //! What all requests share: the live policy, and the state that outlives every reload.
 
+use std::io;
 use std::sync::Arc;
 
+use nix::errno::Errno;
 use pingora::connectors::TransportConnector;
 use prometheus::IntCounter;
 
 use crate::cache::entries::Entries;
 use crate::cache::flights::Flights;
 use crate::cache::memo::BodyMemo;
-use crate::clock::Clock;
+use crate::clock::{Clock, Monotonic};
 use crate::limits::limiter::Limiter;
 use crate::memory::{Bounds, Buffers, Permit, Pool};
 use crate::proxy::ctx::Ctx;
 use crate::proxy::cut::Cut;
 use crate::proxy::derived::Derived;
 use crate::proxy::successor::Succession;
+use crate::proxy::table::Table;
 use crate::runtime::live::Live;
 use crate::runtime::snapshot::Loaded;
 use crate::telemetry::access_log::AccessLog;
@@ -36,6 +39,7 @@ pub struct Shared {
     pub(super) access: AccessLog,
     pub(super) cut: Cut,
     pub(super) succession: Succession,
+    pub(super) table: Arc<Table>,
 }
 
 /// What [`Shared`] is made of.
@@ -70,6 +74,7 @@ impl Shared {
             estimated_prompt_tokens: metrics.tokens("estimated_prompt"),
             estimated_completion_tokens: metrics.tokens("estimated_completion"),
         };
+        let table = Table::new(metrics);
         Arc::new(Self {
             live: parts.live,
             clock: parts.clock,
@@ -84,6 +89,7 @@ impl Shared {
             access: parts.access,
             cut: Cut::default(),
             succession: Succession::default(),
+            table,
         })
     }
 
@@ -96,6 +102,15 @@ impl Shared {
             Some(key) => Permit::new(&self.buffers, key.buffered(), bounds),
             None => Permit::new(&self.buffers, &Pool::default(), bounds),
         }
+    }
+
+    /// Ends all connections to upstreams that wait for a request.
+    pub(super) fn end_idle(&self) {
+        self.policy()
+            .derived
+            .upstreams()
+            .iter()
+            .for_each(|upstream| upstream.end_idle(Monotonic::from_nanos(u64::MAX)));
     }
 
     /// Gives back some of the memory that was needed once.
@@ -140,4 +155,10 @@ pub(super) struct Counters {
     pub(super) cached_tokens: IntCounter,
     pub(super) estimated_prompt_tokens: IntCounter,
     pub(super) estimated_completion_tokens: IntCounter,
+}
+
+/// True if a file, such as a socket, was not opened because the process or the system has too many.
+pub(super) fn are_files_out(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    matches!(errno, Some(Errno::EMFILE | Errno::ENFILE))
 }
