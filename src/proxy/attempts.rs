@@ -4,9 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pingora::ErrorType;
+use pingora::{Error, ErrorType};
 use pingora::http::ResponseHeader;
-use pingora::protocols::http::v1::client::HttpSession;
 use pingora::upstreams::peer::HttpPeer;
 
 use crate::cache::recording::Failure;
@@ -15,7 +14,8 @@ use crate::proxy::addresses::Address;
 use crate::proxy::ctx::Report;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::headers::KEEP_ALIVE;
-use crate::proxy::link::Link;
+use crate::proxy::incoming::Spelling;
+use crate::proxy::link::{Line, Link};
 use crate::proxy::shared::Shared;
 use crate::proxy::upstreams::{Choice, LONGEST_IDLE, LiveServer, LiveUpstream, MOST_ATTEMPTS, STALE_WITHIN};
 use crate::upstream::rest::rest_of;
@@ -26,6 +26,7 @@ pub(super) struct Attempts<'a> {
     shared: &'a Shared,
     upstream: &'a LiveUpstream,
     report: &'a Report,
+    spelling: Spelling,
     tried: Vec<usize>,
     wanted: Origin,
     left: usize,
@@ -62,8 +63,14 @@ pub(super) enum Repeat {
 
 impl<'a> Attempts<'a> {
     /// None has been made so far.
-    pub(super) fn new(shared: &'a Shared, upstream: &'a LiveUpstream, report: &'a Report) -> Self {
-        Self { shared, upstream, report, tried: Vec::new(), wanted: Origin::Pooled, left: MOST_ATTEMPTS }
+    pub(super) fn new(
+        shared: &'a Shared,
+        upstream: &'a LiveUpstream,
+        report: &'a Report,
+        spelling: Spelling,
+    ) -> Self {
+        let (tried, wanted, left) = (Vec::new(), Origin::Pooled, MOST_ATTEMPTS);
+        Self { shared, upstream, report, spelling, tried, wanted, left }
     }
 
     /// Connects to the next server; passes over those that cannot be reached.
@@ -115,9 +122,7 @@ impl<'a> Attempts<'a> {
         address: &Address,
         now: Monotonic,
     ) -> Result<(Box<Exchange>, Origin), Failure> {
-        let peer = &address.peer;
-        let exchange =
-            |link| Exchange::new(HttpSession::new_with_options(link, peer), &self.upstream.settings);
+        let exchange = |link| Exchange::new(link, &self.upstream.settings, self.spelling);
         let waiting = match self.wanted {
             Origin::Pooled => address.idle.take(now),
             Origin::Fresh => None,
@@ -125,7 +130,7 @@ impl<'a> Attempts<'a> {
         if let Some(link) = waiting {
             return Ok((exchange(link), Origin::Pooled));
         }
-        Ok((exchange(open_link(self.shared, peer).await?), Origin::Fresh))
+        Ok((exchange(open_link(self.shared, &address.peer).await?), Origin::Fresh))
     }
 
     /// The server that an attempt goes to.
@@ -194,9 +199,9 @@ impl Attempt {
     }
 
     /// Lets the connection wait for another request, if it may carry another request.
-    pub(super) async fn give_back(self, shared: &Shared) {
+    pub(super) fn give_back(self, shared: &Shared) {
         let Some(idle) = self.exchange.head().and_then(idle_for) else { return };
-        if let Some(link) = self.exchange.reuse().await {
+        if let Some(link) = self.exchange.reuse() {
             self.address.idle.put(link, shared.clock.monotonic().saturating_add(idle));
         }
     }
@@ -207,12 +212,23 @@ impl Attempt {
 /// # Errors
 /// There is none, within the `connect_timeout`.
 pub(super) async fn open_link(shared: &Shared, peer: &HttpPeer) -> Result<Box<Link>, Failure> {
-    // Boxed: it is large and seldom needed, and would make every request's future as large.
-    let stream = Box::pin(shared.transport.new_stream(peer)).await.map_err(|error| match error.etype() {
+    let line = match peer._address.as_inet().filter(|_| !peer.is_tls()) {
+        Some(address) => {
+            let longest = peer.options.total_connection_timeout.unwrap_or_default();
+            let connecting = pingora::time::timeout(longest, Line::plain(*address));
+            connecting.await.map_err(|_| Failure::ConnectTimeout)?.map_err(|_| Failure::Connect)?
+        }
+        // Boxed: it is large and seldom needed, and would make every request's future as large.
+        None => Box::pin(shared.transport.new_stream(peer)).await.map(Line::Tls).map_err(connect_failure)?,
+    };
+    Ok(Box::new(Link::new(line, shared.clock.clone())))
+}
+
+fn connect_failure(error: Box<Error>) -> Failure {
+    match error.etype() {
         ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => Failure::ConnectTimeout,
         _ => Failure::Connect,
-    })?;
-    Ok(Box::new(Link::new(stream, shared.clock.clone())))
+    }
 }
 
 /// How long a connection may wait for its next request: a second less than its server keeps it, if it says so in

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use pingora::connectors::TransportConnector;
 use prometheus::IntCounter;
 
+use crate::auth::authenticate::AuthFailure;
 use crate::cache::entries::Entries;
 use crate::cache::flights::Flights;
 use crate::cache::memo::BodyMemo;
@@ -69,6 +70,7 @@ impl Shared {
             cached_tokens: metrics.tokens("cached"),
             estimated_prompt_tokens: metrics.tokens("estimated_prompt"),
             estimated_completion_tokens: metrics.tokens("estimated_completion"),
+            auth_failures: AuthFailure::ALL.map(|failure| (failure, metrics.auth_failures(failure.as_str()))),
         };
         Arc::new(Self {
             live: parts.live,
@@ -140,4 +142,13 @@ pub(super) struct Counters {
     pub(super) cached_tokens: IntCounter,
     pub(super) estimated_prompt_tokens: IntCounter,
     pub(super) estimated_completion_tokens: IntCounter,
+    auth_failures: [(AuthFailure, IntCounter); AuthFailure::ALL.len()],
+}
+
+impl Counters {
+    /// Counts a request without a valid key.
+    pub(super) fn count_auth_failure(&self, failure: AuthFailure) {
+        let counter = self.auth_failures.iter().find(|(counted, _)| *counted == failure);
+        counter.into_iter().for_each(|(_, counter)| counter.inc());
+    }
 }

@@ -118,8 +118,9 @@ impl Queue {
     fn write_all(&self, mut out: impl Write) {
         let mut text = Vec::new();
         let mut stamp = Stamp::default();
+        let mut lines = Vec::new();
         loop {
-            let (lines, is_closed) = self.take();
+            let is_closed = self.take(&mut lines);
             for line in &lines {
                 access_line::write(&mut text, line, stamp.of(line.at));
             }
@@ -127,19 +128,23 @@ impl Queue {
                 self.dropped.inc_by(lines.len() as u64);
             }
             text.clear();
+            lines.clear();
+            lines.shrink_to(BATCH);
             if is_closed {
                 return;
             }
         }
     }
 
-    /// Waits for the interval's end or a batch, then takes all lines.
-    fn take(&self) -> (Vec<Finished>, bool) {
+    /// Waits for the interval's end or a batch, then takes all lines; true if there will be no more. The requests
+    /// that follow fill the memory that the last lines were in.
+    fn take(&self, lines: &mut Vec<Finished>) -> bool {
         let state = self.state();
         let waits = |state: &mut Waiting| state.lines.len() < BATCH && !state.is_closed;
         let waited = self.wake.wait_timeout_while(state, INTERVAL, waits);
         let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        (std::mem::take(&mut state.lines), state.is_closed)
+        std::mem::swap(&mut state.lines, lines);
+        state.is_closed
     }
 }
 
