@@ -31,6 +31,8 @@ use safecache::llm::translate::AnswerForm;
 use safecache::memory::{Bounds, Buffers, Permit, Pool};
 use safecache::units::ByteSize;
 
+mod front;
+
 type Path = (&'static str, fn(u32));
 
 const PATHS: [Path; 8] = [
@@ -44,16 +46,33 @@ const PATHS: [Path; 8] = [
     ("hit", hit),
 ];
 
+type WholePath = (&'static str, fn(u32) -> std::io::Result<()>);
+
+/// Whole requests, which may fail.
+const WHOLE: [WholePath; 3] =
+    [("whole-forward", front::forward), ("whole-hit", front::hit), ("whole-refusal", front::refuse)];
+
 const KEY: &str = "a-key-of-the-benchmarks";
 const PATH: &str = "/v1/chat/completions";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
-    let named = arguments.get(1).and_then(|name| PATHS.iter().find(|(path, _)| path == name));
+    let name = arguments.get(1).map_or("", String::as_str);
+    let step = PATHS.iter().find(|(path, _)| *path == name);
+    let whole = WHOLE.iter().find(|(path, _)| *path == name);
     let times = arguments.get(2).and_then(|times| times.parse().ok());
-    match (named, times) {
-        (Some((_, run)), Some(times)) => run(times),
-        _ => PATHS.iter().for_each(|(name, _)| tell(name)),
+    match (step, whole, times) {
+        (Some((_, run)), _, Some(times)) => run(times),
+        (_, Some((_, run)), Some(times)) => {
+            if let Err(error) = run(times) {
+                tell(&format!("{name} failed: {error}"));
+                return ExitCode::FAILURE;
+            }
+        }
+        _ => {
+            let names = PATHS.iter().map(|(path, _)| path).chain(WHOLE.iter().map(|(path, _)| path));
+            names.for_each(|name| tell(name));
+        }
     }
     ExitCode::SUCCESS
 }

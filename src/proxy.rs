@@ -10,10 +10,10 @@
 //! - `answer` looks up and leads; `fetch` calls the upstream and writes the recording, `reading` reads it on its way;
 //!   `send` follows it, `tail` how it ends.
 //! - `attempts` says which server is asked and when once more; `exchange` is one request and its answer on a connection
-//!   to a server, `link` that connection, `bound` how long it is waited for; `upload` is a body on its way, `tunnel`
-//!   what a WebSocket becomes.
+//!   to a server, `link` that connection, `bound` how long it is waited for; `outgoing` writes the request, `incoming`
+//!   reads the answer, its `chunks` among it; `upload` is a body on its way, `tunnel` what a WebSocket becomes.
 //! - `forward` passes on everything that is not cached; `headers` rewrites heads for both,
-//!   `answer_framing` is what pingora lets through of an answer's framing.
+//!   `answer_framing` is what an answer's head says of its framing.
 //! - `upstreams` are where requests go, `addresses` where each server is, `resolver` what their names mean, `places` how
 //!   many at once.
 //! - `respond` builds the heads of answers over `fields`; `reject` tells a client no; `finish` records the end.
@@ -28,6 +28,7 @@ mod body;
 mod bound;
 mod call;
 pub mod checks;
+mod chunks;
 mod client;
 mod client_address;
 pub mod connection;
@@ -49,8 +50,10 @@ pub mod head_state;
 mod headers;
 mod http2;
 mod idle;
+mod incoming;
 mod leaving;
 mod link;
+mod outgoing;
 pub mod patience;
 mod places;
 mod query;

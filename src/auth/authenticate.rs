@@ -37,6 +37,16 @@ pub enum InvalidReason {
 }
 
 impl AuthFailure {
+    /// Every reason.
+    pub const ALL: [Self; 6] = [
+        Self::Missing,
+        Self::Malformed,
+        Self::Invalid(InvalidReason::Checksum),
+        Self::Invalid(InvalidReason::Unknown),
+        Self::Invalid(InvalidReason::Disabled),
+        Self::Invalid(InvalidReason::Expired),
+    ];
+
     /// The label of `safecache_auth_failures_total`.
     pub fn as_str(self) -> &'static str {
         match self {

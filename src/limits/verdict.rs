@@ -84,16 +84,16 @@ impl Verdict {
     /// Hands the headers of every answer to `put`, and those of a 429 if the request was refused.
     pub fn put_headers(&self, mut put: impl FnMut(HeaderName, HeaderValue)) {
         put(X_RATELIMIT_LIMIT, self.plan.limit_header().clone());
-        put(X_RATELIMIT_REMAINING, HeaderValue::from(self.remaining()));
-        put(X_RATELIMIT_RESET, HeaderValue::from(self.reset()));
+        put(X_RATELIMIT_REMAINING, decimal(self.remaining()));
+        put(X_RATELIMIT_RESET, decimal(self.reset()));
         put(RATELIMIT_POLICY, self.plan.policy_header().clone());
         if let Some(value) = self.level_header() {
             put(RATELIMIT, value);
         }
         let Some(wait) = self.decision.wait() else { return };
         let seconds = seconds_rounded_up(wait);
-        put(RETRY_AFTER, HeaderValue::from(seconds));
-        put(RETRY_AFTER_MS, HeaderValue::from(milliseconds_rounded_up(wait)));
+        put(RETRY_AFTER, decimal(seconds));
+        put(RETRY_AFTER_MS, decimal(milliseconds_rounded_up(wait)));
         if seconds > LONGEST_RETRY {
             put(X_SHOULD_RETRY, HeaderValue::from_static("false"));
         }
@@ -115,6 +115,12 @@ impl Verdict {
         let written = usize::try_from(line.position()).ok()?;
         HeaderValue::from_bytes(line.get_ref().get(..written)?).ok()
     }
+}
+
+/// A number as a header has it, in one piece of memory of its own: `HeaderValue`'s own conversion takes two.
+pub fn decimal(number: u64) -> HeaderValue {
+    // Digits are a value.
+    HeaderValue::from_str(itoa::Buffer::new().format(number)).unwrap_or(HeaderValue::from_static("0"))
 }
 
 fn seconds_rounded_up(span: Duration) -> u64 {

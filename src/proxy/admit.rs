@@ -114,7 +114,7 @@ fn known_key(
         Ok(key) => return Ok(key),
         Err(failure) => failure,
     };
-    shared.metrics.auth_failures(failure.as_str()).inc();
+    shared.counters.count_auth_failure(failure);
     match failure {
         AuthFailure::Missing => Err(Rejection::MissingKey),
         AuthFailure::Malformed => Err(Rejection::MalformedKey),
@@ -137,7 +137,11 @@ async fn charge(shared: &Shared, ctx: &mut Ctx, key: &KeyRecord) -> Result<(), R
     };
     let refused = verdict.retry_after();
     if refused.is_some() {
-        shared.metrics.rate_limited(verdict.plan().name().as_str()).inc();
+        let plan = verdict.plan().name();
+        match ctx.policy.derived.rate_limited(plan) {
+            Some(counter) => counter.inc(),
+            None => shared.metrics.rate_limited(plan.as_str()).inc(),
+        }
     }
     ctx.verdict = Some(verdict);
     refused.map_or(Ok(()), |seconds| Err(Rejection::RateLimited(seconds)))

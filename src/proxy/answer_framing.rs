@@ -1,4 +1,4 @@
-//! What of the framing of a server's answer pingora lets through and we do not (RFC 9112 §6).
+//! What the head of a server's answer says of its framing (RFC 9112 §6).
 
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue};
@@ -14,10 +14,47 @@ pub(super) fn is_readable(headers: &HeaderMap) -> bool {
     }
 }
 
-/// The length that is announced; `None` if there is none. Said more than once, it is the same: pingora sees to that.
+/// What a head says of its body's length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Length {
+    /// Nothing.
+    Unsaid,
+    /// One length, however often.
+    Of(u64),
+    /// Two, or what is none.
+    Contradictory,
+}
+
+/// The length that is announced.
+pub(super) fn announced(headers: &HeaderMap) -> Length {
+    let mut announced = Length::Unsaid;
+    let values = headers.get_all(CONTENT_LENGTH).iter();
+    for text in values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')) {
+        let length = digits(text.trim_ascii()).map_or(Length::Contradictory, Length::Of);
+        if announced != Length::Unsaid && announced != length {
+            return Length::Contradictory;
+        }
+        announced = length;
+    }
+    announced
+}
+
+/// The number that digits stand for, and nothing but digits.
+fn digits(text: &[u8]) -> Option<u64> {
+    let more = |number: u64, digit: &u8| {
+        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    };
+    text.first()?;
+    text.iter().try_fold(0, more)
+}
+
+/// The length that is announced, if it is one.
 pub(super) fn length(headers: &HeaderMap) -> Option<u64> {
-    let value = headers.get(CONTENT_LENGTH)?.to_str().ok()?;
-    value.split(',').next()?.trim().parse().ok()
+    match announced(headers) {
+        Length::Of(length) => Some(length),
+        Length::Unsaid | Length::Contradictory => None,
+    }
 }
 
 /// The length in place of several equal ones (RFC 9110 §8.6); `None` if it stands there once, or not at all.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pingora::http::ResponseHeader;
-use pingora::protocols::http::v1::client::HttpSession;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType};
 
@@ -15,7 +14,8 @@ use crate::proxy::addresses::Address;
 use crate::proxy::ctx::Report;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::headers::KEEP_ALIVE;
-use crate::proxy::link::Link;
+use crate::proxy::incoming::Spelling;
+use crate::proxy::link::{Line, Link};
 use crate::proxy::shared::{Shared, are_files_out};
 use crate::proxy::upstreams::{Choice, LONGEST_IDLE, LiveServer, LiveUpstream, MOST_ATTEMPTS, STALE_WITHIN};
 use crate::upstream::rest::rest_of;
@@ -26,6 +26,7 @@ pub(super) struct Attempts<'a> {
     shared: &'a Shared,
     upstream: &'a LiveUpstream,
     report: &'a Report,
+    spelling: Spelling,
     tried: Vec<usize>,
     wanted: Origin,
     left: usize,
@@ -62,8 +63,14 @@ pub(super) enum Repeat {
 
 impl<'a> Attempts<'a> {
     /// None has been made so far.
-    pub(super) fn new(shared: &'a Shared, upstream: &'a LiveUpstream, report: &'a Report) -> Self {
-        Self { shared, upstream, report, tried: Vec::new(), wanted: Origin::Pooled, left: MOST_ATTEMPTS }
+    pub(super) fn new(
+        shared: &'a Shared,
+        upstream: &'a LiveUpstream,
+        report: &'a Report,
+        spelling: Spelling,
+    ) -> Self {
+        let (tried, wanted, left) = (Vec::new(), Origin::Pooled, MOST_ATTEMPTS);
+        Self { shared, upstream, report, spelling, tried, wanted, left }
     }
 
     /// Connects to the next server; passes over those that cannot be reached.
@@ -118,9 +125,7 @@ impl<'a> Attempts<'a> {
         address: &Address,
         now: Monotonic,
     ) -> Result<(Box<Exchange>, Origin), Failure> {
-        let peer = &address.peer;
-        let exchange =
-            |link| Exchange::new(HttpSession::new_with_options(link, peer), &self.upstream.settings);
+        let exchange = |link| Exchange::new(link, &self.upstream.settings, self.spelling);
         let waiting = match self.wanted {
             Origin::Pooled => address.idle.take(now),
             Origin::Fresh => None,
@@ -128,7 +133,7 @@ impl<'a> Attempts<'a> {
         if let Some(link) = waiting {
             return Ok((exchange(link), Origin::Pooled));
         }
-        Ok((exchange(open_link(self.shared, peer).await?), Origin::Fresh))
+        Ok((exchange(open_link(self.shared, &address.peer).await?), Origin::Fresh))
     }
 
     /// The server that an attempt goes to.
@@ -197,9 +202,9 @@ impl Attempt {
     }
 
     /// Lets the connection wait for another request, if it may carry another request.
-    pub(super) async fn give_back(self, shared: &Shared) {
+    pub(super) fn give_back(self, shared: &Shared) {
         let Some(idle) = self.exchange.head().and_then(idle_for) else { return };
-        if let Some(link) = self.exchange.reuse().await {
+        if let Some(link) = self.exchange.reuse() {
             self.address.idle.put(link, shared.clock.monotonic().saturating_add(idle));
         }
     }
@@ -211,18 +216,32 @@ impl Attempt {
 /// # Errors
 /// There is none, within the `connect_timeout`.
 pub(super) async fn open_link(shared: &Shared, peer: &HttpPeer) -> Result<Box<Link>, Failure> {
-    // Boxed: it is large and seldom needed, and would make every request's future as large.
-    let mut opened = Box::pin(shared.transport.new_stream(peer)).await;
-    if opened.as_ref().is_err_and(|error| has_no_files(error)) {
+    let mut opened = open_line(shared, peer).await;
+    if opened.as_ref().is_err_and(|failure| *failure == Failure::NoFiles) {
         shared.end_idle();
-        opened = Box::pin(shared.transport.new_stream(peer)).await;
+        opened = open_line(shared, peer).await;
     }
-    let stream = opened.map_err(|error| match error.etype() {
+    Ok(Box::new(Link::new(opened?, shared.clock.clone())))
+}
+
+async fn open_line(shared: &Shared, peer: &HttpPeer) -> Result<Line, Failure> {
+    let Some(address) = peer._address.as_inet().filter(|_| !peer.is_tls()) else {
+        // Boxed: it is large and seldom needed, and would make every request's future as large.
+        let opened = Box::pin(shared.transport.new_stream(peer)).await;
+        return opened.map(Line::Tls).map_err(|error| connect_failure(&error));
+    };
+    let longest = peer.options.total_connection_timeout.unwrap_or_default();
+    let connecting = pingora::time::timeout(longest, Line::plain(*address));
+    let opened = connecting.await.map_err(|_| Failure::ConnectTimeout)?;
+    opened.map_err(|error| if are_files_out(&error) { Failure::NoFiles } else { Failure::Connect })
+}
+
+fn connect_failure(error: &Error) -> Failure {
+    match error.etype() {
         ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => Failure::ConnectTimeout,
-        _ if has_no_files(&error) => Failure::NoFiles,
+        _ if has_no_files(error) => Failure::NoFiles,
         _ => Failure::Connect,
-    })?;
-    Ok(Box::new(Link::new(stream, shared.clock.clone())))
+    }
 }
 
 fn has_no_files(error: &Error) -> bool {

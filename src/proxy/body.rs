@@ -41,7 +41,8 @@ pub(super) async fn read(
     let mut body = Gathered::default();
     loop {
         let filling = body.fill(session, limits, permit);
-        match tokio::time::timeout(PIECE_TIMEOUT, filling).await {
+        // pingora's makes a timer only where there is a wait.
+        match pingora::time::tokio_timeout(PIECE_TIMEOUT, filling).await {
             Ok(Ok(Filled::Enough)) => {}
             Ok(Ok(Filled::Ended)) => return Ok(body.whole()),
             Ok(Err(rejection)) => return Err(rejection),

@@ -5,8 +5,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderValue;
-use http::header::CONTENT_LENGTH;
 use pingora::http::RequestHeader;
 use pingora::protocols::http::ServerSession;
 
@@ -24,7 +22,6 @@ use crate::outcome::rejection::Rejection;
 use crate::proxy::answer::{Plan, Request, send_hit};
 use crate::proxy::ctx::Ctx;
 use crate::proxy::fetch::{Fetch, OutboundHead};
-use crate::proxy::fields::Fields;
 use crate::proxy::finish::{count_saved, count_tokens};
 use crate::proxy::headers::{self, Outbound};
 use crate::proxy::reading::Storing;
@@ -243,9 +240,7 @@ impl Request<'_> {
             host: headers::host_of(head),
             scheme: headers::scheme_of(session),
         };
-        headers::to_upstream(&mut fields, &outbound)
-            .and_then(|()| fields.insert(CONTENT_LENGTH, HeaderValue::from(self.body.len())))
-            .map_err(|_| Rejection::Internal)?;
+        headers::to_upstream(&mut fields, &outbound).map_err(|_| Rejection::Internal)?;
         Ok(OutboundHead {
             method: head.method.clone(),
             uri: head.uri.clone(),

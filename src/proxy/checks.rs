@@ -7,12 +7,13 @@ use std::time::Duration;
 use http::header::{AUTHORIZATION, CONNECTION, HOST, USER_AGENT};
 use http::{HeaderValue, Method};
 use pingora::http::RequestHeader;
-use pingora::protocols::http::v1::client::HttpSession;
 use tokio::sync::Semaphore;
 
 use crate::cache::recording::Failure;
 use crate::proxy::attempts::open_link;
 use crate::proxy::exchange::{Event, Exchange};
+use crate::proxy::incoming::Spelling;
+use crate::proxy::outgoing::Outgoing;
 use crate::proxy::shared::Shared;
 use crate::proxy::upstreams::{Check, LiveServer, LiveUpstream};
 use crate::upstream::settings::HealthCheck;
@@ -78,11 +79,10 @@ async fn ask(
     let addresses = server.in_turn().ok_or(Failure::Connect)?;
     let (_, address) = addresses.next(&[], shared.clock.monotonic()).ok_or(Failure::Connect)?;
     let link = open_link(shared, &address.peer).await?;
-    let settings = &upstream.settings;
-    let mut exchange = Exchange::new(HttpSession::new_with_options(link, &address.peer), settings);
+    let mut exchange = Exchange::new(link, &upstream.settings, Spelling::Lost);
     let head = head(upstream, server, check).ok_or(Failure::Invalid)?;
-    exchange.begin(head).await?;
-    exchange.end().await;
+    exchange.begin(Outgoing::of(&head)?);
+    exchange.end();
     while !matches!(exchange.event().await?, Event::Head) {}
     Ok(exchange.head().is_some_and(|head| head.status.is_success()))
 }

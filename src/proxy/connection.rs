@@ -374,7 +374,8 @@ impl<S: IO> Ssl for Connection<S> {
 
 impl<S: IO> GetTimingDigest for Connection<S> {
     fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        self.seen(|inner| Some(inner.get_timing_digest())).unwrap_or_default()
+        // Asked for with every request, and read by nobody.
+        Vec::new()
     }
 }
 

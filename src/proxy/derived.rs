@@ -4,6 +4,9 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use prometheus::IntCounter;
+
+use crate::ids::PlanName;
 use crate::proxy::auth_failures::AuthFailures;
 use crate::proxy::handshakes::Handshakes;
 use crate::proxy::upstreams::LiveUpstream;
@@ -17,6 +20,8 @@ pub struct Derived {
     routes: Vec<Arc<LiveRoute>>,
     pub(super) unrouted: Arc<RouteMetrics>,
     upstreams: Vec<Arc<LiveUpstream>>,
+    /// What each plan's buckets refused.
+    rate_limited: Vec<(PlanName, IntCounter)>,
     pub(super) failures: Arc<AuthFailures>,
     auth_failures: Option<NonZeroU32>,
     handshakes: Handshakes,
@@ -47,12 +52,14 @@ pub fn derive(next: &Snapshot, previous: Option<&Loaded<Derived>>, metrics: &Met
         Some(Arc::new(LiveRoute { route: Arc::clone(route), upstream, metrics: metrics.route(&route.label) }))
     });
     // A counter that is there from the start shows its first event as a rise.
-    next.config.plans.iter().for_each(|plan| drop(metrics.rate_limited(plan.name().as_str())));
+    let counted = |plan: &PlanName| (plan.clone(), metrics.rate_limited(plan.as_str()));
+    let rate_limited = next.config.plans.iter().map(|plan| counted(plan.name())).collect();
     let auth_failures = next.config.limits.auth_failures;
     let kept =
         previous.map(|loaded| &loaded.derived).filter(|derived| derived.auth_failures == auth_failures);
     Derived {
         routes: routes.collect(),
+        rate_limited,
         unrouted: metrics.route("none"),
         failures: kept
             .map_or_else(|| Arc::new(AuthFailures::new(auth_failures)), |kept| Arc::clone(&kept.failures)),
@@ -66,6 +73,11 @@ impl Derived {
     /// The route at an index of the configuration's table.
     pub(super) fn route(&self, index: usize) -> Option<&Arc<LiveRoute>> {
         self.routes.get(index)
+    }
+
+    /// The counter of what a plan's buckets refuse; `None` for a plan of another snapshot.
+    pub(super) fn rate_limited(&self, plan: &PlanName) -> Option<&IntCounter> {
+        self.rate_limited.iter().find(|(name, _)| name == plan).map(|(_, counter)| counter)
     }
 
     /// How the listeners shake hands.

@@ -5,25 +5,22 @@
 //! its answer's first byte once it has the whole request, and the next piece of its answer. While the request is still
 //! to come from the client, the server owes nothing.
 
-use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::FutureExt;
 use http::header::{CONNECTION, TRANSFER_ENCODING, UPGRADE};
-use http::{HeaderValue, Method, StatusCode};
-use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::protocols::Stream;
-use pingora::protocols::http::v1::client::HttpSession;
-use pingora::{Error, ErrorType};
+use http::{HeaderValue, Method, StatusCode, Version};
+use pingora::http::ResponseHeader;
 
 use crate::cache::recording::Failure;
 use crate::clock::Monotonic;
 use crate::proxy::answer_framing;
 use crate::proxy::bound::Bound;
-use crate::proxy::link::{LARGEST_PIECE, Link, Portion};
+use crate::proxy::incoming::{Incoming, Portion, Spelling, is_persistent};
+use crate::proxy::link::{LARGEST_PIECE, Line, Link};
+use crate::proxy::outgoing::{Framing, Outgoing};
 use crate::upstream::settings::UpstreamSettings;
 
 /// A server that stops reading may already have answered; its answer is waited for so long.
@@ -31,7 +28,10 @@ const EARLY_ANSWER: Duration = Duration::from_secs(1);
 
 /// A request and its answer. Large, and moved from step to step: to be kept in a box.
 pub(super) struct Exchange {
-    session: HttpSession,
+    link: Box<Link>,
+    incoming: Incoming,
+    head: Option<ResponseHeader>,
+    framing: Framing,
     first_byte_timeout: Duration,
     idle_timeout: Duration,
     request: Request,
@@ -84,10 +84,13 @@ pub(super) enum Event {
 }
 
 impl Exchange {
-    /// An exchange that is about to begin on `session`.
-    pub(super) fn new(session: HttpSession, settings: &UpstreamSettings) -> Box<Self> {
+    /// An exchange that is about to begin on `link`.
+    pub(super) fn new(link: Box<Link>, settings: &UpstreamSettings, spelling: Spelling) -> Box<Self> {
         Box::new(Self {
-            session,
+            link,
+            incoming: Incoming::new(spelling),
+            head: None,
+            framing: Framing::Length(0),
             first_byte_timeout: settings.first_byte_timeout,
             idle_timeout: settings.idle_timeout,
             request: Request::Begun,
@@ -100,87 +103,72 @@ impl Exchange {
         })
     }
 
-    /// Hands over the request's head.
-    ///
-    /// # Errors
-    /// It cannot be written as one, or the server does not take one that is larger than what a link keeps. That the
-    /// connection has ended shows in the answer.
-    pub(super) async fn begin(&mut self, head: RequestHeader) -> Result<(), Failure> {
+    /// Hands over the request's head. That the connection has ended shows in the answer.
+    pub(super) fn begin(&mut self, head: Outgoing) {
         self.is_sending = true;
-        self.method = head.method.clone();
-        self.upgrade = head.headers.get(UPGRADE).cloned();
-        let writing = self.session.write_request_header(Box::new(head));
-        match pingora::time::timeout(self.idle_timeout, writing).await {
-            Ok(Err(error)) if *error.etype() == ErrorType::InvalidHTTPHeader => Err(Failure::Invalid),
-            Ok(_) => Ok(()),
-            Err(_) => Err(Failure::FirstByteTimeout),
-        }
+        self.method = head.method;
+        self.upgrade = head.upgrade;
+        self.framing = head.framing;
+        self.link.open(head.text);
     }
 
     /// Hands over a piece of the request's body. To be called while there is [room](Exchange::has_room), or right after
     /// the head. That the connection has ended shows in the answer.
-    pub(super) async fn send(&mut self, piece: Bytes) {
+    pub(super) fn send(&mut self, piece: Bytes) {
         self.rest = piece;
-        self.write_next().await;
+        self.hand_over();
     }
 
     /// Hands over the end of the request's body.
-    pub(super) async fn end(&mut self) {
+    pub(super) fn end(&mut self) {
         self.request = Request::Whole;
         if self.rest.is_empty() {
-            self.write_next().await;
+            self.hand_over();
         }
     }
 
     /// True if another piece may be handed over now.
     pub(super) fn has_room(&self) -> bool {
-        self.rest.is_empty() && Link::of(&self.session).is_none_or(Link::has_room)
+        self.rest.is_empty() && self.link.has_room()
     }
 
     /// How much of the answer is taken at once from now on; all that has come, unless said otherwise.
-    pub(super) fn read(&self, portion: Portion) {
-        if let Some(link) = Link::of(&self.session) {
-            link.read(portion);
-        }
+    pub(super) fn read(&mut self, portion: Portion) {
+        self.incoming.portion = portion;
     }
 
     /// True if the socket has taken the whole request.
     pub(super) fn is_sent(&self) -> bool {
-        let is_taken = Link::of(&self.session).is_some_and(|link| link.is_drained() && !link.is_broken());
-        self.request == Request::Written && is_taken
+        self.request == Request::Written && self.link.is_drained() && !self.link.is_broken()
     }
 
-    /// Writes what a link takes at once. So nothing here waits, and nothing is lost when the caller's wait is given up.
-    async fn write_next(&mut self) {
+    /// Hands what is left to the link, one piece after another.
+    fn hand_over(&mut self) {
         self.is_sending = true;
         self.bound.lift();
-        if !self.rest.is_empty() && !Link::of(&self.session).is_none_or(Link::has_room) {
-            // The head is still on its way.
-            return;
-        }
         let piece = self.rest.split_to(LARGEST_PIECE.min(self.rest.len()));
         if !piece.is_empty() {
-            let _ = self.session.write_body(&piece).await;
+            self.framing.send(&mut self.link, piece);
         }
         if self.rest.is_empty() && self.request == Request::Whole {
-            let _ = self.session.finish_body().await;
+            self.framing.end(&mut self.link);
             self.request = Request::Written;
         }
     }
 
     /// True while no byte of the answer has come.
     pub(super) fn is_unanswered(&self) -> bool {
-        Link::of(&self.session).is_none_or(|link| link.heard() == 0)
+        self.link.heard() == 0
     }
 
     /// When the socket last took something of the request; `None` if it never did.
     pub(super) fn written(&self) -> Option<Monotonic> {
-        Link::of(&self.session).and_then(Link::written)
+        self.link.written()
     }
 
     /// The answer's head, once it has come.
     pub(super) fn head(&self) -> Option<&ResponseHeader> {
-        self.session.resp_header()
+        self.head.as_ref()
     }
 
     /// Waits for what happens next. Nothing is lost if the wait is given up.
@@ -190,14 +178,14 @@ impl Exchange {
     pub(super) async fn event(&mut self) -> Result<Event, Failure> {
         loop {
             match poll_fn(|cx| self.poll_event(cx)).await? {
-                Event::Sent if !self.rest.is_empty() && self.takes_more() => self.write_next().await,
+                Event::Sent if !self.rest.is_empty() && self.takes_more() => self.hand_over(),
                 event => return Ok(event),
             }
         }
     }
 
     fn takes_more(&self) -> bool {
-        !Link::of(&self.session).is_some_and(Link::is_broken)
+        !self.link.is_broken()
     }
 
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, Failure>> {
@@ -208,7 +196,7 @@ impl Exchange {
             }
             return Poll::Ready(event);
         }
-        if self.is_sending && Link::of(&self.session).is_none_or(Link::is_drained) {
+        if self.is_sending && self.link.is_drained() {
             self.is_sending = false;
             self.bound.lift();
             return Poll::Ready(Ok(Event::Sent));
@@ -220,36 +208,31 @@ impl Exchange {
     fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, Failure>> {
         match self.answer {
             Answer::Head => {
-                let read = ready!(pin!(self.session.read_response()).poll(cx));
-                Poll::Ready(read.map_err(|error| failure_of(&error)).and_then(|_| self.note_head()))
+                let head = ready!(self.incoming.poll_head(cx, &mut self.link))?;
+                Poll::Ready(self.note_head(head))
             }
-            Answer::Body => {
-                let read = ready!(pin!(self.session.read_body_bytes()).poll(cx));
-                Poll::Ready(match read {
-                    Ok(Some(piece)) => Ok(Event::Piece(piece)),
-                    Ok(None) => {
-                        self.answer = Answer::Nothing;
-                        Ok(Event::End)
-                    }
-                    Err(error) => Err(failure_of(&error)),
-                })
-            }
+            Answer::Body => Poll::Ready(match ready!(self.incoming.poll_piece(cx, &mut self.link))? {
+                Some(piece) => Ok(Event::Piece(piece)),
+                None => {
+                    self.answer = Answer::Nothing;
+                    Ok(Event::End)
+                }
+            }),
             Answer::Nothing => Poll::Ready(Ok(Event::End)),
         }
     }
 
-    fn note_head(&mut self) -> Result<Event, Failure> {
-        let status = self.session.get_status().ok_or(Failure::Invalid)?;
+    fn note_head(&mut self, head: ResponseHeader) -> Result<Event, Failure> {
+        let head = self.head.insert(head);
+        let status = head.status;
         if status == StatusCode::SWITCHING_PROTOCOLS {
-            let is_asked = self.session.was_upgraded() && self.names_what_was_asked();
+            let is_asked = head.version == Version::HTTP_11 && self.names_what_was_asked();
             return if is_asked { Ok(Event::Switched) } else { Err(Failure::Invalid) };
         }
         if status.is_informational() {
             return Ok(Event::Interim);
         }
-        if !self.head().is_some_and(|head| answer_framing::is_readable(&head.headers)) {
-            return Err(Failure::Invalid);
-        }
+        self.incoming.expect_body(head, &self.method)?;
         self.answer = Answer::Body;
         Ok(Event::Head)
     }
@@ -276,20 +259,23 @@ impl Exchange {
         })
     }
 
+    /// True if the answer has come to its end, told or not.
+    pub(super) fn is_over(&self) -> bool {
+        self.answer != Answer::Head && self.incoming.is_over()
+    }
+
     /// The connection, if it may carry another request: both sides have said all, and the server keeps it open.
-    pub(super) async fn reuse(mut self: Box<Self>) -> Option<Box<Link>> {
-        if self.answer != Answer::Nothing || !self.is_sent() || self.is_doubtful() {
-            return None;
-        }
-        self.session.respect_keepalive();
-        self.session.reuse().await?.into_any().downcast().ok()
+    pub(super) fn reuse(self: Box<Self>) -> Option<Box<Link>> {
+        let is_over = self.is_over() && self.is_sent();
+        let is_whole = self.framing.is_whole() && self.incoming.is_clean();
+        (is_over && is_whole && !self.is_doubtful()).then_some(self.link)
     }
 
     /// True if the server may close the connection, or may still send a body that the answer cannot have (RFC 9110 §6.4.1): servers are known to
     /// send one to HEAD, or behind a 204 or 304 whose head speaks of one.
     fn is_doubtful(&self) -> bool {
         let Some(head) = self.head() else { return true };
-        if has_announced_its_end(head) {
+        if !is_persistent(head) || has_announced_its_end(head) {
             return true;
         }
         let is_bodiless = matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
@@ -302,11 +288,9 @@ impl Exchange {
 
     /// The connection of a server that has switched, and what it has said in the new protocol already. `None` if it
     /// switched before it had the whole request.
-    pub(super) fn switch(mut self: Box<Self>) -> Option<(Bytes, Stream)> {
-        let said = self.session.read_body_bytes().now_or_never();
-        let said = said.and_then(Result::ok).flatten().unwrap_or_default();
-        let link = self.session.into_inner().into_any().downcast::<Link>().ok()?;
-        Some((said, link.into_inner()?))
+    pub(super) fn switch(self: Box<Self>) -> Option<(Bytes, Line)> {
+        let line = self.link.into_line()?;
+        Some((self.incoming.into_rest(), line))
     }
 }
 
@@ -319,11 +303,4 @@ fn has_announced_its_end(head: &ResponseHeader) -> bool {
             .any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
     };
     head.headers.get_all(CONNECTION).iter().any(says_so)
-}
-
-fn failure_of(error: &Error) -> Failure {
-    match error.etype() {
-        ErrorType::InvalidHTTPHeader | ErrorType::Custom("InvalidChunk") => Failure::Invalid,
-        _ => Failure::Reset,
-    }
 }

@@ -6,9 +6,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
-use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::http::ResponseHeader;
 
 use crate::cache::admit::{Framing, is_for_others, kept_headers, storable_head};
 use crate::cache::policy::{RoutePolicy, Scope};
@@ -22,8 +22,10 @@ use crate::proxy::attempts::{Attempt, Attempts, Repeat};
 use crate::proxy::ctx::Report;
 use crate::proxy::exchange::{Event, Exchange};
 use crate::proxy::fields::FieldList;
-use crate::proxy::headers::{Cookies, end_to_end, to_server};
-use crate::proxy::link::Portion;
+use crate::proxy::headers::{Cookies, end_to_end, server_target};
+use crate::proxy::incoming::{Portion, Spelling};
+use crate::proxy::link::COPIED;
+use crate::proxy::outgoing::{Lines, Outgoing};
 use crate::proxy::reading::{Kept, Reading, Storing};
 use crate::proxy::shared::Shared;
 use crate::proxy::upstreams::{LiveServer, LiveUpstream};
@@ -55,19 +57,20 @@ pub(super) struct OutboundHead {
 }
 
 impl OutboundHead {
-    /// The head for `server`: made anew, as a dead connection may want it a second time.
-    fn for_server(&self, route: &Route, server: &LiveServer) -> pingora::Result<RequestHeader> {
-        let (mut parts, ()) = http::Request::new(()).into_parts();
-        parts.method = self.method.clone();
-        parts.uri = self.uri.clone();
-        parts.headers = self.fields.to_map();
-        parts.headers.insert(HOST, server.host.clone());
-        let mut head = RequestHeader::from(parts);
-        if let Some(target) = &self.target {
-            head.set_raw_path(target)?;
-        }
-        to_server(&mut head, route, &server.url)?;
-        Ok(head)
+    /// The head for `server` of a request with a body of `length` bytes: made anew, as a dead connection may want it a
+    /// second time.
+    fn for_server(&self, route: &Route, server: &LiveServer, length: usize) -> Result<Outgoing, Failure> {
+        let told = || self.uri.path_and_query().map_or("/", |target| target.as_str()).as_bytes();
+        let raw = self.target.as_deref().unwrap_or_else(told);
+        let target = server_target(raw, &self.uri, route, &server.url);
+        let lines = Lines {
+            method: &self.method,
+            target: &target,
+            host: &server.host,
+            fields: &self.fields,
+            length: length as u64,
+        };
+        Outgoing::from_lines(&lines, length.min(COPIED))
     }
 }
 
@@ -92,7 +95,7 @@ impl Fetch {
 
     /// Tries servers until one has sent the head of an answer.
     async fn answered(&self) -> Result<Attempt, Failure> {
-        let mut attempts = Attempts::new(&self.shared, &self.upstream, &self.report);
+        let mut attempts = Attempts::new(&self.shared, &self.upstream, &self.report, Spelling::Lost);
         loop {
             let mut attempt = attempts.connect().await?;
             match self.ask(&attempts, &mut attempt).await {
@@ -105,12 +108,12 @@ impl Fetch {
     /// Sends the request and waits for the answer's head, which may come first.
     async fn ask(&self, attempts: &Attempts<'_>, attempt: &mut Attempt) -> Result<(), Failure> {
         let server = attempts.server(attempt).ok_or(Failure::Connect)?;
-        let head = self.head.for_server(&self.route, server).map_err(|_| Failure::Invalid)?;
-        attempt.exchange.begin(head).await?;
+        let head = self.head.for_server(&self.route, server, self.body.len())?;
+        attempt.exchange.begin(head);
         attempt.exchange.read(Portion::Little);
         attempts.begun(attempt);
-        attempt.exchange.send(self.body.clone()).await;
-        attempt.exchange.end().await;
+        attempt.exchange.send(self.body.clone());
+        attempt.exchange.end();
         loop {
             match attempt.exchange.event().await? {
                 Event::Sent => attempts.sent(attempt),
@@ -147,7 +150,7 @@ impl Fetch {
             }
             return self.writer.fail(failure);
         }
-        attempt.give_back(&self.shared).await;
+        attempt.give_back(&self.shared);
         let body = if reading.is_kept() { self.writer.recording().body() } else { None };
         if let Some(summary) = reading.summary(body.as_ref()) {
             let told = summary.usage.map(Tokens::Told);

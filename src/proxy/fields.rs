@@ -1,8 +1,7 @@
 //! Header fields, wherever they are: in a plain map, or in one of pingora's heads.
 //!
 //! pingora's heads remember how each name was spelt; every insert there copies the name and parses it again. Heads
-//! that the gateway builds itself need none of that, so they are built in a plain map, and those that a map is made of
-//! later in a plain list.
+//! that the gateway builds itself need none of that: answers are built in a plain map, requests in a list.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora::Result;
@@ -23,13 +22,9 @@ impl FieldList {
         self.0.push((name, value));
     }
 
-    /// The same fields as a map, with room for one more.
-    pub(super) fn to_map(&self) -> HeaderMap {
-        let mut map = HeaderMap::with_capacity(self.0.len() + 1);
-        for (name, value) in &self.0 {
-            map.append(name.clone(), value.clone());
-        }
-        map
+    /// The fields in their order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &(HeaderName, HeaderValue)> {
+        self.0.iter()
     }
 }
 

@@ -1,6 +1,8 @@
 //! Requests that are passed on as they come: nothing of them is held, nothing of their answers is stored, and what an
 //! answer cost is read on its way.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
@@ -22,7 +24,9 @@ use crate::proxy::ctx::Ctx;
 use crate::proxy::derived::LiveRoute;
 use crate::proxy::exchange::{Event, Exchange};
 use crate::proxy::headers::{self, Cookies, Outbound};
+use crate::proxy::incoming::Spelling;
 use crate::proxy::leaving::left;
+use crate::proxy::outgoing::Outgoing;
 use crate::proxy::patience::Patience;
 use crate::proxy::reading::Bill;
 use crate::proxy::respond;
@@ -141,7 +145,7 @@ impl Forward<'_> {
         session: &mut ServerSession,
         ctx: &Ctx,
     ) -> Result<(Attempt, Answered), Stop> {
-        let mut attempts = Attempts::new(self.shared, &self.live.upstream, &ctx.report);
+        let mut attempts = Attempts::new(self.shared, &self.live.upstream, &ctx.report, Spelling::Kept);
         loop {
             let mut attempt = self.upload.until(session, attempts.connect()).await??;
             let server = attempts.server(&attempt).ok_or(Failure::Connect)?;
@@ -185,7 +189,10 @@ impl Forward<'_> {
             head.insert_header(UPGRADE, HeaderValue::from_static("websocket")).ok()?;
         }
         head.insert_header(HOST, server.host.clone()).ok()?;
-        headers::to_server(&mut head, &self.live.route, &server.url).ok()?;
+        let target = headers::server_target(head.raw_path(), &head.uri, &self.live.route, &server.url);
+        if let Cow::Owned(target) = target {
+            head.set_raw_path(&target).ok()?;
+        }
         Some(head)
     }
 
@@ -197,12 +204,12 @@ impl Forward<'_> {
         attempts: &Attempts<'_>,
         attempt: &mut Attempt,
     ) -> Result<Answered, Stop> {
-        self.upload.until(session, attempt.exchange.begin(head)).await??;
+        attempt.exchange.begin(Outgoing::of(&head)?);
         attempts.begun(attempt);
         // What has come with the head leaves with it.
         while !self.upload.is_over() && attempt.exchange.has_room() {
             let Some(piece) = self.upload.next(session).now_or_never() else { break };
-            self.hand_over(&mut attempt.exchange, piece?).await;
+            self.hand_over(&mut attempt.exchange, piece?);
         }
         loop {
             match self.event(session, &mut attempt.exchange).await? {
@@ -215,12 +222,12 @@ impl Forward<'_> {
         }
     }
 
-    async fn hand_over(&mut self, exchange: &mut Exchange, piece: Option<Bytes>) {
+    fn hand_over(&mut self, exchange: &mut Exchange, piece: Option<Bytes>) {
         if let Some(piece) = piece {
-            exchange.send(piece).await;
+            exchange.send(piece);
         }
         if self.upload.ends() {
-            exchange.end().await;
+            exchange.end();
         }
     }
 
@@ -243,7 +250,7 @@ impl Forward<'_> {
                 }
                 piece = from_client => piece?,
             };
-            self.hand_over(exchange, piece).await;
+            self.hand_over(exchange, piece);
         }
     }
 
@@ -257,12 +264,16 @@ impl Forward<'_> {
         if respond::begin(session, ctx, head).await.is_err() {
             return Sent::ClientGone;
         }
-        let mut tail = Tail::default();
+        let (mut tail, mut last) = (Tail::default(), Bytes::new());
         let stopped = loop {
             match self.event(session, &mut attempt.exchange).await {
                 Ok(Event::Piece(piece)) => {
                     tail.note(&piece);
                     bill.note(&piece);
+                    if attempt.exchange.is_over() {
+                        last = piece;
+                        break None;
+                    }
                     if session.write_response_body(piece, false).await.is_err() {
                         break Some(Stop::Client(Fault::Gone));
                     }
@@ -274,7 +285,7 @@ impl Forward<'_> {
         };
         ctx.report.tokens(bill.tokens(session.body_bytes_read() as u64));
         match stopped {
-            None => self.finish(session, ctx, attempt).await,
+            None => self.finish(session, ctx, attempt, last).await,
             Some(Stop::Client(_)) => Sent::ClientGone,
             Some(Stop::Server(failure)) => {
                 attempt.broke_off(self.shared, &self.live.upstream);
@@ -288,10 +299,11 @@ impl Forward<'_> {
         }
     }
 
-    /// The answer has come to its end.
-    async fn finish(&self, session: &mut ServerSession, ctx: &Ctx, attempt: Attempt) -> Sent {
-        attempt.give_back(self.shared).await;
-        if session.write_response_body(Bytes::new(), true).await.is_err() {
+    /// The answer has come to its end, and `last` is to be sent of it. Its connection is given back before, so that who
+    /// has the whole answer and asks again finds it.
+    async fn finish(&self, session: &mut ServerSession, ctx: &Ctx, attempt: Attempt, last: Bytes) -> Sent {
+        attempt.give_back(self.shared);
+        if session.write_response_body(last, true).await.is_err() {
             return Sent::ClientGone;
         }
         if !self.upload.is_over() {

@@ -8,7 +8,7 @@ use http::header::{
     ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST,
     PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::ServerSession;
 use pingora::{ErrorType, OrErr, Result};
@@ -88,21 +88,21 @@ pub(super) fn to_upstream(head: &mut impl Fields, outbound: &Outbound<'_>) -> Re
     Ok(())
 }
 
-/// Puts the server's base path before the request's, without the route's prefix. A target in absolute form becomes
-/// one in origin form.
-///
-/// # Errors
-/// The path that results is none; cannot come up, as both of its parts were checked.
-pub(super) fn to_server(head: &mut RequestHeader, route: &Route, server: &ServerUrl) -> Result<()> {
-    let is_origin_form = head.raw_path().starts_with(b"/");
-    if is_origin_form && route.strip_prefix.is_empty() && server.base_path.is_empty() {
-        return Ok(());
+/// The target as a server is asked for it: its base path before the request's, without the route's prefix. `raw` is the
+/// target's bytes as they came, `uri` what was read of them; one in absolute form becomes one in origin form.
+pub(super) fn server_target<'a>(
+    raw: &'a [u8],
+    uri: &Uri,
+    route: &Route,
+    server: &ServerUrl,
+) -> Cow<'a, [u8]> {
+    if raw.starts_with(b"/") && route.strip_prefix.is_empty() && server.base_path.is_empty() {
+        return Cow::Borrowed(raw);
     }
-    let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
+    let target = uri.path_and_query().map_or("/", |target| target.as_str());
     let stripped = target.strip_prefix(route.strip_prefix.as_ref()).unwrap_or(target);
     let slash = if stripped.starts_with('/') { "" } else { "/" };
-    let rewritten = format!("{}{slash}{stripped}", server.base_path);
-    head.set_raw_path(rewritten.as_bytes())
+    Cow::Owned(format!("{}{slash}{stripped}", server.base_path).into_bytes())
 }
 
 /// `X-Forwarded-*`: made anew for a peer that is not believed, extended for one that is.

@@ -1,92 +1,109 @@
-//! A connection to a server as pingora's client session writes and reads it: writing never waits for the server.
+//! A connection to a server: writing to it never waits for the server.
 //!
-//! pingora writes a request to its end before it reads a byte of the answer. A server that answers early and reads no
-//! further would be heard only when the write has failed. Here what the socket does not take at once is kept, and
-//! leaves while the answer is awaited: who reads, writes first. For the same reason a flush is left to the next read;
-//! so a head and a small body leave in one call.
+//! A server may answer before it has the whole request, and read no further. So what is to be sent is handed over and
+//! leaves while the answer is awaited: who reads, writes first. A head and a small body leave in one call.
 
 use std::fmt;
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker, ready};
 
-use async_trait::async_trait;
+use bytes::{Buf, Bytes};
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
-use pingora::protocols::http::v1::client::HttpSession;
-use pingora::protocols::raw_connect::ProxyDigest;
-use pingora::protocols::tls::{SslDigest, TlsRef};
-use pingora::protocols::{
-    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream,
-    TimingDigest, UniqueID, UniqueIDType,
-};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use pingora::protocols::Stream;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 
 use crate::clock::{Clock, Monotonic};
 
-/// The largest piece of a body that is to be written at once.
+/// The largest piece of a body that is handed over at once.
 pub(super) const LARGEST_PIECE: usize = 64 * 1024;
 
-/// What is kept of what the socket does not take, at most, in bytes: a piece with its framing, after a head.
-const BACKLOG: usize = 2 * LARGEST_PIECE;
-
-/// What is read at once of an answer that little memory is reserved for, at most, in bytes.
-const LITTLE: u64 = 16 * 1024;
-
-/// How much is read of a socket at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Portion {
-    /// As much as there is a buffer for.
-    Whole,
-    /// No more than an answer's first reservation has room for.
-    Little,
-}
+/// A piece up to this size is put behind what frames it, so that one buffer is sent; larger ones are never copied.
+pub(super) const COPIED: usize = 16 * 1024;
 
 /// A connection to a server. It stays one while it waits for its next request.
 pub(super) struct Link {
-    inner: Stream,
-    backlog: Vec<u8>,
-    sent: usize,
+    line: Line,
+    outbox: Outbox,
     is_unflushed: bool,
     is_broken: bool,
     heard: u64,
-    reads_little: AtomicBool,
     clock: Clock,
     /// When the socket last took something of this request.
     written: Option<Monotonic>,
 }
 
+/// What carries a link's bytes.
+pub(super) enum Line {
+    /// TCP itself.
+    Plain(TcpStream),
+    /// TLS, as pingora's connector made it.
+    Tls(Stream),
+}
+
+/// What is to be sent and was not yet.
+#[derive(Default)]
+struct Outbox {
+    /// A head, what opens a chunk, small pieces.
+    text: Vec<u8>,
+    /// How much of it was sent.
+    sent: usize,
+    /// A large piece.
+    piece: Bytes,
+    /// What is sent behind the piece.
+    tail: Vec<u8>,
+}
+
 impl Link {
     /// The link over a new connection.
-    pub(super) fn new(inner: Stream, clock: Clock) -> Self {
-        Self {
-            inner,
-            backlog: Vec::new(),
-            sent: 0,
-            is_unflushed: false,
-            is_broken: false,
-            heard: 0,
-            reads_little: AtomicBool::new(false),
-            clock,
-            written: None,
+    pub(super) fn new(line: Line, clock: Clock) -> Self {
+        let outbox = Outbox::default();
+        Self { line, outbox, is_unflushed: false, is_broken: false, heard: 0, clock, written: None }
+    }
+
+    /// Hands over a request's head, which is the first that is handed over.
+    pub(super) fn open(&mut self, head: Vec<u8>) {
+        self.outbox.text = head;
+    }
+
+    /// Hands over a piece between what opens and what closes it; to be called while there is [room](Link::has_room),
+    /// or right after the head. A server that takes no more gets none.
+    pub(super) fn send(&mut self, open: &[u8], piece: Bytes, close: &[u8]) {
+        if self.is_broken {
+            return;
         }
+        self.outbox.text.extend_from_slice(open);
+        if piece.len() <= COPIED {
+            self.outbox.text.extend_from_slice(&piece);
+        } else {
+            self.outbox.piece = piece;
+        }
+        self.close(close);
     }
 
-    /// The link that `session` is spoken over.
-    pub(super) fn of(session: &HttpSession) -> Option<&Self> {
-        session.stream().as_ref().as_any().downcast_ref()
+    /// Hands over a few bytes that end a body, at any time.
+    pub(super) fn close(&mut self, bytes: &[u8]) {
+        if self.is_broken {
+            return;
+        }
+        let Outbox { text, piece, tail, .. } = &mut self.outbox;
+        let last = if piece.is_empty() && tail.is_empty() { text } else { tail };
+        last.extend_from_slice(bytes);
     }
 
-    /// True if a piece of at most [`LARGEST_PIECE`] bytes can be written without waiting.
+    /// True if another piece may be handed over: little waits before it.
     pub(super) fn has_room(&self) -> bool {
-        self.backlog.is_empty() && !self.is_broken
+        let Outbox { text, piece, tail, .. } = &self.outbox;
+        text.len() < COPIED && piece.is_empty() && tail.is_empty() && !self.is_broken
     }
 
-    /// True if the socket has taken all that was written.
+    /// True if the socket has taken all that was handed over, or takes no more.
     pub(super) fn is_drained(&self) -> bool {
-        self.backlog.is_empty() && !self.is_unflushed
+        self.outbox.is_empty() && !self.is_unflushed
     }
 
     /// True if the server takes no more: what was not sent yet is given up.
@@ -97,11 +114,6 @@ impl Link {
     /// Bytes of answers to this request.
     pub(super) fn heard(&self) -> u64 {
         self.heard
-    }
-
-    /// How much is read at once from now on.
-    pub(super) fn read(&self, portion: Portion) {
-        self.reads_little.store(portion == Portion::Little, Ordering::Relaxed);
     }
 
     /// When the socket last took something of this request; `None` if it never did.
@@ -115,14 +127,17 @@ impl Link {
     pub(super) fn again(mut self: Box<Self>) -> Option<Box<Self>> {
         let mut byte = [0];
         let look = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
-        if recv(self.inner.id(), &mut byte, look) != Err(Errno::EAGAIN) {
+        let socket = match &self.line {
+            Line::Plain(stream) => stream.as_raw_fd(),
+            Line::Tls(stream) => stream.id(),
+        };
+        if recv(socket, &mut byte, look) != Err(Errno::EAGAIN) {
             return None;
         }
-        if self.inner.get_ssl_digest().is_some() && self.has_more() {
+        if matches!(self.line, Line::Tls(_)) && self.has_more() {
             return None;
         }
         self.heard = 0;
-        self.reads_little = AtomicBool::new(false);
         self.written = None;
         Some(self)
     }
@@ -132,78 +147,115 @@ impl Link {
     fn has_more(&mut self) -> bool {
         let mut byte = [0];
         let mut cx = Context::from_waker(Waker::noop());
-        Pin::new(&mut self.inner).poll_read(&mut cx, &mut ReadBuf::new(&mut byte)).is_ready()
+        Pin::new(&mut self.line).poll_read(&mut cx, &mut ReadBuf::new(&mut byte)).is_ready()
     }
 
-    /// Keeps what the socket does not take now, as far as there is room; how many bytes.
-    fn keep(&mut self, bufs: &[IoSlice<'_>]) -> usize {
-        let before = self.backlog.len();
-        for buf in bufs {
-            let room = BACKLOG.saturating_sub(self.backlog.len()).min(buf.len());
-            self.backlog.extend_from_slice(buf.get(..room).unwrap_or_default());
+    /// The connection alone; `None` if something of what was handed over has not been sent.
+    pub(super) fn into_line(self) -> Option<Line> {
+        (self.is_drained() && !self.is_broken).then_some(self.line)
+    }
+
+    /// Reads what has come, after having sent what waits, as far as the socket takes it.
+    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.is_drained() {
+            // A server that takes no more may have answered all the same.
+            let _ = self.poll_send(cx);
         }
-        self.backlog.len() - before
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.line).poll_read(cx, buf);
+        self.heard += (buf.filled().len() - before) as u64;
+        read
     }
 
-    fn poll_inner(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match *self.reads_little.get_mut() {
-            true => Pin::new(&mut (&mut self.inner).take(LITTLE)).poll_read(cx, buf),
-            false => Pin::new(&mut self.inner).poll_read(cx, buf),
-        }
-    }
-
-    /// The connection alone; `None` if something of what was written has not been sent.
-    pub(super) fn into_inner(self) -> Option<Stream> {
-        (self.is_drained() && !self.is_broken).then_some(self.inner)
-    }
-
-    /// Sends what waits, as far as the socket takes it.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let sent = ready!(self.poll_write_out(cx));
         if sent.is_err() {
             self.is_broken = true;
             self.is_unflushed = false;
+            self.outbox = Outbox::default();
         }
-        self.backlog = Vec::new();
-        self.sent = 0;
         Poll::Ready(sent)
     }
 
     fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while let Some(rest) = self.backlog.get(self.sent..).filter(|rest| !rest.is_empty()) {
+        while !self.outbox.is_empty() {
+            // Before the write: the server may have it, and begin, before the system has told us so.
             let now = self.clock.monotonic();
-            let written = ready!(Pin::new(&mut self.inner).poll_write(cx, rest))?;
-            if written == 0 {
+            let sent = ready!(self.outbox.poll_write(cx, &mut self.line))?;
+            if sent == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.sent += written;
+            self.outbox.advance(sent);
+            self.is_unflushed = matches!(self.line, Line::Tls(_));
             self.written = Some(now);
         }
         if self.is_unflushed {
-            ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
+            ready!(Pin::new(&mut self.line).poll_flush(cx))?;
             self.is_unflushed = false;
         }
         Poll::Ready(Ok(()))
     }
 }
 
-impl AsyncRead for Link {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        if !this.is_drained() {
-            // A server that takes no more may have answered all the same.
-            let _ = this.poll_send(cx);
+impl Outbox {
+    fn is_empty(&self) -> bool {
+        self.text.is_empty() && self.piece.is_empty() && self.tail.is_empty()
+    }
+
+    fn poll_write(&self, cx: &mut Context<'_>, line: &mut Line) -> Poll<io::Result<usize>> {
+        let text = self.text.get(self.sent..).unwrap_or_default();
+        if self.piece.is_empty() && self.tail.is_empty() {
+            return Pin::new(line).poll_write(cx, text);
         }
-        let before = buf.filled().len();
-        let read = this.poll_inner(cx, buf);
-        this.heard += (buf.filled().len() - before) as u64;
-        read
+        let parts = [IoSlice::new(text), IoSlice::new(&self.piece), IoSlice::new(&self.tail)];
+        Pin::new(line).poll_write_vectored(cx, &parts)
+    }
+
+    /// So many bytes were sent.
+    fn advance(&mut self, sent: usize) {
+        let of_text = sent.min(self.text.len() - self.sent);
+        let of_piece = (sent - of_text).min(self.piece.len());
+        self.sent += of_text;
+        if self.sent == self.text.len() {
+            (self.text, self.sent) = (Vec::new(), 0);
+        }
+        self.piece.advance(of_piece);
+        if self.piece.is_empty() {
+            // It would keep alive what it was a part of.
+            self.piece = Bytes::new();
+        }
+        let of_tail = sent - of_text - of_piece;
+        self.tail.drain(..of_tail.min(self.tail.len()));
     }
 }
 
-impl AsyncWrite for Link {
+impl Line {
+    /// TCP to `address`, without Nagle's wait.
+    ///
+    /// # Errors
+    /// It cannot be reached.
+    pub(super) async fn plain(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self::Plain(stream))
+    }
+}
+
+impl AsyncRead for Line {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Line {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
     }
 
     fn poll_write_vectored(
@@ -211,95 +263,36 @@ impl AsyncWrite for Link {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        if this.is_broken {
-            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-        }
-        this.is_unflushed = true;
-        // Before the write: the server may have it, and begin, before the system has told us so.
-        let now = this.clock.monotonic();
-        loop {
-            if this.backlog.is_empty()
-                && let Poll::Ready(written) = Pin::new(&mut this.inner).poll_write_vectored(cx, bufs)
-            {
-                this.is_broken = written.is_err();
-                if !this.is_broken {
-                    this.written = Some(now);
-                }
-                return Poll::Ready(written);
-            }
-            let kept = this.keep(bufs);
-            if kept > 0 {
-                return Poll::Ready(Ok(kept));
-            }
-            ready!(this.poll_send(cx))?;
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
+        match self {
+            Self::Plain(stream) => stream.is_write_vectored(),
+            Self::Tls(stream) => stream.is_write_vectored(),
+        }
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        ready!(this.poll_send(cx))?;
-        Pin::new(&mut this.inner).poll_shutdown(cx)
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
     }
 }
-
-#[async_trait]
-impl Shutdown for Link {
-    async fn shutdown(&mut self) {
-        self.inner.shutdown().await;
-    }
-}
-
-impl UniqueID for Link {
-    fn id(&self) -> UniqueIDType {
-        self.inner.id()
-    }
-}
-
-impl Ssl for Link {
-    fn get_ssl(&self) -> Option<&TlsRef> {
-        self.inner.get_ssl()
-    }
-
-    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
-        self.inner.get_ssl_digest()
-    }
-
-    fn selected_alpn_proto(&self) -> Option<ALPN> {
-        self.inner.selected_alpn_proto()
-    }
-}
-
-impl GetTimingDigest for Link {
-    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        self.inner.get_timing_digest()
-    }
-}
-
-impl GetProxyDigest for Link {
-    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        self.inner.get_proxy_digest()
-    }
-}
-
-impl GetSocketDigest for Link {
-    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        self.inner.get_socket_digest()
-    }
-}
-
-impl Peek for Link {}
 
 impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Link").field("inner", &self.inner).finish_non_exhaustive()
+        f.debug_struct("Link").finish_non_exhaustive()
     }
 }

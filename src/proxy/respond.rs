@@ -17,7 +17,7 @@ use crate::cache::admit::is_kept;
 use crate::cache::control::CacheStatus;
 use crate::cache::policy::Scope;
 use crate::cache::recording::AnswerHead;
-use crate::limits::verdict::X_SHOULD_RETRY;
+use crate::limits::verdict::{X_SHOULD_RETRY, decimal};
 use crate::outcome::rejection::{Rejection, RetryHint};
 use crate::proxy::ctx::Ctx;
 use crate::proxy::fields::Fields;
@@ -53,14 +53,14 @@ pub(super) fn recorded(
     }
     let has_body = !matches!(answer.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     match answer.length {
-        Some(length) if has_body => drop(fields.insert(CONTENT_LENGTH, HeaderValue::from(length))),
+        Some(length) if has_body => drop(fields.insert(CONTENT_LENGTH, decimal(length))),
         None if session.req_header().version == Version::HTTP_11 => {
             fields.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
         _ => {}
     }
     if let Some(age) = age.filter(|_| scope(ctx) == Scope::Account) {
-        fields.insert(AGE, HeaderValue::from(age.as_secs()));
+        fields.insert(AGE, decimal(age.as_secs()));
     }
     decorate(&mut fields, session, ctx)?;
     Ok(head(answer.status, fields))
@@ -98,7 +98,7 @@ pub(super) fn rejected(
     let body = rejection.body(shape);
     let mut fields = HeaderMap::with_capacity(OWN_FIELDS + 4);
     fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    fields.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    fields.insert(CONTENT_LENGTH, decimal(body.len() as u64));
     if let Some(challenge) = rejection.challenge() {
         fields.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
     }
@@ -112,7 +112,7 @@ pub(super) fn rejected(
         RetryHint::NeverSoon(seconds) => (Some(seconds), true),
     };
     if let Some(seconds) = retry_after {
-        fields.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        fields.insert(RETRY_AFTER, decimal(seconds));
     }
     if is_hopeless {
         fields.insert(X_SHOULD_RETRY, HeaderValue::from_static("false"));

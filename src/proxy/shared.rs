@@ -7,6 +7,7 @@ use nix::errno::Errno;
 use pingora::connectors::TransportConnector;
 use prometheus::IntCounter;
 
+use crate::auth::authenticate::AuthFailure;
 use crate::cache::entries::Entries;
 use crate::cache::flights::Flights;
 use crate::cache::memo::BodyMemo;
@@ -73,6 +74,7 @@ impl Shared {
             cached_tokens: metrics.tokens("cached"),
             estimated_prompt_tokens: metrics.tokens("estimated_prompt"),
             estimated_completion_tokens: metrics.tokens("estimated_completion"),
+            auth_failures: AuthFailure::ALL.map(|failure| (failure, metrics.auth_failures(failure.as_str()))),
         };
         let table = Table::new(metrics);
         Arc::new(Self {
@@ -155,6 +157,15 @@ pub(super) struct Counters {
     pub(super) cached_tokens: IntCounter,
     pub(super) estimated_prompt_tokens: IntCounter,
     pub(super) estimated_completion_tokens: IntCounter,
+    auth_failures: [(AuthFailure, IntCounter); AuthFailure::ALL.len()],
+}
+
+impl Counters {
+    /// Counts a request without a valid key.
+    pub(super) fn count_auth_failure(&self, failure: AuthFailure) {
+        let counter = self.auth_failures.iter().find(|(counted, _)| *counted == failure);
+        counter.into_iter().for_each(|(_, counter)| counter.inc());
+    }
 }
 
 /// True if a file, such as a socket, was not opened because the process or the system has too many.

@@ -26,9 +26,6 @@ const INTERVAL: Duration = Duration::from_millis(100);
 /// How long the last lines may take when the process ends.
 const LAST_WRITE: Duration = Duration::from_secs(1);
 
-/// The writer is woken before its interval is over when a queue is filled to this part of its bound.
-const BATCH: usize = 8;
-
 /// Where finished requests are told. Clones tell the same log.
 #[derive(Clone, Debug, Default)]
 pub struct AccessLog(Option<Arc<Queues>>);
@@ -87,7 +84,7 @@ impl AccessLog {
         let line = finished();
         let mut lines = lock(mine);
         lines.push(line);
-        let is_batch = lines.len() == most / BATCH;
+        let is_batch = lines.len() == queues.batch();
         drop(lines);
         if is_batch {
             queues.wake.notify_one();
@@ -115,39 +112,43 @@ impl Queues {
         WAITING / self.lines.count()
     }
 
+    /// Lines in one queue after which the writer is woken before its interval is over.
+    fn batch(&self) -> usize {
+        self.most() / 8
+    }
+
     fn write_all(&self, mut out: impl Write) {
         let mut text = Vec::new();
         let mut stamp = Stamp::default();
+        let mut taken: Vec<Vec<Finished>> = self.lines.all().map(|_| Vec::new()).collect();
         loop {
-            let (lines, is_closed) = self.take();
-            for line in &lines {
+            let is_closed = self.take(&mut taken);
+            for line in taken.iter().flatten() {
                 access_line::write(&mut text, line, stamp.of(line.at));
             }
             if out.write_all(&text).and_then(|()| out.flush()).is_err() {
-                self.dropped.inc_by(lines.len() as u64);
+                self.dropped.inc_by(taken.iter().map(Vec::len).sum::<usize>() as u64);
             }
             text.clear();
+            for lines in &mut taken {
+                lines.clear();
+                lines.shrink_to(self.batch());
+            }
             if is_closed {
                 return;
             }
         }
     }
 
-    /// Waits for the interval's end or a batch, then takes all lines, in the order of their times.
-    fn take(&self) -> (Vec<Finished>, bool) {
-        let batch = self.most() / BATCH;
-        let waits =
-            |is_closed: &mut bool| !*is_closed && self.lines.all().all(|queue| lock(queue).len() < batch);
+    /// Waits for the interval's end or a batch, then takes all lines, each queue's into its place of `taken`; true if
+    /// there will be no more. The requests that follow fill the memory that the last lines were in.
+    fn take(&self, taken: &mut [Vec<Finished>]) -> bool {
+        let is_batch = || self.lines.all().any(|queue| lock(queue).len() >= self.batch());
+        let waits = |is_closed: &mut bool| !*is_closed && !is_batch();
         let waited = self.wake.wait_timeout_while(lock(&self.is_closed), INTERVAL, waits);
         let is_closed = *waited.unwrap_or_else(PoisonError::into_inner).0;
-        let mut queues = self.lines.all().map(|queue| std::mem::take(&mut *lock(queue)));
-        let mut lines = queues.next().unwrap_or_default();
-        let before = lines.len();
-        queues.for_each(|queue| lines.extend(queue));
-        if before < lines.len() {
-            lines.sort_by_key(|line| line.at);
-        }
-        (lines, is_closed)
+        self.lines.all().zip(taken).for_each(|(queue, lines)| std::mem::swap(&mut *lock(queue), lines));
+        is_closed
     }
 }
 
