@@ -132,30 +132,31 @@ impl Journal {
         Self { metrics, clock, told: Mutex::default() }
     }
 
-    /// Tells how a reload of `part` ended: in the metrics, the log, and to whoever asks.
+    /// Tells how a reload of `part` ended: in the metrics, to whoever asks, and last in the log, so that who has read of
+    /// it there finds it everywhere.
     pub(super) fn record(&self, part: Part, result: &Result<Change, Refusal>) {
         let at = self.clock.unix();
-        let mut told = self.told();
-        let result = match result {
-            Ok(change) => {
-                tracing::info!("reloaded: {change}");
-                match part {
-                    // Everything that it names was read anew with it.
-                    Part::Configuration => told.standing.clear(),
-                    Part::KeyList | Part::Certificates => drop(told.standing.remove(&part)),
-                }
-                Ok(change.clone())
-            }
-            Err(refusal) => {
-                tracing::error!("reload refused, the last good policy stays: {refusal}");
-                let message = refusal.to_string();
-                told.standing.insert(part, Standing { part, at, message: message.clone() });
-                Err(message)
-            }
+        let told_of = match result {
+            Ok(change) => Ok(change.clone()),
+            Err(refusal) => Err(refusal.to_string()),
         };
-        self.metrics.reloaded(result.as_ref().map(|_| ()).map_err(|_| ()));
+        let mut told = self.told();
+        match (&told_of, part) {
+            // Everything that it names was read anew with it.
+            (Ok(_), Part::Configuration) => told.standing.clear(),
+            (Ok(_), Part::KeyList | Part::Certificates) => drop(told.standing.remove(&part)),
+            (Err(message), _) => {
+                told.standing.insert(part, Standing { part, at, message: message.clone() });
+            }
+        }
+        self.metrics.reloaded(told_of.as_ref().map(|_| ()).map_err(|_| ()));
         self.metrics.last_reload_successful.set(i64::from(told.standing.is_empty()));
-        told.last = Some(LastReload { at, result });
+        told.last = Some(LastReload { at, result: told_of });
+        drop(told);
+        match result {
+            Ok(change) => tracing::info!("reloaded: {change}"),
+            Err(refusal) => tracing::error!("reload refused, the last good policy stays: {refusal}"),
+        }
     }
 
     /// How the newest reload ended; `None` before the first.

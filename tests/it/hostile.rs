@@ -256,7 +256,8 @@ fn names(gateway: &Gateway, ask: impl Fn(&mut Client, usize) + Sync) {
 #[test]
 fn a_hundred_thousand_paths_and_models_make_no_series() {
     let upstream = Upstream::json(ANSWER);
-    let gateway = gateway(&upstream, "cache: {memory: 8MiB, max_entry: 64KiB}\n");
+    let more = "cache: {memory: 8MiB, max_entry: 64KiB}\nlimits: {max_requests_per_connection: 1000000}\n";
+    let gateway = gateway(&upstream, more);
     let ask = |client: &mut Client, number: usize| {
         let (one, bound) = (secret("one"), secret("bound"));
         assert_eq!(client.get(&format!("/{number}/x"), &one).status, 404);

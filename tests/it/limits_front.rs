@@ -51,7 +51,8 @@ fn number(answer: &Answer, header: &str) -> u64 {
 #[test]
 fn each_plan_passes_exactly_its_burst_at_once_and_then_as_its_429_says() {
     let plans = [("free", 60, 100, 1000), ("pro", 600, 1000, 100), ("enterprise", 6000, 10_000, 10)];
-    let gateway = gateway("", &plans.map(|(plan, ..)| key(plan, &format!("plan: {plan}"))));
+    let keys = plans.map(|(plan, ..)| key(plan, &format!("plan: {plan}")));
+    let gateway = gateway("limits: {max_requests_per_connection: 20000}\n", &keys);
     let mut client = gateway.connect();
     for (plan, per_minute, burst, wait) in plans {
         let (passed, refused) = exhaust(&mut client, plan);
