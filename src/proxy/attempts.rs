@@ -4,9 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pingora::{Error, ErrorType};
 use pingora::http::ResponseHeader;
 use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorType};
 
 use crate::cache::recording::Failure;
 use crate::clock::Monotonic;
@@ -140,7 +140,9 @@ impl<'a> Attempts<'a> {
 
     /// The request's head has been handed over.
     pub(super) fn begun(&self, attempt: &mut Attempt) {
-        attempt.begun = self.shared.clock.monotonic();
+        if attempt.origin == Origin::Fresh {
+            attempt.begun = self.shared.clock.monotonic();
+        }
         self.report.sent(attempt.begun);
     }
 
@@ -156,7 +158,7 @@ impl<'a> Attempts<'a> {
         let rest = attempt
             .exchange
             .head()
-            .and_then(|head| rest_of(head.status, &head.headers, self.shared.clock.unix()));
+            .and_then(|head| rest_of(head.status, &head.headers, || self.shared.clock.unix()));
         if let Some(rest) = rest {
             self.upstream.wants_rest(attempt.server, rest, self.shared.clock.monotonic());
         }
@@ -198,11 +200,11 @@ impl Attempt {
         upstream.failed(self.server, shared.clock.monotonic());
     }
 
-    /// Lets the connection wait for another request, if it may carry another request.
-    pub(super) fn give_back(self, shared: &Shared) {
+    /// Lets the connection wait for another request from `now` on, if it may carry another request.
+    pub(super) fn give_back(self, now: Monotonic) {
         let Some(idle) = self.exchange.head().and_then(idle_for) else { return };
         if let Some(link) = self.exchange.reuse() {
-            self.address.idle.put(link, shared.clock.monotonic().saturating_add(idle));
+            self.address.idle.put(link, now.saturating_add(idle));
         }
     }
 }
@@ -219,12 +221,15 @@ pub(super) async fn open_link(shared: &Shared, peer: &HttpPeer) -> Result<Box<Li
             connecting.await.map_err(|_| Failure::ConnectTimeout)?.map_err(|_| Failure::Connect)?
         }
         // Boxed: it is large and seldom needed, and would make every request's future as large.
-        None => Box::pin(shared.transport.new_stream(peer)).await.map(Line::Tls).map_err(connect_failure)?,
+        None => Box::pin(shared.transport.new_stream(peer))
+            .await
+            .map(Line::Tls)
+            .map_err(|error| connect_failure(&error))?,
     };
     Ok(Box::new(Link::new(line, shared.clock.clone())))
 }
 
-fn connect_failure(error: Box<Error>) -> Failure {
+fn connect_failure(error: &Error) -> Failure {
     match error.etype() {
         ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => Failure::ConnectTimeout,
         _ => Failure::Connect,

@@ -135,7 +135,7 @@ impl Chunks {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{Chunks, LONGEST_LINE, MOST_TRAILERS};
 
     /// What `bytes` carry, read in pieces of `step` bytes, and what is left behind the body; `None` if they are bad.
     fn read(bytes: &[u8], step: usize) -> Option<(Vec<u8>, usize, bool)> {
@@ -181,9 +181,27 @@ mod tests {
     #[test]
     fn what_is_no_chunk_is_refused() {
         for bytes in [
-            "\r\n", ";a\r\n", " 1\r\na\r\n", "0x1\r\na\r\n", "-1\r\na\r\n", "+1\r\na\r\n", "1\na\r\n", "1\ra\r\n",
-            "1 2\r\na\r\n", "1;a\nb\r\n", "1;a\0\r\n", "2\r\nabc\r\n", "2\r\na\r\n", "1\r\na\n", "1\r\na0\r\n",
-            "0\r\n\n", "0\r\nX\n\r\n", "0\r\nX\0\r\n\r\n", "0\r\n\rx", "10000000000000000\r\n", "g\r\n",
+            "\r\n",
+            ";a\r\n",
+            " 1\r\na\r\n",
+            "0x1\r\na\r\n",
+            "-1\r\na\r\n",
+            "+1\r\na\r\n",
+            "1\na\r\n",
+            "1\ra\r\n",
+            "1 2\r\na\r\n",
+            "1;a\nb\r\n",
+            "1;a\0\r\n",
+            "2\r\nabc\r\n",
+            "2\r\na\r\n",
+            "1\r\na\n",
+            "1\r\na0\r\n",
+            "0\r\n\n",
+            "0\r\nX\n\r\n",
+            "0\r\nX\0\r\n\r\n",
+            "0\r\n\rx",
+            "10000000000000000\r\n",
+            "g\r\n",
         ] {
             assert_eq!(of_any_step(bytes.as_bytes()), None, "{bytes:?}");
         }

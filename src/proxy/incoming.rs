@@ -254,11 +254,7 @@ impl Body {
 }
 
 /// The head that was parsed from `bytes`: its values are slices of one copy. `None` if it is none.
-fn head_of(
-    parsed: &httparse::Response<'_, '_>,
-    bytes: &[u8],
-    spelling: Spelling,
-) -> Option<ResponseHeader> {
+fn head_of(parsed: &httparse::Response<'_, '_>, bytes: &[u8], spelling: Spelling) -> Option<ResponseHeader> {
     let status = StatusCode::from_u16(parsed.code?).ok()?;
     let copy = Bytes::copy_from_slice(bytes);
     let base = bytes.as_ptr().addr();
