@@ -69,7 +69,8 @@ impl House {
             mock()?,
         );
         std::fs::write(&path, yaml)?;
-        let config = config::load(&path, &BTreeMap::new()).map_err(|report| io::Error::other(report.to_string()))?;
+        let config =
+            config::load(&path, &BTreeMap::new()).map_err(|report| io::Error::other(report.to_string()))?;
         let running = start(Start {
             config,
             source: Source::File { path, env: BTreeMap::new() },
