@@ -6,7 +6,7 @@
 //!   defaults, all problems. `server_url` is the URL of an upstream server.
 //! - `key_list` reads the hot-reloaded list of keys (`json_lines`: a line of one); `problem` is how all of them say
 //!   what is wrong.
-//! - `restart` names what a reload cannot change; `tls_files` reads certificates and keys anew; `file` reads any file
+//! - `restart` names what a reload cannot change; `files` holds connections to the open files that they need; `tls_files` reads certificates and keys anew; `file` reads any file
 //!   that operators name.
 //!
 //! Relative paths, in the configuration and in `${file:PATH}`, begin at the folder of the configuration file.
@@ -37,6 +37,7 @@ use crate::upstream::settings::UpstreamSettings;
 pub mod build;
 pub mod de;
 pub mod file;
+pub mod files;
 mod hint;
 pub mod interpolate;
 pub mod json_lines;
@@ -117,8 +118,16 @@ pub struct CacheSettings {
 pub struct Limits {
     /// One request body.
     pub max_body: ByteSize,
-    /// Client connections.
+    /// Client connections, as written or as many as open files allow; see [`files::fit`].
     pub max_connections: NonZeroU32,
+    /// Whether `max_connections` was written, or is the default.
+    pub max_connections_from: Provenance,
+    /// Those of one address; `None`: half of `max_connections`.
+    pub max_connections_per_address: Option<NonZeroU32>,
+    /// Requests that one connection may carry.
+    pub max_requests_per_connection: NonZeroU32,
+    /// How long a connection may wait for its next request, at least a second.
+    pub keep_alive: Duration,
     /// Requests in flight.
     pub max_requests: NonZeroU32,
     /// From a request's first byte, or the connection's opening, to the end of its head.
@@ -139,6 +148,23 @@ pub struct Limits {
     pub buffer_memory_per_key: ByteSize,
     /// Looked-up-and-refused keys a minute and address; `None`: off.
     pub auth_failures: Option<NonZeroU32>,
+}
+
+impl Limits {
+    /// Connections that one address may have.
+    pub fn connections_per_address(&self) -> u32 {
+        let max = self.max_connections.get();
+        self.max_connections_per_address.map_or(max.div_ceil(2), NonZeroU32::get)
+    }
+}
+
+/// Where a value comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Provenance {
+    /// The operator wrote it.
+    Written,
+    /// It is the default, and gives way.
+    Default,
 }
 
 /// How the process ends.

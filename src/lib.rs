@@ -3,8 +3,8 @@
 //! A request is *admitted* (route, key, limits), *answered* from the cache or by one upstream call, and
 //! *finished* (limits settled, metrics, one log line). The code map, from the ground up; imports go downward only:
 //!
-//! - [`clock`], [`dice`], [`ids`], [`pem`], [`secret`], [`units`], [`memory`]: time, randomness, names, certificates,
-//!   redaction, sizes, counted bytes.
+//! - [`clock`], [`dice`], [`ids`], [`pem`], [`secret`], [`units`], [`memory`], [`spread`]: time, randomness, names,
+//!   certificates, redaction, sizes, counted bytes, what each worker has for itself.
 //! - [`routing`], [`auth`], [`limits`], [`llm`], [`cache`], [`usage`], [`upstream`]: the pure rules.
 //! - [`config`], [`outcome`]: what operators write; what clients are told.
 //! - [`runtime`], [`telemetry`], [`store`]: the live snapshot and its reloads; metrics and logs; what lasts.
@@ -30,6 +30,7 @@ pub mod routing;
 pub mod runtime;
 pub mod secret;
 pub mod server;
+pub mod spread;
 pub mod store;
 pub mod telemetry;
 pub mod units;

@@ -1,8 +1,8 @@
 //! The data port: pingora around the pure rules.
 //!
-//! - `guard` accepts connections within bounds; `connection` is one of them, `client` what requests see of it,
-//!   `head_state` where it is between two requests,
-//!   `patience` its account of slow reading. `handshakes` is what its TLS listeners say, `leaving` the eye on
+//! - `guard` accepts connections within bounds, `table` counts them by address; `connection` is one of them, `client`
+//!   what requests see of it, `head_state` where it is between two requests, `patience` its account of slow reading,
+//!   `http2` what holds the requests of one over HTTP/2 together, `frames` what comes beside those. `handshakes` is what its TLS listeners say, `leaving` the eye on
 //!   a client that waits, `cut` how all requests end at once.
 //! - `gateway` takes a connection's requests one after another from head to access line; `ctx` is a request's own
 //!   state, `derived` what all requests of a snapshot share, `shared` what outlives it.
@@ -41,12 +41,14 @@ mod fields;
 mod finish;
 mod forms;
 mod forward;
+pub mod frames;
 mod framing;
 pub mod gateway;
 pub mod guard;
 pub mod handshakes;
 pub mod head_state;
 mod headers;
+mod http2;
 mod idle;
 mod incoming;
 mod leaving;
@@ -62,6 +64,7 @@ mod respond;
 mod send;
 pub mod shared;
 pub mod successor;
+pub mod table;
 mod tail;
 mod tunnel;
 mod upload;

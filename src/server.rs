@@ -5,6 +5,7 @@
 //! one for what lasts, so that none of them can hold up a request.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -29,6 +30,7 @@ use crate::runtime::reload::{self, Derive, Reloader, Shrinking, Source, Tools};
 use crate::runtime::watch::{Seen, follow_certificates, follow_list};
 use crate::server::chores::{Charges, Roll};
 use crate::server::drain::Ending;
+use crate::server::files::raise_files;
 use crate::server::hand_over::give::{Estate, Sockets, give};
 use crate::server::hand_over::message::Port;
 use crate::server::hand_over::take::Inherited;
@@ -40,6 +42,7 @@ use crate::telemetry::metrics::Metrics;
 
 mod chores;
 mod drain;
+mod files;
 pub mod hand_over;
 mod lasting;
 mod listeners;
@@ -112,13 +115,14 @@ pub fn start(start: Start) -> anyhow::Result<Running> {
         start.config,
         Tools {
             source: start.source,
+            files: raise_files(),
             limiter: limiter.clone(),
             metrics: Arc::clone(&metrics),
             clock: start.clock.clone(),
             derive: deriving(&metrics, &resolver, &roll),
         },
     )?;
-    let (access, writer) = access_log(start.access, &metrics)?;
+    let (access, writer) = access_log(start.access, workers, &metrics)?;
     let shared = Shared::new(Parts {
         live: Arc::clone(&live),
         clock: start.clock,
@@ -140,19 +144,19 @@ pub fn start(start: Start) -> anyhow::Result<Running> {
         sockets: Arc::new(sockets),
         access: writer,
         lasting,
-        data: Threads::start("data", workers)?,
+        data: Threads::start("data", workers.get())?,
         control,
     };
     if !resolver.ask_all(&live.load().derived).wait(FIRST_RESOLVE) {
         tracing::warn!("the names of upstreams are still being resolved");
     }
-    let ward =
-        inherited.map(|inherited| inherited.take_levels(running.shared.limiter(), running.shared.clock()));
-    let ward = ward.transpose()?;
+    let ward = inherited.map(|inherited| inherited.take_levels(&running.shared)).transpose()?;
     running.open_admin(admin_listener, &entries, &buffers)?;
     running.open_data(data_listeners)?;
     if let Some(ward) = ward {
-        running.control.handle().spawn_blocking(|| ward.attend());
+        running.lasting.sign_lock()?;
+        let control = running.control.handle().clone();
+        running.control.handle().spawn_blocking(move || ward.attend(&control));
     }
     running.look_after(live, resolver, seen, roll);
     Ok(running)
@@ -273,11 +277,9 @@ fn install_crypto_provider() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-fn worker_threads(config: &Config) -> usize {
-    match config.threads {
-        0 => std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get),
-        threads => threads,
-    }
+fn worker_threads(config: &Config) -> NonZeroUsize {
+    let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    NonZeroUsize::new(config.threads).unwrap_or_else(cores)
 }
 
 /// The cache; an entry that is evicted while it is still being sent counts as held memory until it has been.
@@ -293,10 +295,11 @@ fn entries(config: &Config, metrics: &Arc<Metrics>) -> Entries {
 
 fn access_log(
     out: Option<Box<dyn std::io::Write + Send>>,
+    workers: NonZeroUsize,
     metrics: &Metrics,
 ) -> anyhow::Result<(AccessLog, Option<AccessWriter>)> {
     let Some(out) = out else { return Ok((AccessLog::off(), None)) };
-    let (log, writer) = AccessLog::start(out, metrics.access_lines_dropped.clone())
+    let (log, writer) = AccessLog::start(out, workers, metrics.access_lines_dropped.clone())
         .context("the access log's thread could not be started")?;
     Ok((log, Some(writer)))
 }

@@ -40,6 +40,7 @@ def test():
         Part("integration tests", [cargo("test", "--test", "it")], count_cargo),
         Part("OpenAI's client for Python", [["tools/clients", "python"]], count_unittest),
         Part("OpenAI's client for Node", [["tools/clients", "node"]], count_tap),
+        Part("attackers over HTTP/2", [["tools/clients", "attacks"]], count_unittest),
     ]
     if (ROOT / "loom" / "Cargo.toml").exists():
         parts.append(loom())

@@ -65,6 +65,8 @@ pub enum Failure {
     Connect,
     /// Connecting took too long.
     ConnectTimeout,
+    /// We have as many files open as we may.
+    NoFiles,
     /// The first byte took too long.
     FirstByteTimeout,
     /// The next piece took too long.

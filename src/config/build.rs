@@ -111,6 +111,12 @@ impl Builder<'_> {
         })
     }
 
+    /// A number that must not be 0, if it is written.
+    fn positive_if_given(&self, slot: Slot<Count>, place: &Place<'_>) -> Option<NonZeroU32> {
+        let count = slot.given()?;
+        Some(self.positive(Slot::Given(count), place, NonZeroU32::MIN))
+    }
+
     /// A time that must not be 0.
     fn positive_span(&self, slot: Slot<Span>, place: &Place<'_>, default: Duration) -> Duration {
         let Some(span) = slot.given() else { return default };

@@ -233,8 +233,14 @@ pub enum RawScope {
 pub struct RawLimits {
     /// One request body.
     pub max_body: Slot<Size>,
-    /// Client connections.
+    /// Client connections; each may need two open files.
     pub max_connections: Slot<Count>,
+    /// Those of one address, unless it is a trusted proxy's.
+    pub max_connections_per_address: Slot<Count>,
+    /// Requests that one connection may carry.
+    pub max_requests_per_connection: Slot<Count>,
+    /// How long a connection may wait for its next request.
+    pub keep_alive: Slot<Span>,
     /// Requests in flight.
     pub max_requests: Slot<Count>,
     /// Request heads.

@@ -56,6 +56,16 @@ pub enum Owner {
     Account(AccountId),
 }
 
+impl Owner {
+    /// Its name.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Key(id) => id.as_str(),
+            Self::Account(id) => id.as_str(),
+        }
+    }
+}
+
 /// A bucket, its rate for life, and when the cache was last told that it is in use.
 #[derive(Debug)]
 pub(super) struct Cell {

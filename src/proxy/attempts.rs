@@ -16,7 +16,7 @@ use crate::proxy::exchange::Exchange;
 use crate::proxy::headers::KEEP_ALIVE;
 use crate::proxy::incoming::Spelling;
 use crate::proxy::link::{Line, Link};
-use crate::proxy::shared::Shared;
+use crate::proxy::shared::{Shared, are_files_out};
 use crate::proxy::upstreams::{Choice, LONGEST_IDLE, LiveServer, LiveUpstream, MOST_ATTEMPTS, STALE_WITHIN};
 use crate::upstream::rest::rest_of;
 use crate::upstream::settings::Retry;
@@ -85,6 +85,8 @@ impl<'a> Attempts<'a> {
             let Some(choice) = self.upstream.choose(&mut self.tried, now) else { break };
             match self.connect_to(&choice, now).await {
                 Ok(attempt) => return Ok(attempt),
+                // No server has to do with it.
+                Err(Failure::NoFiles) => return Err(Failure::NoFiles),
                 Err(why) => {
                     self.upstream.failed(choice.server, self.shared.clock.monotonic());
                     self.tried.push(choice.server);
@@ -105,6 +107,7 @@ impl<'a> Attempts<'a> {
                     let (server, address) = (choice.server, Arc::clone(address));
                     return Ok(Attempt { exchange, server, address, origin, begun: now, sent: None });
                 }
+                Err(Failure::NoFiles) => return Err(Failure::NoFiles),
                 Err(why) => {
                     now = self.shared.clock.monotonic();
                     address.failed(now);
@@ -209,31 +212,42 @@ impl Attempt {
     }
 }
 
-/// A new connection to `peer`, TLS included.
+/// A new connection to `peer`, TLS included. Where as many files are open as may be, those are closed for it that wait
+/// for a request.
 ///
 /// # Errors
 /// There is none, within the `connect_timeout`.
 pub(super) async fn open_link(shared: &Shared, peer: &HttpPeer) -> Result<Box<Link>, Failure> {
-    let line = match peer._address.as_inet().filter(|_| !peer.is_tls()) {
-        Some(address) => {
-            let longest = peer.options.total_connection_timeout.unwrap_or_default();
-            let connecting = pingora::time::timeout(longest, Line::plain(*address));
-            connecting.await.map_err(|_| Failure::ConnectTimeout)?.map_err(|_| Failure::Connect)?
-        }
+    let mut opened = open_line(shared, peer).await;
+    if opened.as_ref().is_err_and(|failure| *failure == Failure::NoFiles) {
+        shared.end_idle();
+        opened = open_line(shared, peer).await;
+    }
+    Ok(Box::new(Link::new(opened?, shared.clock.clone())))
+}
+
+async fn open_line(shared: &Shared, peer: &HttpPeer) -> Result<Line, Failure> {
+    let Some(address) = peer._address.as_inet().filter(|_| !peer.is_tls()) else {
         // Boxed: it is large and seldom needed, and would make every request's future as large.
-        None => Box::pin(shared.transport.new_stream(peer))
-            .await
-            .map(Line::Tls)
-            .map_err(|error| connect_failure(&error))?,
+        let opened = Box::pin(shared.transport.new_stream(peer)).await;
+        return opened.map(Line::Tls).map_err(|error| connect_failure(&error));
     };
-    Ok(Box::new(Link::new(line, shared.clock.clone())))
+    let longest = peer.options.total_connection_timeout.unwrap_or_default();
+    let connecting = pingora::time::timeout(longest, Line::plain(*address));
+    let opened = connecting.await.map_err(|_| Failure::ConnectTimeout)?;
+    opened.map_err(|error| if are_files_out(&error) { Failure::NoFiles } else { Failure::Connect })
 }
 
 fn connect_failure(error: &Error) -> Failure {
     match error.etype() {
         ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => Failure::ConnectTimeout,
+        _ if has_no_files(error) => Failure::NoFiles,
         _ => Failure::Connect,
     }
+}
+
+fn has_no_files(error: &Error) -> bool {
+    error.root_cause().downcast_ref().is_some_and(are_files_out)
 }
 
 /// How long a connection may wait for its next request: a second less than its server keeps it, if it says so in

@@ -5,7 +5,7 @@
 //! counted some ten too many.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -13,6 +13,7 @@ use std::sync::{Mutex, PoisonError};
 use pingora_limits::estimator::Estimator;
 
 use crate::clock::Monotonic;
+use crate::proxy::client_address::network;
 
 /// Failures are kept by the half minute: the running one, the one before, and what is still in the window of the
 /// one before that. With whole minutes, a burst across their border would be counted short.
@@ -98,14 +99,6 @@ impl Window {
 
     fn sketch(&self, slot: u64) -> Option<&Estimator> {
         self.sketches.get(usize::try_from(slot % SLOTS).ok()?)
-    }
-}
-
-/// What is counted as one address.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
-        address => address,
     }
 }
 

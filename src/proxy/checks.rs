@@ -60,7 +60,12 @@ async fn run(shared: Arc<Shared>, upstream: Arc<LiveUpstream>, index: usize, tur
     let (Some(server), Some(check)) = (upstream.server(index), &upstream.settings.health) else { return };
     let longest = check.interval.min(LONGEST_CHECK);
     let asked = tokio::time::timeout(longest, ask(&shared, &upstream, server, check)).await;
-    upstream.checked(index, if asked == Ok(Ok(true)) { Check::Passed } else { Check::Failed });
+    match asked {
+        Ok(Ok(true)) => upstream.checked(index, Check::Passed),
+        // It was not asked.
+        Ok(Err(Failure::NoFiles)) => {}
+        _ => upstream.checked(index, Check::Failed),
+    }
     server.end_check();
 }
 

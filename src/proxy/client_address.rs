@@ -1,6 +1,6 @@
 //! Who the client is: the peer, or whom a trusted peer names.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use http::HeaderMap;
 use ipnet::IpNet;
@@ -32,6 +32,15 @@ pub(super) enum Trust {
 pub(super) fn peer(session: &ServerSession) -> IpAddr {
     let address = session.client_addr().and_then(|address| address.as_inet());
     address.map_or(IpAddr::from([0, 0, 0, 0]), |address| address.ip().to_canonical())
+}
+
+/// What is counted as one address: whoever has an IPv6 address has as many as they want of its /64. IPv4-mapped ones are
+/// IPv4.
+pub(super) fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
+        address => address,
+    }
 }
 
 /// The client behind `peer`: the peer itself, or, if it is trusted, the rightmost address of `X-Forwarded-For` that

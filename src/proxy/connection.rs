@@ -2,11 +2,10 @@
 //!
 //! pingora writes an answer's head and its body apart; gathered until the flush, or until the writer waits for the
 //! client, they leave in one call. The buffer exists only while something waits in it, so that an idle connection
-//! costs little. pingora bounds each read of a
-//! head, never the whole: here the time from a head's first byte (on a new connection: from its opening) to its end
-//! is bounded, with a timer that is armed only if the head does not come at once. And every byte passes here, whoever
-//! wrote it: so here a client that reads too slowly is noticed. So is one that leaves while it waits for its answer: for
-//! that, what it sends meanwhile is read ahead.
+//! costs little. pingora bounds each read of a head, never the whole: here the time from a head's first byte (on a new
+//! connection: from its opening) to its end is bounded, with a timer that is armed only if the head does not come at
+//! once. And every byte passes here, whoever wrote it: so here a client that reads too slowly is noticed. So is one that
+//! leaves while it waits for its answer: for that, what it sends meanwhile is read ahead.
 
 use std::fmt;
 use std::future::Future;
@@ -22,10 +21,11 @@ use pingora::protocols::{
     ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, IO, Peek, Shutdown, SocketDigest, Ssl,
     TimingDigest, UniqueID, UniqueIDType,
 };
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 use crate::proxy::client::Client;
+use crate::proxy::frames::{Flood, Frames};
 use crate::proxy::head_state::{HeadBounds, HeadState, is_empty_lines};
 use crate::proxy::patience::Patience;
 use crate::proxy::tunnel::End;
@@ -38,9 +38,6 @@ const FIRST_GATHER: usize = 2 * 1024;
 
 /// So much is read ahead of a client that waits for its answer.
 const AHEAD: usize = 4 * 1024;
-
-/// The preface of an HTTP/2 connection and the head of the SETTINGS frame after it.
-const HTTP2_PREFACE: usize = 24 + 9;
 
 /// A client's connection over `S`, a TCP stream or TLS upon one.
 pub struct Connection<S> {
@@ -66,8 +63,8 @@ struct Line<S> {
     ahead: Vec<u8>,
     /// Something was written since the last flush.
     is_unflushed: bool,
-    /// Bytes of an HTTP/2 preface that are still to come; its deadline is a head's.
-    preface: usize,
+    /// Over HTTP/2 alone.
+    frames: Option<Box<Frames>>,
 }
 
 impl<S: IO> Connection<S> {
@@ -85,17 +82,17 @@ impl<S: IO> Connection<S> {
             sent: 0,
             ahead: Vec::new(),
             is_unflushed: false,
-            preface: 0,
+            frames: None,
         };
         Self { id, head, line: Mutex::new(Some(line)) }
     }
 
     /// The same over HTTP/2: its preface and the head of its first frame (RFC 9113 §3.4) come in the time of a head.
-    /// After that pingora bounds the idle connection, and each stream's list of fields.
+    /// After that pingora bounds the idle connection and each stream's list of fields, and `frames` what comes beside.
     #[must_use]
-    pub fn over_http2(mut self) -> Self {
+    pub fn over_http2(mut self, frames: Frames) -> Self {
         if let Some(line) = self.line() {
-            line.preface = HTTP2_PREFACE;
+            line.frames = Some(Box::new(frames));
         }
         self
     }
@@ -137,22 +134,30 @@ impl<S: IO + 'static> Client for Connection<S> {
 }
 
 impl<S: IO> Line<S> {
-    fn note_read(&mut self, bytes: usize) {
-        if bytes == 0 {
-            return;
+    fn note_read(&mut self, came: &[u8]) -> io::Result<()> {
+        if came.is_empty() {
+            return Ok(());
         }
         if self.head.is_between() {
             self.head_left = self.bounds.bytes;
             self.deadline = None;
         }
         self.head.bytes_came();
-        self.head_left = self.head_left.saturating_sub(bytes);
-        if self.preface > 0 {
-            self.preface = self.preface.saturating_sub(bytes);
-            if self.preface == 0 {
+        self.head_left = self.head_left.saturating_sub(came.len());
+        if let Some(frames) = &mut self.frames {
+            frames.came(came).map_err(|Flood| io::ErrorKind::QuotaExceeded)?;
+            if frames.has_begun() {
                 self.head.head_read();
             }
         }
+        Ok(())
+    }
+
+    /// Reads no further than a head may go before its end has been seen.
+    fn poll_inner(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let left = if self.head.is_between() { self.bounds.bytes } else { self.head_left };
+        let most = if self.head.is_before_end() { left as u64 } else { u64::MAX };
+        Pin::new(&mut (&mut self.inner).take(most)).poll_read(cx, buf)
     }
 
     /// Reads ahead as far as there is room; ready at the end of what the client sends.
@@ -246,12 +251,12 @@ fn write<S: IO>(
 impl<S: IO> AsyncRead for Line<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.head.is_timed() && this.head_left == 0 {
+            this.head.became_too_large();
+            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+        }
         let before = buf.filled().len();
-        let read = if this.read_from_ahead(buf) {
-            Poll::Ready(Ok(()))
-        } else {
-            Pin::new(&mut this.inner).poll_read(cx, buf)
-        };
+        let read = if this.read_from_ahead(buf) { Poll::Ready(Ok(())) } else { this.poll_inner(cx, buf) };
         if read.is_pending() {
             this.flush_if_owed(cx);
         }
@@ -262,15 +267,10 @@ impl<S: IO> AsyncRead for Line<S> {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let count = came.len();
-        this.note_read(count);
+        this.note_read(came)?;
         if !this.head.is_timed() {
             this.deadline = None;
             return read;
-        }
-        if this.head.is_unfinished() && this.head_left == 0 {
-            this.head.became_too_large();
-            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
         }
         let timeout = this.bounds.timeout;
         if read.is_pending() || this.deadline.is_some() {
@@ -324,7 +324,11 @@ impl<S: IO> AsyncRead for Connection<S> {
 impl<S: IO> AsyncWrite for Connection<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut().line() {
-            Some(line) => Pin::new(line).poll_write(cx, buf),
+            Some(line) => {
+                let taken = Pin::new(&mut *line).poll_write(cx, buf);
+                line.frames.iter_mut().for_each(|frames| frames.sent(&taken));
+                taken
+            }
             None => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
         }
     }

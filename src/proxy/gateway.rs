@@ -6,13 +6,10 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
-use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream};
 use pingora::protocols::Stream;
 use pingora::protocols::http::v1::server::HttpSession;
-use pingora::protocols::http::v2::server::{H2Options, default_h2_options};
 use pingora::protocols::http::{HttpTask, ServerSession};
 use pingora::server::ShutdownWatch;
 use pingora::{Error, ErrorType, Result};
@@ -28,19 +25,11 @@ use crate::proxy::ctx::Ctx;
 use crate::proxy::finish::finish;
 use crate::proxy::forward::forward;
 use crate::proxy::head_state::is_empty_lines;
-use crate::proxy::reject::reject;
+use crate::proxy::http2::Terms;
+use crate::proxy::reject::{self, reject};
 use crate::proxy::respond;
 use crate::proxy::send::{Sent, stream_write_timeout};
 use crate::proxy::shared::Shared;
-
-/// An idle connection is kept this long, in seconds: longer than common load balancers keep theirs.
-const KEEP_ALIVE: u64 = 75;
-
-/// Requests that one connection may carry.
-const REQUESTS_PER_CONNECTION: u32 = 100_000;
-
-/// An HTTP/2 connection without a stream is closed after this.
-const H2_IDLE: Duration = Duration::from_secs(75);
 
 /// Longest wait for a client to take what is left of an answer that was cut short.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -48,43 +37,61 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// What serves requests.
 pub struct Gateway {
     shared: Arc<Shared>,
-    options: HttpServerOptions,
 }
 
 impl Gateway {
     /// A gateway over `shared`.
     pub fn new(shared: Arc<Shared>) -> Self {
-        let mut options = HttpServerOptions::default();
-        options.h2_idle_timeout = Some(H2_IDLE);
-        Self { shared, options }
+        Self { shared }
     }
 
-    /// Serves the requests of a connection that speaks HTTP/1.1, one after another (RFC 9112 §9.3), until either side
-    /// ends it. Once the shutdown is told, an idle one ends.
-    pub(super) async fn serve_http1(&self, stream: Stream, shutdown: &ShutdownWatch) {
+    /// Serves the requests of a connection that speaks HTTP/1.1, one after another (RFC 9112 §9.3) and no more than
+    /// `terms` has, until either side ends it. Once the shutdown is told, an idle one ends.
+    pub(super) async fn serve_http1(&self, stream: Stream, shutdown: &ShutdownWatch, terms: Terms) {
         let mut shutdown = shutdown.clone();
         let mut stopped = pin!(shutdown.wait_for(|told| *told));
         let mut next = Some(stream);
-        for others in (0..REQUESTS_PER_CONNECTION).rev() {
+        for others in (0..terms.requests).rev() {
             let Some(stream) = next.take() else { return };
             let mut session = ServerSession::new_http1(stream);
-            session.set_keepalive(Some(KEEP_ALIVE));
+            session.set_keepalive(Some(whole_seconds(terms.idle)));
             session.set_keepalive_reuses_remaining(Some(others));
-            let has_head = tokio::select! {
+            let read = tokio::select! {
                 biased;
-                has_head = read_head(&mut session) => has_head,
-                _ = stopped.as_mut() => false,
+                read = session.read_request() => read,
+                _ = stopped.as_mut() => return,
             };
-            if !has_head {
-                return;
+            match read {
+                Ok(true) => next = self.request(session).await,
+                Ok(false) => return,
+                Err(error) => return self.refuse_head(session, &error).await,
             }
-            next = self.request(session).await;
         }
+    }
+
+    /// Ends a connection whose head could not be read. One that is no HTTP gets a bare 400, one that is too large is
+    /// told so; who is late, or gone, is told nothing.
+    async fn refuse_head(&self, mut session: ServerSession, error: &Error) {
+        let Some(state) = session.stream().and_then(client).map(|client| client.head_state().clone()) else {
+            return;
+        };
+        // The client may be gone, and is given up anyway.
+        let _ = if state.is_too_large() {
+            reject::large_head(&mut session).await
+        } else if *error.etype() == ErrorType::InvalidHTTPHeader {
+            state.became_unreadable();
+            session.respond_error(StatusCode::BAD_REQUEST.as_u16()).await
+        } else {
+            session.shutdown().await;
+            return;
+        };
+        let ServerSession::H1(session) = session else { return };
+        linger(session.into_inner(), &self.shared.policy().snapshot.config.limits).await;
     }
 
     /// Answers the request whose head `session` has read. Gives back an HTTP/1.1 connection that may carry another: one
     /// that brought anything behind this request may not.
-    async fn request(&self, mut session: ServerSession) -> Option<Stream> {
+    pub(super) async fn request(&self, mut session: ServerSession) -> Option<Stream> {
         let shared = &self.shared;
         if let Some(client) = session.stream().and_then(client) {
             client.head_state().head_read();
@@ -114,55 +121,6 @@ impl Gateway {
                 let _ = session.finish().await;
                 None
             }
-        }
-    }
-}
-
-/// What one HTTP/2 stream may have queued for its connection, at most, in bytes: it is counted no more.
-const MOST_QUEUED: usize = 64 * 1024;
-
-/// HTTP/2, where pingora reads the heads and each request is a task of its own.
-#[async_trait]
-impl HttpServerApp for Gateway {
-    async fn process_new_http(
-        self: &Arc<Self>,
-        session: ServerSession,
-        _shutdown: &ShutdownWatch,
-    ) -> Option<ReusedHttpStream> {
-        self.request(session).await;
-        None
-    }
-
-    fn h2_options(&self) -> Option<H2Options> {
-        let mut options = default_h2_options();
-        options.max_send_buffer_size(MOST_QUEUED);
-        Some(options)
-    }
-
-    fn server_options(&self) -> Option<&HttpServerOptions> {
-        Some(&self.options)
-    }
-}
-
-/// Reads the head of the connection's next request; false if there is none. One that cannot be parsed gets a bare 400,
-/// one that grows too large before its end a bare 431.
-async fn read_head(session: &mut ServerSession) -> bool {
-    match session.read_request().await {
-        Ok(has_head) => has_head,
-        Err(error) => {
-            let is_too_large =
-                || session.stream().and_then(client).is_some_and(|to| to.head_state().is_too_large());
-            let status = match error.etype() {
-                ErrorType::InvalidHTTPHeader => Some(StatusCode::BAD_REQUEST),
-                _ if is_too_large() => Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
-                _ => None,
-            };
-            if let Some(status) = status {
-                // The client may be gone, and is given up anyway.
-                let _ = session.respond_error(status.as_u16()).await;
-            }
-            session.shutdown().await;
-            false
         }
     }
 }
@@ -226,7 +184,7 @@ async fn serve(shared: &Arc<Shared>, session: &mut ServerSession, ctx: &mut Ctx)
 /// What pingora would leave unbounded on a connection. Keep-alive is set only where pingora has not turned it off.
 fn set_up(session: &mut ServerSession, limits: &Limits) {
     if session.get_keepalive().is_some() {
-        session.set_keepalive(Some(KEEP_ALIVE));
+        session.set_keepalive(Some(whole_seconds(limits.keep_alive)));
     }
     session.set_read_timeout(Some(PIECE_TIMEOUT));
     // So that what comes behind a request is given back with the connection; it is not served.
@@ -234,6 +192,11 @@ fn set_up(session: &mut ServerSession, limits: &Limits) {
     if session.is_http2() {
         session.set_write_timeout(stream_write_timeout(limits));
     }
+}
+
+/// `span` as pingora counts it, rounded up.
+fn whole_seconds(span: Duration) -> u64 {
+    span.as_secs() + u64::from(span.subsec_nanos() > 0)
 }
 
 async fn healthy(session: &mut ServerSession, ctx: &mut Ctx) -> Result<Sent> {

@@ -9,28 +9,22 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pingora::apps::ServerApp;
 use pingora::listeners::tls::Acceptor;
 use pingora::protocols::l4::stream::Stream as TcpConnection;
 use pingora::protocols::{ALPN, GetSocketDigest, SocketDigest, Ssl, Stream};
 use pingora::server::ShutdownWatch;
-use prometheus::IntGauge;
 use std::os::fd::AsRawFd;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::config::Limits;
 use crate::proxy::connection::Connection;
+use crate::proxy::frames::{Begun, Frames};
 use crate::proxy::gateway::Gateway;
 use crate::proxy::head_state::{HeadBounds, HeadState};
+use crate::proxy::http2;
 use crate::proxy::patience::{Patience, Rate};
 use crate::proxy::send::SEND_SPAN;
-use crate::proxy::shared::Shared;
-
-/// pingora's buffer for a head, at first.
-const FIRST_BUFFER: usize = 4096;
-
-/// So much of a head is read whatever its bound, so that most that are too large are parsed, and refused in our words.
-const LEAST_READ: usize = 256 * 1024;
+use crate::proxy::shared::{Shared, are_files_out};
 
 /// Waited after an accept that failed, so that exhausted file handles do not make a busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -62,49 +56,56 @@ impl Guard {
     /// Accepts connections until the listener is told to close. Connections accepted before go on.
     pub async fn accept(self, listener: TcpListener) {
         let mut closing = self.closing.listener.clone();
+        let mut telling = Telling::Untold;
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
                 _ = closing.wait_for(|told| *told) => return,
             };
             match accepted {
-                Ok((stream, peer)) => self.open(stream, peer),
-                Err(error) => self.not_accepted(&error).await,
+                Ok((stream, peer)) => {
+                    telling = Telling::Untold;
+                    self.open(stream, peer);
+                }
+                Err(error) => self.not_accepted(&error, &mut telling).await,
             }
         }
     }
 
-    async fn not_accepted(&self, error: &io::Error) {
+    /// Waits a moment after an accept that failed by our fault; told in the log once until one succeeds.
+    async fn not_accepted(&self, error: &io::Error, telling: &mut Telling) {
         let is_the_clients = matches!(
             error.kind(),
             io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
         );
-        if !is_the_clients {
-            tracing::warn!(%error, "a connection could not be accepted");
-            tokio::time::sleep(ACCEPT_PAUSE).await;
+        if is_the_clients {
+            return;
         }
+        if std::mem::replace(telling, Telling::Told) == Telling::Untold {
+            tracing::warn!(%error, "no connection can be accepted for now");
+        }
+        if are_files_out(error) {
+            self.shared.end_idle();
+        }
+        tokio::time::sleep(ACCEPT_PAUSE).await;
     }
 
     /// Serves a connection in a task of its own, if the table has a place for it.
     fn open(&self, stream: TcpStream, peer: SocketAddr) {
         let policy = self.shared.policy();
-        let metrics = &self.shared.metrics;
-        let limits = &policy.snapshot.config.limits;
-        let place = Place::take(&metrics.connections);
-        if metrics.connections.get() > i64::from(limits.max_connections.get()) {
-            metrics.connections_refused.inc();
-            return;
-        }
-        let terms = Terms::of(limits);
+        let config = &policy.snapshot.config;
+        let entered = self.shared.table.enter(peer.ip(), &config.limits, &config.trusted_proxies);
+        let Some(place) = entered else { return };
+        let terms = Terms::of(&config.limits);
         let tls = policy.derived.handshakes().data(self.listener).map(Acceptor::from_server_config);
         let guard = self.clone();
         tokio::spawn(async move {
             match guard.prepare(stream, peer, tls, terms).await {
-                Some((stream, head)) => {
-                    guard.serve(stream).await;
-                    if head.is_unfinished() {
-                        guard.shared.metrics.heads_refused.inc();
-                    }
+                Some(opened) => {
+                    let head = opened.head.clone();
+                    let refused = guard.serve(opened, terms.requests).await;
+                    let unfinished = u64::from(head.is_unfinished());
+                    guard.shared.metrics.heads_refused.inc_by(refused + unfinished);
                 }
                 None => guard.shared.metrics.heads_refused.inc(),
             }
@@ -112,15 +113,19 @@ impl Guard {
         });
     }
 
-    /// Serves a connection until it ends, or is to end with all its requests.
-    async fn serve(&self, stream: Stream) {
+    /// Serves a connection until it ends, or is to end with all its requests; how many requests pingora has refused of
+    /// one over HTTP/2.
+    async fn serve(&self, opened: Opened, terms: http2::Terms) -> u64 {
         let cut = &self.shared.cut;
-        if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
-            let serving = pin!(cut.waking(self.gateway.process_new(stream, &self.closing.listener)));
-            cut.unless_told(serving).await;
-        } else {
-            cut.waking(self.gateway.serve_http1(stream, &self.closing.idle)).await;
-        }
+        let Some(begun) = opened.begun else {
+            cut.waking(self.gateway.serve_http1(opened.stream, &self.closing.idle, terms)).await;
+            return 0;
+        };
+        let gateway = Arc::clone(&self.gateway);
+        // Boxed: it is large, and most connections are HTTP/1.1.
+        let serving = Box::pin(http2::serve(gateway, opened.stream, &self.closing.listener, terms));
+        let served = cut.unless_told(pin!(cut.waking(serving))).await;
+        served.map_or(0, |served| begun.count().saturating_sub(served).into())
     }
 
     /// The connection as pingora takes it, its handshake done; `None` if that failed.
@@ -130,7 +135,7 @@ impl Guard {
         peer: SocketAddr,
         tls: Option<Acceptor>,
         terms: Terms,
-    ) -> Option<(Stream, HeadState)> {
+    ) -> Option<Opened> {
         // Only latency would suffer.
         let _ = stream.set_nodelay(true);
         let digest = SocketDigest::from_raw_fd(stream.as_raw_fd());
@@ -139,10 +144,11 @@ impl Guard {
         let mut tcp = TcpConnection::from(stream);
         tcp.set_socket_digest(digest);
         let head = HeadState::opened();
-        let patience = Patience::new(terms.send_rate, self.shared.clock.clone());
+        let clock = &self.shared.clock;
+        let patience = Patience::new(terms.send_rate, clock.clone());
         let Some(tls) = tls else {
             let connection = Connection::new(tcp, head.clone(), terms.head, patience);
-            return Some((Box::new(connection), head));
+            return Some(Opened { stream: Box::new(connection), head, begun: None });
         };
         // Boxed: it is large, and over before the first request.
         let handshake = Box::pin(tls.tls_handshake(tcp));
@@ -150,9 +156,29 @@ impl Guard {
         let Ok(Ok(tls)) = handshake else { return None };
         let is_http2 = matches!(tls.selected_alpn_proto(), Some(ALPN::H2));
         let connection = Connection::new(tls, head.clone(), terms.head, patience);
-        let connection = if is_http2 { connection.over_http2() } else { connection };
-        Some((Box::new(connection), head))
+        if !is_http2 {
+            return Some(Opened { stream: Box::new(connection), head, begun: None });
+        }
+        let begun = Begun::default();
+        let frames = Frames::new(clock.clone(), self.shared.metrics.floods.clone(), begun.clone());
+        let connection = connection.over_http2(frames);
+        Some(Opened { stream: Box::new(connection), head, begun: Some(begun) })
     }
+}
+
+/// A connection whose requests can be served.
+struct Opened {
+    stream: Stream,
+    head: HeadState,
+    /// Over HTTP/2 alone.
+    begun: Option<Begun>,
+}
+
+/// Whether the log has been told that no connection can be accepted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Telling {
+    Untold,
+    Told,
 }
 
 /// What a connection is held to, as configured when it was opened.
@@ -160,31 +186,14 @@ impl Guard {
 struct Terms {
     head: HeadBounds,
     send_rate: Rate,
+    requests: http2::Terms,
 }
 
 impl Terms {
     fn of(limits: &Limits) -> Self {
         let bytes = limits.min_send_rate.as_u64().saturating_mul(SEND_SPAN.as_secs());
-        // pingora's buffer for a head doubles as it fills, and the read that ends the head fills it.
-        let head_bytes = limits.head_bytes.as_usize().saturating_mul(2).saturating_add(FIRST_BUFFER);
-        let head_bytes = head_bytes.max(LEAST_READ);
-        let head = HeadBounds { timeout: limits.head_timeout, bytes: head_bytes };
-        Self { head, send_rate: Rate { bytes, span: SEND_SPAN } }
-    }
-}
-
-/// One of the connections in the table; counted until dropped.
-struct Place(IntGauge);
-
-impl Place {
-    fn take(gauge: &IntGauge) -> Self {
-        gauge.inc();
-        Self(gauge.clone())
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.dec();
+        let head = HeadBounds { timeout: limits.head_timeout, bytes: limits.head_bytes.as_usize() };
+        let requests = http2::Terms::of(limits);
+        Self { head, send_rate: Rate { bytes, span: SEND_SPAN }, requests }
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 pub struct HeadBounds {
     /// From its first byte to its end.
     pub timeout: Duration,
-    /// What may be read before its end has been. A read may bring some of what comes behind it.
+    /// All of it. No more is read before its end has been.
     pub bytes: usize,
 }
 
@@ -25,8 +25,10 @@ const IN_HEAD: u8 = 1;
 const SERVING: u8 = 2;
 /// Nothing has come yet: the deadline of the first head runs.
 const OPENED: u8 = 3;
-/// In a head that has become too large.
+/// In a head that has become too large, and is read no further.
 const TOO_LARGE: u8 = 4;
+/// Behind a head that is no HTTP.
+const UNREADABLE: u8 = 5;
 
 impl HeadState {
     /// The state of a connection that has just been opened: its first head is awaited at once.
@@ -46,7 +48,7 @@ impl HeadState {
 
     /// True while a head has begun that has not been read to its end, or that was given up.
     pub fn is_unfinished(&self) -> bool {
-        matches!(self.0.load(Ordering::Relaxed), IN_HEAD | TOO_LARGE)
+        matches!(self.0.load(Ordering::Relaxed), IN_HEAD | TOO_LARGE | UNREADABLE)
     }
 
     /// True if a head was given up as it had become too large.
@@ -57,6 +59,11 @@ impl HeadState {
     /// True while a head has a deadline.
     pub(super) fn is_timed(&self) -> bool {
         matches!(self.0.load(Ordering::Relaxed), IN_HEAD | OPENED)
+    }
+
+    /// True while bytes are a head's, or begin one.
+    pub(super) fn is_before_end(&self) -> bool {
+        matches!(self.0.load(Ordering::Relaxed), BETWEEN | IN_HEAD | OPENED)
     }
 
     /// True between two requests: what comes next begins a head.
@@ -75,6 +82,11 @@ impl HeadState {
     /// The head is too large.
     pub(super) fn became_too_large(&self) {
         self.0.store(TOO_LARGE, Ordering::Relaxed);
+    }
+
+    /// The head is no HTTP. What comes behind it is read for the sake of the answer only.
+    pub(super) fn became_unreadable(&self) {
+        self.0.store(UNREADABLE, Ordering::Relaxed);
     }
 
     /// The head's time ran out.

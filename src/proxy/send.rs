@@ -249,7 +249,7 @@ pub(super) fn rejection_of(failure: Failure) -> Rejection {
         Failure::FirstByteTimeout | Failure::IdleTimeout => Rejection::UpstreamTimeout,
         Failure::Reset | Failure::Invalid => Rejection::UpstreamFailed,
         Failure::Busy => Rejection::UpstreamBusy,
-        Failure::NoRoom => Rejection::Overloaded,
+        Failure::NoRoom | Failure::NoFiles => Rejection::Overloaded,
         Failure::Stopped | Failure::Unshared => Rejection::Internal,
     }
 }

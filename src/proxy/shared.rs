@@ -1,7 +1,9 @@
 //! What all requests share: the live policy, and the state that outlives every reload.
 
+use std::io;
 use std::sync::Arc;
 
+use nix::errno::Errno;
 use pingora::connectors::TransportConnector;
 use prometheus::IntCounter;
 
@@ -9,13 +11,14 @@ use crate::auth::authenticate::AuthFailure;
 use crate::cache::entries::Entries;
 use crate::cache::flights::Flights;
 use crate::cache::memo::BodyMemo;
-use crate::clock::Clock;
+use crate::clock::{Clock, Monotonic};
 use crate::limits::limiter::Limiter;
 use crate::memory::{Bounds, Buffers, Permit, Pool};
 use crate::proxy::ctx::Ctx;
 use crate::proxy::cut::Cut;
 use crate::proxy::derived::Derived;
 use crate::proxy::successor::Succession;
+use crate::proxy::table::Table;
 use crate::runtime::live::Live;
 use crate::runtime::snapshot::Loaded;
 use crate::telemetry::access_log::AccessLog;
@@ -37,6 +40,7 @@ pub struct Shared {
     pub(super) access: AccessLog,
     pub(super) cut: Cut,
     pub(super) succession: Succession,
+    pub(super) table: Arc<Table>,
 }
 
 /// What [`Shared`] is made of.
@@ -72,6 +76,7 @@ impl Shared {
             estimated_completion_tokens: metrics.tokens("estimated_completion"),
             auth_failures: AuthFailure::ALL.map(|failure| (failure, metrics.auth_failures(failure.as_str()))),
         };
+        let table = Table::new(metrics);
         Arc::new(Self {
             live: parts.live,
             clock: parts.clock,
@@ -86,6 +91,7 @@ impl Shared {
             access: parts.access,
             cut: Cut::default(),
             succession: Succession::default(),
+            table,
         })
     }
 
@@ -98,6 +104,15 @@ impl Shared {
             Some(key) => Permit::new(&self.buffers, key.buffered(), bounds),
             None => Permit::new(&self.buffers, &Pool::default(), bounds),
         }
+    }
+
+    /// Ends all connections to upstreams that wait for a request.
+    pub(super) fn end_idle(&self) {
+        self.policy()
+            .derived
+            .upstreams()
+            .iter()
+            .for_each(|upstream| upstream.end_idle(Monotonic::from_nanos(u64::MAX)));
     }
 
     /// Gives back some of the memory that was needed once.
@@ -151,4 +166,10 @@ impl Counters {
         let counter = self.auth_failures.iter().find(|(counted, _)| *counted == failure);
         counter.into_iter().for_each(|(_, counter)| counter.inc());
     }
+}
+
+/// True if a file, such as a socket, was not opened because the process or the system has too many.
+pub(super) fn are_files_out(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    matches!(errno, Some(Errno::EMFILE | Errno::ENFILE))
 }

@@ -72,14 +72,21 @@ impl Succession {
 /// # Errors
 /// The successor did not answer: nothing may pass that nobody counts.
 pub(super) async fn charge(shared: &Shared, holder: &Holder, now: Now) -> Result<Verdict, Rejection> {
-    loop {
-        if let Some(successor) = shared.succession.successor().await {
-            let decision = successor.charge(holder.owner(), holder.plan().rate()).await;
-            let decision = decision.ok_or(Rejection::Overloaded)?;
-            return Ok(Verdict::new(decision, Arc::clone(holder.plan()), now.unix));
-        }
-        if let Ok(verdict) = shared.limiter.check(holder, now) {
-            return Ok(verdict);
+    let plan = holder.plan();
+    let decision = shared.charge(&holder.owner(), plan.rate()).await.ok_or(Rejection::Overloaded)?;
+    Ok(Verdict::new(decision, Arc::clone(plan), now.unix))
+}
+
+impl Shared {
+    /// Charges one request to the bucket of `owner` wherever that is; `None` if its place did not answer.
+    pub async fn charge(&self, owner: &Owner, rate: Rate) -> Option<Decision> {
+        loop {
+            if let Some(successor) = self.succession.successor().await {
+                return successor.charge(owner.clone(), rate).await;
+            }
+            if let Ok(decision) = self.limiter.charge(owner, rate, self.clock.monotonic()) {
+                return Some(decision);
+            }
         }
     }
 }

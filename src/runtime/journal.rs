@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::auth::key_ring::RingProblem;
 use crate::clock::{Clock, UnixTime};
+use crate::config::files::TooFewFiles;
 use crate::config::problem::Report;
 use crate::telemetry::metrics::Metrics;
 
@@ -56,6 +57,9 @@ pub enum Refusal {
         /// Keys that would be gone.
         lost: usize,
     },
+    /// There would be more connections than open files allow.
+    #[error("{0}")]
+    TooFewFiles(TooFewFiles),
     /// Keys that cannot be in one ring.
     #[error("{}", listed(.0))]
     Ring(Vec<RingProblem>),

@@ -9,6 +9,7 @@ use crate::auth::key_ring::KeyRing;
 use crate::clock::Clock;
 use crate::config;
 use crate::config::Config;
+use crate::config::files;
 use crate::config::key_list::{self, Known};
 use crate::config::problem::Report;
 use crate::config::restart::needs_restart;
@@ -67,6 +68,7 @@ pub enum Taken {
 pub struct Reloader<D> {
     source: Source,
     live: Arc<Live<D>>,
+    files: u64,
     limiter: Limiter,
     metrics: Arc<Metrics>,
     clock: Clock,
@@ -80,6 +82,8 @@ pub struct Reloader<D> {
 pub struct Tools<D> {
     /// Where the configuration comes from.
     pub source: Source,
+    /// How many files the process may open.
+    pub files: u64,
     /// The buckets, which are rescaled when plans change.
     pub limiter: Limiter,
     /// Where results are counted.
@@ -94,7 +98,8 @@ pub struct Tools<D> {
 ///
 /// # Errors
 /// As a reload's.
-pub fn first<D>(config: Config, tools: Tools<D>) -> Result<(Arc<Live<D>>, Reloader<D>), Refusal> {
+pub fn first<D>(mut config: Config, tools: Tools<D>) -> Result<(Arc<Live<D>>, Reloader<D>), Refusal> {
+    fit(&mut config, tools.files)?;
     let list = read_list(&config)?;
     let ring = KeyRing::build(all_keys(&config, &list), &config.plans).map_err(Refusal::Ring)?;
     let snapshot = Snapshot { generation: 1, config: Arc::new(config), ring };
@@ -103,6 +108,7 @@ pub fn first<D>(config: Config, tools: Tools<D>) -> Result<(Arc<Live<D>>, Reload
     let live = Arc::new(Live::new(Loaded { snapshot, derived }));
     let reloader = Reloader {
         source: tools.source,
+        files: tools.files,
         live: Arc::clone(&live),
         limiter: tools.limiter,
         journal: Journal::new(Arc::clone(&tools.metrics), tools.clock.clone()),
@@ -134,7 +140,11 @@ impl<D> Reloader<D> {
                 Ok(changed) => changed.map_or_else(|| Arc::clone(&old.snapshot.config), Arc::new),
                 Err(report) => return Err(Refusal::Problems(report)),
             },
-            Source::File { path, env } => Arc::new(config::load(path, env).map_err(Refusal::Problems)?),
+            Source::File { path, env } => {
+                let mut config = config::load(path, env).map_err(Refusal::Problems)?;
+                fit(&mut config, self.files)?;
+                Arc::new(config)
+            }
         };
         let fields = needs_restart(&old.snapshot.config, &config);
         if !fields.is_empty() {
@@ -252,6 +262,20 @@ impl<D> Reloader<D> {
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn fit(config: &mut Config, files: u64) -> Result<(), Refusal> {
+    let wanted = config.limits.max_connections;
+    files::fit(config, files).map_err(Refusal::TooFewFiles)?;
+    let connections = config.limits.max_connections;
+    if connections < wanted {
+        tracing::warn!(
+            files,
+            connections,
+            "limits.max_connections is lower than its default, as open files are few"
+        );
+    }
+    Ok(())
 }
 
 fn read_list(config: &Config) -> Result<Vec<KeyEntry>, Refusal> {

@@ -43,6 +43,11 @@ impl Lasting {
         Ok(self.store.lock().share()?)
     }
 
+    /// The folder is this process's from here on, for who asks.
+    pub(super) fn sign_lock(&self) -> anyhow::Result<()> {
+        Ok(self.store.lock().sign()?)
+    }
+
     /// Commits what waits, and ends.
     pub(super) fn close(mut self) {
         let store = Arc::clone(&self.store);

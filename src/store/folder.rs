@@ -35,7 +35,9 @@ impl FolderLock {
         let opened =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
         let file = opened.map_err(|error| StoreError::of_io(folder, &error))?;
-        Self::lock(folder, file)
+        let lock = Self::lock(folder, file)?;
+        lock.sign()?;
+        Ok(lock)
     }
 
     /// Another handle of the same lock, for the process that takes over.
@@ -47,7 +49,8 @@ impl FolderLock {
         Ok(copy.into())
     }
 
-    /// Takes the folder over from the process that [shared](Self::share) its lock.
+    /// Takes the folder over from the process that [shared](Self::share) its lock. Whoever asks is still told of that
+    /// one, until this one [signs](Self::sign).
     ///
     /// # Errors
     /// The handle is not that of this folder's lock.
@@ -68,20 +71,25 @@ impl FolderLock {
         &self.folder
     }
 
-    fn lock(folder: &Path, mut file: File) -> Result<Self, StoreError> {
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(StoreError::new(folder, Trouble::InUse(holder(&mut file))));
-            }
-            Err(TryLockError::Error(error)) => return Err(StoreError::of_io(folder, &error)),
-        }
-        let written = file
+    /// Says that the lock is this process's, for who asks who has it.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn sign(&self) -> Result<(), StoreError> {
+        let mut file = &self.file;
+        let signed = file
             .set_len(0)
             .and_then(|()| file.rewind())
             .and_then(|()| writeln!(file, "{}", std::process::id()));
-        written.map_err(|error| StoreError::of_io(folder, &error))?;
-        Ok(Self { folder: folder.to_owned(), file })
+        signed.map_err(|error| StoreError::of_io(&self.folder, &error))
+    }
+
+    fn lock(folder: &Path, mut file: File) -> Result<Self, StoreError> {
+        match file.try_lock() {
+            Ok(()) => Ok(Self { folder: folder.to_owned(), file }),
+            Err(TryLockError::WouldBlock) => Err(StoreError::new(folder, Trouble::InUse(holder(&mut file)))),
+            Err(TryLockError::Error(error)) => Err(StoreError::of_io(folder, &error)),
+        }
     }
 }
 

@@ -1,9 +1,10 @@
 //! One JSON line a request, formatted off the request's thread.
 //!
-//! Finished requests wait in a bounded queue; a thread of its own takes them out ten times a second and writes them.
-//! When the queue is full, lines are dropped and counted: a slow disk must not slow a request.
+//! Finished requests wait in bounded queues, one for each worker; a thread of its own takes them out ten times a second
+//! and writes them. When a queue is full, lines are dropped and counted: a slow disk must not slow a request.
 
 use std::io::Write;
+use std::num::NonZeroUsize;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -13,10 +14,11 @@ use prometheus::IntCounter;
 
 use crate::clock::UnixTime;
 use crate::outcome::finished::Finished;
+use crate::spread::Spread;
 use crate::telemetry::access_line;
 
-/// Lines that wait, at most.
-const QUEUE: usize = 65_536;
+/// Lines that wait, at most, in all queues together.
+const WAITING: usize = 65_536;
 
 /// How long a line waits, at most, unless many come.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -24,30 +26,22 @@ const INTERVAL: Duration = Duration::from_millis(100);
 /// How long the last lines may take when the process ends.
 const LAST_WRITE: Duration = Duration::from_secs(1);
 
-/// Lines after which the writer is woken before its interval is over.
-const BATCH: usize = 8192;
-
 /// Where finished requests are told. Clones tell the same log.
 #[derive(Clone, Debug, Default)]
-pub struct AccessLog(Option<Arc<Queue>>);
+pub struct AccessLog(Option<Arc<Queues>>);
 
 #[derive(Debug)]
-struct Queue {
-    state: Mutex<Waiting>,
+struct Queues {
+    lines: Spread<Mutex<Vec<Finished>>>,
+    is_closed: Mutex<bool>,
     wake: Condvar,
     dropped: IntCounter,
-}
-
-#[derive(Debug, Default)]
-struct Waiting {
-    lines: Vec<Finished>,
-    is_closed: bool,
 }
 
 /// The writer's thread; ends when it is [closed](AccessWriter::close).
 #[derive(Debug)]
 pub struct AccessWriter {
-    queue: Arc<Queue>,
+    queues: Arc<Queues>,
     written: Mutex<Receiver<()>>,
     thread: JoinHandle<()>,
 }
@@ -58,40 +52,42 @@ impl AccessLog {
         Self(None)
     }
 
-    /// A log that writes to `out`; what does not fit into the queue is counted by `dropped`.
+    /// A log of so many workers that writes to `out`; what does not fit into a queue is counted by `dropped`.
     ///
     /// # Errors
     /// The thread could not be started.
     pub fn start(
         out: impl Write + Send + 'static,
+        workers: NonZeroUsize,
         dropped: IntCounter,
     ) -> std::io::Result<(Self, AccessWriter)> {
-        let queue = Arc::new(Queue { state: Mutex::default(), wake: Condvar::new(), dropped });
-        let writing = Arc::clone(&queue);
+        let lines = Spread::new(workers);
+        let queues = Arc::new(Queues { lines, is_closed: Mutex::new(false), wake: Condvar::new(), dropped });
+        let writing = Arc::clone(&queues);
         let (done, written) = channel();
         let thread = std::thread::Builder::new().name("access-log".into()).spawn(move || {
             writing.write_all(out);
             // Nobody waits for it if the process is ending otherwise.
             let _ = done.send(());
         })?;
-        Ok((Self(Some(Arc::clone(&queue))), AccessWriter { queue, written: Mutex::new(written), thread }))
+        Ok((Self(Some(Arc::clone(&queues))), AccessWriter { queues, written: Mutex::new(written), thread }))
     }
 
     /// Queues a request's line. `finished` is not called if the log is off or full.
     pub fn record(&self, finished: impl FnOnce() -> Finished) {
-        let Some(queue) = &self.0 else { return };
-        let is_full = queue.state().lines.len() >= QUEUE;
-        if is_full {
-            queue.dropped.inc();
+        let Some(queues) = &self.0 else { return };
+        let (mine, most) = (queues.lines.mine(), queues.most());
+        if lock(mine).len() >= most {
+            queues.dropped.inc();
             return;
         }
         let line = finished();
-        let mut state = queue.state();
-        state.lines.push(line);
-        let is_batch = state.lines.len() == BATCH;
-        drop(state);
+        let mut lines = lock(mine);
+        lines.push(line);
+        let is_batch = lines.len() == queues.batch();
+        drop(lines);
         if is_batch {
-            queue.wake.notify_one();
+            queues.wake.notify_one();
         }
     }
 }
@@ -99,8 +95,8 @@ impl AccessLog {
 impl AccessWriter {
     /// Writes what waits, and ends.
     pub fn close(self) {
-        self.queue.state().is_closed = true;
-        self.queue.wake.notify_one();
+        *lock(&self.queues.is_closed) = true;
+        self.queues.wake.notify_one();
         // Over at once, unless whoever reads the log has stopped reading: an end is not held up by that.
         let written = self.written.into_inner().unwrap_or_else(PoisonError::into_inner);
         if written.recv_timeout(LAST_WRITE) != Err(RecvTimeoutError::Timeout) {
@@ -110,42 +106,54 @@ impl AccessWriter {
     }
 }
 
-impl Queue {
-    fn state(&self) -> MutexGuard<'_, Waiting> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+impl Queues {
+    /// Lines in one queue, at most.
+    fn most(&self) -> usize {
+        WAITING / self.lines.count()
+    }
+
+    /// Lines in one queue after which the writer is woken before its interval is over.
+    fn batch(&self) -> usize {
+        self.most() / 8
     }
 
     fn write_all(&self, mut out: impl Write) {
         let mut text = Vec::new();
         let mut stamp = Stamp::default();
-        let mut lines = Vec::new();
+        let mut taken: Vec<Vec<Finished>> = self.lines.all().map(|_| Vec::new()).collect();
         loop {
-            let is_closed = self.take(&mut lines);
-            for line in &lines {
+            let is_closed = self.take(&mut taken);
+            for line in taken.iter().flatten() {
                 access_line::write(&mut text, line, stamp.of(line.at));
             }
             if out.write_all(&text).and_then(|()| out.flush()).is_err() {
-                self.dropped.inc_by(lines.len() as u64);
+                self.dropped.inc_by(taken.iter().map(Vec::len).sum::<usize>() as u64);
             }
             text.clear();
-            lines.clear();
-            lines.shrink_to(BATCH);
+            for lines in &mut taken {
+                lines.clear();
+                lines.shrink_to(self.batch());
+            }
             if is_closed {
                 return;
             }
         }
     }
 
-    /// Waits for the interval's end or a batch, then takes all lines; true if there will be no more. The requests
-    /// that follow fill the memory that the last lines were in.
-    fn take(&self, lines: &mut Vec<Finished>) -> bool {
-        let state = self.state();
-        let waits = |state: &mut Waiting| state.lines.len() < BATCH && !state.is_closed;
-        let waited = self.wake.wait_timeout_while(state, INTERVAL, waits);
-        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        std::mem::swap(&mut state.lines, lines);
-        state.is_closed
+    /// Waits for the interval's end or a batch, then takes all lines, each queue's into its place of `taken`; true if
+    /// there will be no more. The requests that follow fill the memory that the last lines were in.
+    fn take(&self, taken: &mut [Vec<Finished>]) -> bool {
+        let is_batch = || self.lines.all().any(|queue| lock(queue).len() >= self.batch());
+        let waits = |is_closed: &mut bool| !*is_closed && !is_batch();
+        let waited = self.wake.wait_timeout_while(lock(&self.is_closed), INTERVAL, waits);
+        let is_closed = *waited.unwrap_or_else(PoisonError::into_inner).0;
+        self.lines.all().zip(taken).for_each(|(queue, lines)| std::mem::swap(&mut *lock(queue), lines));
+        is_closed
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The text of a time, made anew only when the millisecond has changed: many requests end in one.

@@ -42,14 +42,15 @@ pub struct Metrics {
     upstream_up: IntGaugeVec,
     keys: IntGaugeVec,
     config_reloads: IntCounterVec,
+    connections_refused: IntCounterVec,
     /// Requests admitted and not yet finished.
     pub in_flight_requests: IntGauge,
     /// Client connections open.
     pub connections: IntGauge,
-    /// Connections refused because the table was full.
-    pub connections_refused: IntCounter,
-    /// Connections ended before a whole head had come, by deadline or because it was no HTTP.
+    /// Heads that were given up: late, too large, or no HTTP.
     pub heads_refused: IntCounter,
+    /// HTTP/2 connections that were ended as they brought little but frames that ask for nothing.
+    pub floods: IntCounter,
     /// Entries in the cache.
     pub cache_entries: IntGauge,
     /// Bytes of the entries in the cache.
@@ -177,15 +178,21 @@ impl Metrics {
                 "Requests admitted and not yet finished.",
             )?,
             connections: gauge(&registry, "safecache_connections", "Client connections open.")?,
-            connections_refused: counter(
+            connections_refused: counters(
                 &registry,
                 "safecache_connections_refused_total",
-                "Connections refused because the table was full.",
+                "Connections closed at once, by which bound: all, or those of one address.",
+                &["bound"],
             )?,
             heads_refused: counter(
                 &registry,
                 "safecache_heads_refused_total",
-                "Connections ended before a whole, readable head had come.",
+                "Request heads that did not come to their end in time and in size, or were no HTTP.",
+            )?,
+            floods: counter(
+                &registry,
+                "safecache_http2_floods_total",
+                "HTTP/2 connections ended because they brought too many frames that ask for nothing.",
             )?,
             cache_entries: gauge(&registry, "safecache_cache_entries", "Entries in the cache.")?,
             cache_bytes: gauge(&registry, "safecache_cache_bytes", "Bytes of the entries in the cache.")?,
@@ -290,6 +297,11 @@ impl Metrics {
     pub fn forget_upstream(&self, upstream: &str) {
         // An error means that there was none.
         let _ = self.first_byte.remove_label_values(&[upstream]);
+    }
+
+    /// The counter of connections that were refused by a bound: `all` or `address`.
+    pub fn connections_refused(&self, bound: &str) -> IntCounter {
+        self.connections_refused.with_label_values(&[bound])
     }
 
     /// The gauge of keys in a state: `active`, `disabled` or `expired`.

@@ -188,9 +188,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
         """Says nothing: the gateway's access log has it all."""
 
 
+class Server(http.server.ThreadingHTTPServer):
+    # As many may come at once as an HTTP/2 connection has requests.
+    request_queue_size = 128
+
+    def handle_error(self, *_):
+        """Says nothing of connections that the gateway closes: an attacker's requests are given up by the hundred."""
+
+
 def start(stack):
     """Starts the upstream, until `stack` is closed, and gives its URL."""
-    server = stack.enter_context(http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler))
+    server = stack.enter_context(Server(("127.0.0.1", 0), Handler))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     stack.callback(server.shutdown)
     return f"http://127.0.0.1:{server.server_port}"

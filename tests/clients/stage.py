@@ -1,9 +1,9 @@
 """Sets the stage for the clients' tests and runs them: `stage.py COMMAND...`.
 
 Starts `safecache demo`, and a `safecache serve` in front of it whose routes and keys provoke each refusal, and which
-caches what a scripted upstream answers. Tells COMMAND about all three in the variable STAGE (JSON), stops them when it
-ends, and exits with its code. Every port is chosen by the system and read from what the programs print:
-`gateway: http://...`, `admin: http://...`, `key: ...`.
+caches what a scripted upstream answers; and a third one that speaks HTTP/2 and is there to be attacked. Tells COMMAND
+about all of them in the variable STAGE (JSON), stops them when it ends, and exits with its code. Every port is chosen
+by the system and read from what the programs print: `gateway: http://...`, `admin: http://...`, `key: ...`.
 """
 
 import contextlib
@@ -18,6 +18,7 @@ import sys
 import tempfile
 import threading
 
+import certificate
 import scripted
 
 BINARY = os.environ.get("SAFECACHE_BIN", "target/debug/safecache")
@@ -32,6 +33,7 @@ KEYS = {
     "exhausted": {"plan": "one_a_minute"},
     "exhausted_too": {"plan": "one_a_minute"},
     "model_bound": {"plan": "enterprise", "allowed_models": ["demo-small*"]},
+    "ample": {"plan": "ample"},
     "address_bound": {"plan": "enterprise", "allowed_ips": ["192.0.2.0/24"]},
 }
 
@@ -43,6 +45,7 @@ keys_file: {folder}/keys.yaml
 plans:
   one_a_second: {{requests_per_minute: 60, burst: 1}}
   one_a_minute: {{requests_per_minute: 1, burst: 1}}
+  ample: {{requests_per_minute: 6000000, burst: 1000000}}
 upstreams:
   demo: {{servers: ["{demo}"], authorization: "Bearer {demo_key}"}}
   dead: {{servers: ["http://127.0.0.1:{closed_port}"]}}
@@ -54,6 +57,25 @@ routes:
   - {{path: /dead/*, strip_prefix: /dead, upstream: dead, errors: openai}}
   - {{path: /hangs_up/*, strip_prefix: /hangs_up, upstream: hangs_up}}
   - {{path: /scripted/*, strip_prefix: /scripted, upstream: scripted, cache: {{}}}}
+"""
+
+
+# One worker: whoever keeps it busy is noticed by all others.
+ATTACKED = """
+listen: ["127.0.0.1:0", {{address: "127.0.0.1:0", tls: {{cert: "{folder}/cert.pem", key: "{folder}/key.pem"}}}}]
+admin: {{listen: "127.0.0.1:0"}}
+data_dir: {folder}/attacked
+threads: 1
+keys_file: {folder}/keys.yaml
+limits: {{max_requests_per_connection: 2000, keep_alive: 2s, auth_failures: off}}
+plans:
+  one_a_second: {{requests_per_minute: 60, burst: 1}}
+  one_a_minute: {{requests_per_minute: 1, burst: 1}}
+  ample: {{requests_per_minute: 6000000, burst: 1000000}}
+upstreams:
+  scripted: {{servers: ["{scripted}"]}}
+routes:
+  - {{path: /v1/*, upstream: scripted, cache: {{}}}}
 """
 
 
@@ -76,7 +98,8 @@ class Program:
             print(f"# {self.name}: {line.rstrip()}", flush=True)
             found = re.search(r"\b(gateway|admin): (https?://\S+?)/?(?:\s|$)|\b(key): (sk-sc-\S+)", line)
             if found:
-                self.said[found[1] or found[3]] = found[2] or found[4]
+                name, what = found[1] or found[3], found[2] or found[4]
+                self.said[f"{name}_tls" if what.startswith("https:") else name] = what
             if self.wanted <= self.said.keys():
                 self.complete.set()
         self.complete.set()
@@ -163,7 +186,20 @@ def main(command):
             )
         )
         gateway = stack.enter_context(Program("serve", "--config", str(config), wanted={"gateway"}))
+        certificate.write(folder)
+        attacked_config = folder / "attacked.yaml"
+        attacked_config.write_text(ATTACKED.format(folder=folder, scripted=scripted_url))
+        arguments = ["serve", "--config", str(attacked_config)]
+        attacked_program = Program(*arguments, wanted={"gateway", "gateway_tls", "admin"})
+        attacked = stack.enter_context(attacked_program)
         stage = {
+            "attacked": {
+                "plain": attacked["gateway"],
+                "tls": attacked["gateway_tls"],
+                "admin": attacked["admin"],
+                "certificate": str(folder / "cert.pem"),
+                "process": attacked_program.process.pid,
+            },
             "demo": {"url": f"{demo['gateway']}/v1", "key": demo["key"]},
             "gateway": gateway["gateway"],
             "scripted": scripted_url,

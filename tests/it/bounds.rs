@@ -121,30 +121,6 @@ fn an_unread_body_is_not_waited_for_longer_than_the_bound() {
 }
 
 #[test]
-fn a_full_table_refuses_new_connections_and_serves_the_old() {
-    let upstream = Upstream::json(ANSWER);
-    let gateway = gateway(&upstream, "max_connections: 4");
-    let mut old: Vec<_> = (0..4).map(|_| gateway.connect()).collect();
-    for client in &mut old {
-        assert_eq!(client.get("/healthz", "").status, 200);
-    }
-    assert_eq!(gateway.metric("safecache_connections"), 4.0);
-    for _ in 0..3 {
-        assert!(gateway.connect().is_closed(), "a connection too many ends without a word");
-    }
-    assert_eq!(gateway.metric("safecache_connections_refused_total"), 3.0);
-    assert_eq!(gateway.metric("safecache_connections"), 4.0);
-    for client in &mut old {
-        assert_eq!(client.get("/v1/models", &secret("one")).status, 200);
-    }
-    drop(old.pop());
-    gateway.eventually("a place is free", |g| g.metric("safecache_connections") == 3.0);
-    assert_eq!(gateway.connect().get("/v1/models", &secret("one")).status, 200);
-    drop(old);
-    gateway.eventually("all have left", |g| g.metric("safecache_connections") == 0.0);
-}
-
-#[test]
 fn requests_beyond_their_bound_are_told_to_come_back() {
     let (upstream, open) = waiting();
     let gateway = gateway(&upstream, "max_requests: 2");

@@ -6,6 +6,7 @@ pub(crate) mod front;
 pub(crate) mod gateway;
 pub(crate) mod h2;
 pub(crate) mod next_hop;
+pub(crate) mod over;
 pub(crate) mod plans;
 pub(crate) mod process;
 pub(crate) mod strict;

@@ -10,7 +10,7 @@ use crate::config::raw::{
     RawAuthFailures, RawCache, RawCors, RawDrain, RawHead, RawLimits, RawOff, RawScope, RawShutdown,
 };
 use crate::config::scalar::{Flag, Size, Slot, Span, Text};
-use crate::config::{CacheSettings, Limits, Shutdown};
+use crate::config::{CacheSettings, Limits, Provenance, Shutdown};
 use crate::units::ByteSize;
 
 const fn count(n: u32) -> NonZeroU32 {
@@ -63,12 +63,27 @@ impl Builder<'_> {
         let head = raw.head.or(RawHead::default());
         let drain = raw.drain.or(RawDrain::default());
         let (head_at, drain_at) = (place.key("head"), place.key("drain"));
+        let max_connections_from = match raw.max_connections {
+            Slot::Absent => Provenance::Default,
+            Slot::Bad | Slot::Given(_) => Provenance::Written,
+        };
         let written = (raw.max_body.get().copied(), raw.buffer_memory_per_key.get().copied());
         let buffer_memory =
             self.positive_size(raw.buffer_memory, &place.key("buffer_memory"), ByteSize::mib(512));
         let limits = Limits {
             max_body: self.positive_size(raw.max_body, &place.key("max_body"), ByteSize::mib(32)),
             max_connections: self.positive(raw.max_connections, &place.key("max_connections"), count(10_000)),
+            max_connections_from,
+            max_connections_per_address: self.positive_if_given(
+                raw.max_connections_per_address,
+                &place.key("max_connections_per_address"),
+            ),
+            max_requests_per_connection: self.positive(
+                raw.max_requests_per_connection,
+                &place.key("max_requests_per_connection"),
+                count(10_000),
+            ),
+            keep_alive: self.keep_alive(raw.keep_alive, &place.key("keep_alive")),
             max_requests: self.positive(raw.max_requests, &place.key("max_requests"), count(20_000)),
             head_timeout: self.positive_span(head.timeout, &head_at.key("timeout"), Duration::from_secs(10)),
             head_bytes: self.positive_size(head.bytes, &head_at.key("bytes"), ByteSize::kib(64)),
@@ -112,6 +127,17 @@ impl Builder<'_> {
                 "64KiB is the default",
             );
         }
+    }
+
+    /// Connections over HTTP/1.1 count it in whole seconds.
+    fn keep_alive(&self, slot: Slot<Span>, place: &Place<'_>) -> Duration {
+        let default = Duration::from_secs(75);
+        let Some(Span(span)) = slot.given() else { return default };
+        if span < Duration::from_secs(1) {
+            self.scene.refuse(place, "must be 1s or more", "75s is the default");
+            return default;
+        }
+        span
     }
 
     fn auth_failures(&self, slot: Slot<RawAuthFailures>, place: &Place<'_>) -> Option<NonZeroU32> {

@@ -23,11 +23,14 @@ use crate::server::hand_over::message::{
 };
 use crate::server::hand_over::{CHARGED_WITHIN, MEET_WITHIN, MEETING_POINT, MOVED_WITHIN, READY_WITHIN};
 
-/// Levels in one message.
-const LEVELS: usize = 4096;
+/// Bytes of levels in one message, about; names of keys may be of any length.
+const LEVELS: usize = 512 * 1024;
+
+/// Bytes of a level beside its owner's name, about.
+const LEVEL: usize = 128;
 
 /// Charges in one message, and those that wait for the next.
-const CHARGES: usize = 1024;
+const CHARGES: usize = 256;
 
 /// The sockets of a gateway as long as they are open, for whoever takes them over.
 #[derive(Debug, Default)]
@@ -139,11 +142,16 @@ fn hand(estate: &Estate, mut line: Line) -> anyhow::Result<()> {
 /// Moves the levels of the buckets that are not full. With the last message they are the new process's.
 fn move_levels(line: &mut Line, levels: &[Level]) -> anyhow::Result<()> {
     let went = "the new process went away before it had the levels of all keys";
-    let owing = levels.iter().filter(|level| !level.debt.is_zero()).collect::<Vec<_>>();
-    for some in owing.chunks(LEVELS) {
-        let told = some.iter().copied().map(LevelTold::of).collect();
-        line.send(&FromOld::Levels(told)).context(went)?;
+    let (mut told, mut size) = (Vec::new(), 0);
+    for level in levels.iter().filter(|level| !level.debt.is_zero()) {
+        size += LEVEL + level.owner.as_str().len();
+        told.push(LevelTold::of(level));
+        if size >= LEVELS {
+            line.send(&FromOld::Levels(std::mem::take(&mut told))).context(went)?;
+            size = 0;
+        }
     }
+    line.send(&FromOld::Levels(told)).context(went)?;
     line.send(&FromOld::LevelsEnd).context(went)?;
     let FromNew::Loaded = line.receive().context(went)? else { bail!("the new process spoke out of turn") };
     line.send(&FromOld::Yours).context(went)

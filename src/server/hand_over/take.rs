@@ -5,12 +5,13 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use tokio::runtime::{Builder, Handle};
 
-use crate::clock::Clock;
-use crate::limits::limiter::Limiter;
+use crate::proxy::shared::Shared;
 use crate::server::hand_over::line::Line;
 use crate::server::hand_over::message::{
     ChargeTold, DecisionTold, FromNew, FromOld, LevelTold, Port, SocketTold, VERSION,
@@ -63,17 +64,24 @@ pub fn receive(folder: &Path, tell: impl FnOnce(Option<u32>)) -> anyhow::Result<
 
 /// A connection to the old process, once it waits for us.
 fn meet(folder: &Path) -> anyhow::Result<UnixStream> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
     let path = folder.join(MEETING_POINT);
-    for _ in 0..MEET_WITHIN.as_millis() / LOOK_EVERY.as_millis() {
-        match UnixStream::connect(&path) {
-            Ok(stream) => return Ok(stream),
+    let met = runtime.block_on(async { tokio::time::timeout(MEET_WITHIN, connect(&path)).await });
+    let Ok(met) = met else {
+        bail!("the running gateway was not told QUIT within {} s", MEET_WITHIN.as_secs());
+    };
+    met.with_context(|| path.display().to_string())
+}
+
+async fn connect(path: &Path) -> io::Result<UnixStream> {
+    loop {
+        match UnixStream::connect(path) {
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
-                std::thread::sleep(LOOK_EVERY);
+                tokio::time::sleep(LOOK_EVERY).await;
             }
-            Err(error) => return Err(error).with_context(|| path.display().to_string()),
+            met => return met,
         }
     }
-    bail!("the running gateway was not told QUIT within {} s", MEET_WITHIN.as_secs())
 }
 
 impl Inherited {
@@ -94,7 +102,7 @@ impl Inherited {
     ///
     /// # Errors
     /// The old process is gone, or has given up: it has everything back.
-    pub(in crate::server) fn take_levels(self, limiter: &Limiter, clock: &Clock) -> anyhow::Result<Ward> {
+    pub(in crate::server) fn take_levels(self, shared: &Arc<Shared>) -> anyhow::Result<Ward> {
         let mut line = self.line;
         let broke_off = "the running gateway broke off";
         line.send(&FromNew::Ready).context(broke_off)?;
@@ -103,7 +111,7 @@ impl Inherited {
             match line.receive().context(broke_off)? {
                 FromOld::Levels(told) => {
                     let levels = told.iter().map(LevelTold::level).collect::<anyhow::Result<_>>()?;
-                    limiter.take_in(levels, clock.monotonic());
+                    shared.limiter().take_in(levels, shared.clock().monotonic());
                 }
                 FromOld::LevelsEnd => break,
                 _ => bail!("the running gateway spoke out of turn"),
@@ -115,21 +123,20 @@ impl Inherited {
         };
         // What still comes, comes when a client of the old process asks; it ends with that process.
         line.set_patience(None)?;
-        Ok(Ward { line, limiter: limiter.clone(), clock: clock.clone() })
+        Ok(Ward { line, shared: Arc::clone(shared) })
     }
 }
 
 /// The old process while it runs out.
 pub(in crate::server) struct Ward {
     line: Line,
-    limiter: Limiter,
-    clock: Clock,
+    shared: Arc<Shared>,
 }
 
 impl Ward {
-    /// Decides what its clients may, until it is gone. Blocks.
-    pub(in crate::server) fn attend(mut self) {
-        match self.decide_all() {
+    /// Decides what its clients may, until it is gone. Blocks, on a thread of the runtime `asking`.
+    pub(in crate::server) fn attend(mut self, asking: &Handle) {
+        match self.decide_all(asking) {
             Err(error) if error.kind() != ErrorKind::UnexpectedEof => {
                 tracing::warn!(%error, "the gateway before this one is no longer attended to");
             }
@@ -137,21 +144,20 @@ impl Ward {
         }
     }
 
-    fn decide_all(&mut self) -> io::Result<()> {
+    fn decide_all(&mut self, asking: &Handle) -> io::Result<()> {
         loop {
             let FromOld::Charges(charges) = self.line.receive()? else {
                 return Err(ErrorKind::InvalidData.into());
             };
-            let decisions = charges.iter().map(|charge| self.decide(charge)).collect();
+            let decisions = charges.iter().map(|charge| self.decide(charge, asking)).collect();
             self.line.send(&FromNew::Decisions(decisions))?;
         }
     }
 
-    /// What becomes of a charge; nothing, if these buckets have moved on, too.
-    fn decide(&self, charge: &ChargeTold) -> DecisionTold {
-        let charge = charge.charge().ok();
-        let decision =
-            charge.and_then(|(owner, rate)| self.limiter.charge(&owner, rate, self.clock.monotonic()).ok());
+    /// What becomes of a charge, also where these buckets have moved on meanwhile; nothing, if nobody knows.
+    fn decide(&self, charge: &ChargeTold, asking: &Handle) -> DecisionTold {
+        let Ok((owner, rate)) = charge.charge() else { return DecisionTold::default() };
+        let decision = asking.block_on(self.shared.charge(&owner, rate));
         decision.as_ref().map(DecisionTold::of).unwrap_or_default()
     }
 }

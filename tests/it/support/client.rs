@@ -34,6 +34,11 @@ impl Client {
         Self::over(TcpStream::connect(address).expect("the port accepts"))
     }
 
+    /// The same; `None` if nobody accepts.
+    pub(crate) fn try_connect(address: SocketAddr) -> Option<Self> {
+        TcpStream::connect(address).ok().map(Self::over)
+    }
+
     /// Connects from an address of this machine, such as 127.0.0.2.
     pub(crate) fn connect_from(source: IpAddr, address: SocketAddr) -> Self {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket");

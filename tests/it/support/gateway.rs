@@ -27,6 +27,7 @@ pub(crate) fn bare_reloader(folder: &Path, yaml: &str) -> Reloader<()> {
     let config = config::load(&path, &BTreeMap::new()).unwrap_or_else(|report| panic!("{report}"));
     let tools = Tools {
         source: Source::File { path, env: BTreeMap::new() },
+        files: u64::MAX,
         limiter: Limiter::new(),
         metrics: Metrics::new().expect("metrics"),
         clock: Clock::manual(START).0,

@@ -159,6 +159,16 @@ impl H2 {
         Ok(Answer { status: head.status.as_u16(), headers: Vec::new(), body, is_whole: true })
     }
 
+    /// False once the other side takes no more requests on this connection.
+    pub(crate) fn is_open(&self) -> bool {
+        let mut sender = self.sender.clone();
+        self.within(async move {
+            // So that what has come is read.
+            tokio::task::yield_now().await;
+            poll_fn(|cx| sender.poll_ready(cx)).await.is_ok()
+        })
+    }
+
     /// Gives the request up.
     pub(crate) fn reset(&self, mut stream: Stream) {
         let _entered = self.runtime.enter();

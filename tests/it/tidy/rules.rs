@@ -2,7 +2,7 @@
 
 /// The layers from the ground up. A module imports from lower layers only.
 pub(super) const LAYERS: &[&[&str]] = &[
-    &["clock", "dice", "ids", "memory", "pem", "secret", "units"],
+    &["clock", "dice", "ids", "memory", "pem", "secret", "spread", "units"],
     &["routing", "auth", "limits", "cache", "usage", "upstream", "llm"],
     &["config", "outcome"],
     &["runtime", "telemetry", "store"],
