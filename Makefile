@@ -11,7 +11,7 @@ demo:   ## build and run the gateway with a built-in demo LLM (ARGS="--listen 12
 test:   ## run every test: Rust, the scripts, the official clients
 	@tools/run-parts test
 
-check:  ## formatting, lints, documentation, house rules, licences
+check:  ## formatting, lints, documentation, house rules, licences, instructions of a request
 	@tools/run-parts check
 
 bench:  ## instructions of each step of a request, counted under valgrind (builds release)

@@ -28,6 +28,7 @@ def check():
         Part("documentation", [cargo("doc", "--no-deps")], environment={"RUSTDOCFLAGS": "-D warnings"}),
         Part("house rules", [cargo("test", "--test", "it", "tidy::")], count_cargo),
         Part("licences", [[PYTHON, "tools/licences.py"]]),
+        Part("instructions", [[PYTHON, "tools/instructions.py"]]),
     ]
 
 

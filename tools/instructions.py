@@ -51,9 +51,10 @@ def counted_with():
 def build():
     """Builds the program as `cargo test` builds its dependencies, and returns its path."""
     command = ["cargo", "bench", "--locked", "--bench", "paths", "--profile", "dev", "--no-run", "--message-format=json"]
-    built = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
-    messages = [json.loads(line) for line in built.splitlines() if line.startswith("{")]
-    return [message["executable"] for message in messages if message.get("executable")][-1]
+    output = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
+    messages = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+    built = [message for message in messages if message.get("executable") and message["target"]["name"] == "paths"]
+    return built[-1]["executable"]
 
 
 def instructions(program, step, times):

@@ -149,12 +149,9 @@ pub fn storable_body(summary: &AnswerSummary) -> Result<(), NotStored> {
 /// the gateway says itself. Values are copies: one that came is a slice of the buffer that the whole head was read into,
 /// and would hold all of it for as long as the entry lives.
 pub fn kept_headers(policy: &RoutePolicy, answer: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
-    let of_route = policy.keep_headers.iter().filter(|name| !KEPT.contains(name) && !is_never_kept(name));
     let mut kept = Vec::with_capacity(KEPT.len());
-    for name in KEPT.iter().chain(of_route) {
-        let values = answer.get_all(name).iter().filter_map(copied);
-        kept.extend(values.map(|value| (name.clone(), value)));
-    }
+    let fields = answer.iter().filter(|(name, _)| is_kept(policy, name));
+    kept.extend(fields.filter_map(|(name, value)| Some((name.clone(), copied(value)?))));
     // Most answers have one of them, and entries are many.
     kept.shrink_to_fit();
     kept

@@ -55,23 +55,33 @@ impl AnswerSummary {
             return Self { flaw: Some(Flaw::NotJson), usage: None };
         };
         let root = document.root();
-        let mut usage = UsageParts::default();
-        if let Some(counts) = root.member("usage") {
-            usage.take(counts);
+        let (mut counts, mut flaw) = (None, None);
+        for (name, value) in root.members() {
+            if name.is_str("usage") {
+                counts = Some(value);
+            }
+            flaw = flaw.or_else(|| flaw_in(name, value));
         }
-        let flaw = flaw_of(root).or_else(|| (!has_shape(root, api)).then_some(Flaw::Shape));
+        let mut usage = UsageParts::default();
+        counts.into_iter().for_each(|counts| usage.take(counts));
+        let flaw = flaw.or_else(|| (!has_shape(root, api)).then_some(Flaw::Shape));
         Self { flaw, usage: usage.total() }
     }
 }
 
 /// What a JSON answer of any API, or the answer that an event carries, says of itself; `None`: it is whole.
 pub fn flaw_of(answer: Value<'_>) -> Option<Flaw> {
-    answer.members().find_map(|(name, value)| match name.as_str()?.as_ref() {
+    answer.members().find_map(|(name, value)| flaw_in(name, value))
+}
+
+/// What one member of an answer says of it.
+fn flaw_in(name: Value<'_>, value: Value<'_>) -> Option<Flaw> {
+    match name.as_str()?.as_ref() {
         "error" if !value.is_null() => Some(Flaw::Error),
         "status" if value.as_str().is_none_or(|status| status != "completed") => Some(Flaw::Status),
         "choices" if !all_finished(value) => Some(Flaw::Unfinished),
         _ => None,
-    })
+    }
 }
 
 /// True if `answer` has what the answers of `api` are made of. Of an API that is not known nothing is asked.

@@ -1,9 +1,11 @@
 //! A request whose body is read: from the cache, or by one upstream call.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::{HeaderName, Method};
 use pingora::protocols::http::ServerSession;
 
@@ -16,6 +18,7 @@ use crate::cache::key::{EntryKey, KeyParts, Owner, ScannedBody};
 use crate::cache::memo::{Body, Known};
 use crate::cache::policy::{RoutePolicy, Scope};
 use crate::cache::recording::join;
+use crate::config::Limits;
 use crate::llm::json::JsonFault;
 use crate::llm::request::Api;
 use crate::llm::translate::AnswerForm;
@@ -47,9 +50,7 @@ pub(super) async fn answer(
     };
     let mut memory = shared.permit(ctx);
     let config = Arc::clone(&ctx.policy.snapshot.config);
-    let before = shared.clock.monotonic();
-    let body = body::read(session, &config.limits, &mut memory).await?;
-    ctx.body_wait = shared.clock.monotonic().saturating_since(before);
+    let body = read_body(session, ctx, &config.limits, &mut memory).await?;
     let nominated = headers::nominated(&session.req_header().headers);
     let request = Request { shared, live: &live, address: &address, nominated, memory, body };
     let mut plan = request.plan(session, ctx)?;
@@ -64,6 +65,23 @@ pub(super) async fn answer(
         return Err(Rejection::NotCached);
     }
     request.call(session, ctx, plan).await
+}
+
+/// The whole body; how long it was waited for is noted, by clocks that are read only if it was not there.
+async fn read_body(
+    session: &mut ServerSession,
+    ctx: &mut Ctx,
+    limits: &Limits,
+    memory: &mut Permit,
+) -> Result<Bytes, Rejection> {
+    let mut reading = pin!(body::read(session, limits, memory));
+    if let Some(read) = reading.as_mut().now_or_never() {
+        return read;
+    }
+    let before = ctx.clock.monotonic();
+    let read = reading.await;
+    ctx.body_wait = ctx.clock.monotonic().saturating_since(before);
+    read
 }
 
 /// A request with its body.

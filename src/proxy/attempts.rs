@@ -143,7 +143,9 @@ impl<'a> Attempts<'a> {
 
     /// The request's head has been handed over.
     pub(super) fn begun(&self, attempt: &mut Attempt) {
-        attempt.begun = self.shared.clock.monotonic();
+        if attempt.origin == Origin::Fresh {
+            attempt.begun = self.shared.clock.monotonic();
+        }
         self.report.sent(attempt.begun);
     }
 
@@ -159,7 +161,7 @@ impl<'a> Attempts<'a> {
         let rest = attempt
             .exchange
             .head()
-            .and_then(|head| rest_of(head.status, &head.headers, self.shared.clock.unix()));
+            .and_then(|head| rest_of(head.status, &head.headers, || self.shared.clock.unix()));
         if let Some(rest) = rest {
             self.upstream.wants_rest(attempt.server, rest, self.shared.clock.monotonic());
         }
@@ -201,11 +203,11 @@ impl Attempt {
         upstream.failed(self.server, shared.clock.monotonic());
     }
 
-    /// Lets the connection wait for another request, if it may carry another request.
-    pub(super) fn give_back(self, shared: &Shared) {
+    /// Lets the connection wait for another request from `now` on, if it may carry another request.
+    pub(super) fn give_back(self, now: Monotonic) {
         let Some(idle) = self.exchange.head().and_then(idle_for) else { return };
         if let Some(link) = self.exchange.reuse() {
-            self.address.idle.put(link, shared.clock.monotonic().saturating_add(idle));
+            self.address.idle.put(link, now.saturating_add(idle));
         }
     }
 }

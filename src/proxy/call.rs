@@ -36,6 +36,7 @@ struct Departure {
     reader: Reader,
     /// While it is held the call may be joined; `None`: it never may.
     ticket: Option<Ticket>,
+    begun: Monotonic,
 }
 
 /// What has come of the calls that a request joined.
@@ -101,7 +102,7 @@ impl Request<'_> {
                         drop((ticket, writer, reader, self.memory, self.body));
                         return send_hit(self.shared, session, ctx, (&entry, age)).await;
                     }
-                    let departure = Departure { writer, reader, ticket: Some(ticket) };
+                    let departure = Departure { writer, reader, ticket: Some(ticket), begun: now };
                     return self.lead(session, ctx, plan, departure).await;
                 }
             };
@@ -118,7 +119,8 @@ impl Request<'_> {
             };
         }
         let (writer, reader) = begin(self.window(ctx).ok_or(Rejection::Overloaded)?);
-        self.lead(session, ctx, plan, Departure { writer, reader, ticket: None }).await
+        let begun = self.shared.clock.monotonic();
+        self.lead(session, ctx, plan, Departure { writer, reader, ticket: None, begun }).await
     }
 
     fn stored_meanwhile(&self, plan: &Plan, slot: &Slot, now: Monotonic) -> Option<(Arc<Entry>, Duration)> {
@@ -165,14 +167,14 @@ impl Request<'_> {
         plan: Plan,
         departure: Departure,
     ) -> Result<Sent, Rejection> {
-        let Departure { writer, reader, ticket } = departure;
+        let Departure { writer, reader, ticket, begun } = departure;
         let recording = Arc::clone(writer.recording());
         let storing = plan.slot.filter(|_| plan.control.may_write).map(|(slot, policy)| Storing {
             slot,
             apart: plan.apart,
             policy,
             max_entry: ctx.policy.snapshot.config.cache.max_entry.as_u64(),
-            begun: self.shared.clock.monotonic(),
+            begun,
             epoch: plan.epoch,
         });
         let on_disconnect =

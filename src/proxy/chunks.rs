@@ -135,7 +135,7 @@ impl Chunks {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{Chunks, LONGEST_LINE, MOST_TRAILERS};
 
     /// What `bytes` carry, read in pieces of `step` bytes, and what is left behind the body; `None` if they are bad.
     fn read(bytes: &[u8], step: usize) -> Option<(Vec<u8>, usize, bool)> {

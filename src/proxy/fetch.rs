@@ -150,12 +150,12 @@ impl Fetch {
             }
             return self.writer.fail(failure);
         }
-        attempt.give_back(&self.shared);
+        let now = self.shared.clock.monotonic();
+        attempt.give_back(now);
         let body = if reading.is_kept() { self.writer.recording().body() } else { None };
         if let Some(summary) = reading.summary(body.as_ref()) {
             let told = summary.usage.map(Tokens::Told);
             self.report.tokens(told.or_else(|| reading.tokens(question)));
-            let now = self.shared.clock.monotonic();
             let entry = body.and_then(|body| reading.into_entry(body, &summary, now));
             if let Some((storing, entry)) = entry {
                 let replaced = storing.slot.others().filter(|other| !storing.apart.contains(&other.form));

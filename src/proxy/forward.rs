@@ -302,7 +302,7 @@ impl Forward<'_> {
     /// The answer has come to its end, and `last` is to be sent of it. Its connection is given back before, so that who
     /// has the whole answer and asks again finds it.
     async fn finish(&self, session: &mut ServerSession, ctx: &Ctx, attempt: Attempt, last: Bytes) -> Sent {
-        attempt.give_back(self.shared);
+        attempt.give_back(ctx.clock.monotonic());
         if session.write_response_body(last, true).await.is_err() {
             return Sent::ClientGone;
         }

@@ -10,13 +10,13 @@ use crate::clock::UnixTime;
 /// The same in milliseconds, as OpenAI's servers and clients use it beside the standard's field.
 const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 
-/// The rest that an answer asks for at `now`; `None` if it asks for none.
-pub fn rest_of(status: StatusCode, fields: &HeaderMap, now: UnixTime) -> Option<Duration> {
+/// The rest that an answer asks for at the time that `now` tells; `None` if it asks for none, as nearly all do.
+pub fn rest_of(status: StatusCode, fields: &HeaderMap, now: impl FnOnce() -> UnixTime) -> Option<Duration> {
     if !matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
         return None;
     }
     let millis = fields.get(RETRY_AFTER_MS).and_then(number).map(Duration::from_millis);
-    let rest = millis.or_else(|| fields.get(RETRY_AFTER).and_then(|value| spelt(value, now)))?;
+    let rest = millis.or_else(|| fields.get(RETRY_AFTER).and_then(|value| spelt(value, now())))?;
     (!rest.is_zero()).then_some(rest)
 }
 
@@ -53,7 +53,11 @@ mod tests {
             |(name, value): &(HeaderName, &'static str)| (name.clone(), HeaderValue::from_static(value));
         let fields: HeaderMap = fields.iter().map(field).collect();
         let status = StatusCode::from_u16(status).expect("a status");
-        assert_eq!(rest_of(status, &fields, NOW), millis.map(Duration::from_millis), "{status} {fields:?}");
+        assert_eq!(
+            rest_of(status, &fields, || NOW),
+            millis.map(Duration::from_millis),
+            "{status} {fields:?}"
+        );
     }
 
     #[test]
