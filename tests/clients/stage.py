@@ -67,7 +67,7 @@ admin: {{listen: "127.0.0.1:0"}}
 data_dir: {folder}/attacked
 threads: 1
 keys_file: {folder}/keys.yaml
-limits: {{max_requests_per_connection: 2000, keep_alive: 2s, auth_failures: off}}
+limits: {{max_requests_per_connection: 2000, keep_alive: 2s, min_send_rate: 4KiB, auth_failures: off}}
 plans:
   one_a_second: {{requests_per_minute: 60, burst: 1}}
   one_a_minute: {{requests_per_minute: 1, burst: 1}}
