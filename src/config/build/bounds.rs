@@ -81,7 +81,7 @@ impl Builder<'_> {
             max_requests_per_connection: self.positive(
                 raw.max_requests_per_connection,
                 &place.key("max_requests_per_connection"),
-                count(10_000),
+                count(100_000),
             ),
             keep_alive: self.keep_alive(raw.keep_alive, &place.key("keep_alive")),
             max_requests: self.positive(raw.max_requests, &place.key("max_requests"), count(20_000)),
