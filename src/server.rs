@@ -33,7 +33,7 @@ use crate::server::drain::Ending;
 use crate::server::files::raise_files;
 use crate::server::hand_over::give::{Estate, Sockets, give};
 use crate::server::hand_over::message::Port;
-use crate::server::hand_over::take::Inherited;
+use crate::server::hand_over::take::{Inherited, Ward};
 use crate::server::lasting::Lasting;
 use crate::server::listeners::{Bound, Handshake, bind};
 use crate::server::threads::Threads;
@@ -79,6 +79,8 @@ pub struct Running {
     ending: Ending,
     sockets: Arc<Sockets>,
     access: Option<AccessWriter>,
+    /// Attends to the process before this one, until that is gone.
+    ward: Option<JoinHandle<()>>,
     lasting: Lasting,
     data: Threads,
     control: Threads,
@@ -132,7 +134,7 @@ pub fn start(start: Start) -> anyhow::Result<Running> {
         buffers: buffers.clone(),
         access,
     });
-    let running = Running {
+    let mut running = Running {
         data_addresses: data_listeners.iter().map(|bound| bound.address).collect(),
         admin_address: admin_listener.address,
         gateway: Arc::new(Gateway::new(Arc::clone(&shared))),
@@ -143,6 +145,7 @@ pub fn start(start: Start) -> anyhow::Result<Running> {
         ending: Ending::default(),
         sockets: Arc::new(sockets),
         access: writer,
+        ward: None,
         lasting,
         data: Threads::start("data", workers.get())?,
         control,
@@ -151,13 +154,10 @@ pub fn start(start: Start) -> anyhow::Result<Running> {
         tracing::warn!("the names of upstreams are still being resolved");
     }
     let ward = inherited.map(|inherited| inherited.take_levels(&running.shared)).transpose()?;
-    running.open_admin(admin_listener, &entries, &buffers)?;
+    // Whoever asks whether it is ready asks the old process until then, and finds the new one so.
     running.open_data(data_listeners)?;
-    if let Some(ward) = ward {
-        running.lasting.sign_lock()?;
-        let control = running.control.handle().clone();
-        running.control.handle().spawn_blocking(move || ward.attend(&control));
-    }
+    running.open_admin(admin_listener, &entries, &buffers)?;
+    running.ward = ward.map(|ward| running.attend(ward));
     running.look_after(live, resolver, seen, roll);
     Ok(running)
 }
@@ -241,6 +241,15 @@ impl Running {
         }
         self.ready.store(true, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Begins to attend to the process before this one, in whose place this one is now.
+    fn attend(&self, ward: Ward) -> JoinHandle<()> {
+        if let Err(error) = self.lasting.sign_lock() {
+            tracing::warn!("the data folder still names the process before this one: {error:#}");
+        }
+        let control = self.control.handle().clone();
+        self.control.handle().spawn_blocking(move || ward.attend(&control))
     }
 
     /// Starts the tasks that nobody waits for.

@@ -69,13 +69,15 @@ impl Signals {
                         handing = None;
                         match handed {
                             Some(Ok(())) => {
-                                return running.leave(either(&mut terminate, &mut interrupt)).await;
+                                return running.leave(insisted(&mut terminate, &mut interrupt)).await;
                             }
                             Some(Err(error)) => tracing::warn!("not handed over: {error:#}"),
                             None => tracing::warn!("not handed over: it broke off"),
                         }
                     }
                     _ = terminate.recv() => {
+                        // Nobody is to take over from one that ends, unless that has begun.
+                        handing.iter().for_each(JoinHandle::abort);
                         tracing::info!("told to end: draining");
                         return running.drain(either(&mut terminate, &mut interrupt)).await;
                     }
@@ -93,6 +95,15 @@ impl Signals {
 /// Waits for what is under way; `None` if it panicked.
 async fn over<T>(under_way: &mut Option<JoinHandle<T>>) -> Option<T> {
     under_way.as_mut()?.await.ok()
+}
+
+/// As [`either`], for who drains already: a first TERM asks for what is being done.
+async fn insisted(terminate: &mut Signal, interrupt: &mut Signal) {
+    tokio::select! {
+        _ = terminate.recv() => tracing::info!("told to end: draining already"),
+        _ = interrupt.recv() => return,
+    }
+    either(terminate, interrupt).await;
 }
 
 async fn either(terminate: &mut Signal, interrupt: &mut Signal) {

@@ -19,7 +19,8 @@ use crate::telemetry::init::logging;
 /// The configuration has problems, or a port or file cannot be used.
 pub fn run(args: &ServeArgs, env: &BTreeMap<String, String>) -> anyhow::Result<()> {
     logging(env.get("SAFECACHE_LOG").map_or("", String::as_str));
-    let signals = Signals::catch()?;
+    // Who is told to end before it has taken over ends at once, as processes do: the running gateway goes on.
+    let early = if args.upgrade { None } else { Some(Signals::catch()?) };
     let path = &args.config.config;
     let config = config::load(path, env)?;
     let inherited = args.upgrade.then(|| receive(&config.data_dir, say_who_is_waited_for)).transpose()?;
@@ -31,6 +32,7 @@ pub fn run(args: &ServeArgs, env: &BTreeMap<String, String>) -> anyhow::Result<(
         access: Some(Box::new(std::io::stdout())),
         inherited,
     })?;
+    let signals = early.map_or_else(Signals::catch, Ok)?;
     print_addresses(&running, &mut std::io::stderr())?;
     signals.heed(running);
     Ok(())

@@ -42,6 +42,10 @@ const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
+const PADDED: u8 = 8;
+
+/// Padding and the byte that tells its length (RFC 9113 §6.1).
+const LONGEST_PADDING: usize = 256;
 
 /// More frames came than were allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,8 +152,11 @@ impl Frames {
             self.begun.0.fetch_add(1, Ordering::Relaxed);
         }
         let cost = match kind {
-            // An end is news even without bytes.
-            DATA => u32::from(length == 0 && flags & END_STREAM == 0),
+            // An end is news even without bytes. What may be padding alone is taken for that.
+            DATA => {
+                let may_be_empty = length == 0 || flags & PADDED != 0 && length <= LONGEST_PADDING;
+                u32::from(may_be_empty && flags & END_STREAM == 0)
+            }
             HEADERS | CONTINUATION => u32::from(length == 0),
             RST_STREAM => RESET_COST,
             _ => 1,
@@ -183,7 +190,9 @@ mod tests {
     use std::task::Poll;
     use std::time::Duration;
 
-    use super::{ALLOWANCE, Begun, CONTINUATION, DATA, END_STREAM, Flood, Frames, HEADERS, RST_STREAM};
+    use super::{
+        ALLOWANCE, Begun, CONTINUATION, DATA, END_STREAM, Flood, Frames, HEADERS, PADDED, RST_STREAM,
+    };
     use crate::clock::{Clock, ManualClock, UnixTime};
     use crate::telemetry::metrics::Metrics;
 
@@ -216,6 +225,7 @@ mod tests {
             (frame(8, 0, &[0; 4]), ALLOWANCE),
             (frame(0x55, 0, &[]), ALLOWANCE),
             (frame(DATA, 0, &[]), ALLOWANCE),
+            (frame(DATA, PADDED, &[255; 256]), ALLOWANCE),
             (frame(CONTINUATION, 0, &[]), ALLOWANCE),
             (frame(RST_STREAM, 0, &[0; 4]), ALLOWANCE / 5),
         ] {

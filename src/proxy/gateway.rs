@@ -46,20 +46,30 @@ impl Gateway {
     }
 
     /// Serves the requests of a connection that speaks HTTP/1.1, one after another (RFC 9112 §9.3) and no more than
-    /// `terms` has, until either side ends it. Once the shutdown is told, an idle one ends.
+    /// `terms` has, until either side ends it. Once the shutdown is told, an idle one ends; a head that has begun is read
+    /// within its time.
     pub(super) async fn serve_http1(&self, stream: Stream, shutdown: &ShutdownWatch, terms: Terms) {
         let mut shutdown = shutdown.clone();
-        let mut stopped = pin!(shutdown.wait_for(|told| *told));
+        // Whoever could tell is gone: as good as told.
+        let mut stopped = pin!(async { drop(shutdown.wait_for(|told| *told).await) });
+        let mut is_stopped = false;
         let mut next = Some(stream);
         for others in (0..terms.requests).rev() {
-            let Some(stream) = next.take() else { return };
+            let Some(stream) = next.take().filter(|_| !is_stopped) else { return };
+            let Some(head) = client(&stream).map(|client| client.head_state().clone()) else { return };
             let mut session = ServerSession::new_http1(stream);
             session.set_keepalive(Some(whole_seconds(terms.idle)));
             session.set_keepalive_reuses_remaining(Some(others));
-            let read = tokio::select! {
-                biased;
-                read = session.read_request() => read,
-                _ = stopped.as_mut() => return,
+            let read = {
+                let mut reading = pin!(session.read_request());
+                tokio::select! {
+                    biased;
+                    read = reading.as_mut() => read,
+                    () = stopped.as_mut() => {
+                        is_stopped = true;
+                        if head.is_idle() { return } else { reading.await }
+                    }
+                }
             };
             match read {
                 Ok(true) => next = self.request(session).await,

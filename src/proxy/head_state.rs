@@ -51,6 +51,11 @@ impl HeadState {
         matches!(self.0.load(Ordering::Relaxed), IN_HEAD | TOO_LARGE | UNREADABLE)
     }
 
+    /// True if nothing has come of the next head so far.
+    pub(super) fn is_idle(&self) -> bool {
+        matches!(self.0.load(Ordering::Relaxed), BETWEEN | OPENED)
+    }
+
     /// True if a head was given up as it had become too large.
     pub(super) fn is_too_large(&self) -> bool {
         self.0.load(Ordering::Relaxed) == TOO_LARGE

@@ -21,6 +21,10 @@ use tokio::sync::{Notify, watch};
 use crate::config::Limits;
 use crate::proxy::gateway::Gateway;
 
+/// What small DATA frames that nobody has read yet may take beside their bytes, in bytes on each connection: a client that
+/// sends its body in pieces of a few bytes is slow, not hostile. The library's own bound cuts it after about a hundred.
+const SMALL_DATA: usize = 1024 * 1024;
+
 /// What one stream may have queued for its connection, at most, in bytes: it is counted no more.
 const MOST_QUEUED: usize = 64 * 1024;
 
@@ -152,6 +156,7 @@ impl HttpServerApp for Http2 {
     fn h2_options(&self) -> Option<H2Options> {
         let mut options = default_h2_options();
         options.max_send_buffer_size(MOST_QUEUED);
+        options.data_frame_budget(SMALL_DATA);
         options.max_header_list_size(self.terms.head);
         Some(options)
     }

@@ -87,7 +87,11 @@ impl Running {
             // Who has not asked by then is not waited for.
             let _ = tokio::time::timeout(LAST_REQUESTS.min(timeout), self.connections_closed()).await;
             self.ending.idle.send_replace(true);
-            self.run_out(timeout.saturating_sub(LAST_REQUESTS)).await;
+            let rest = timeout.saturating_sub(LAST_REQUESTS);
+            let gone = async { tokio::join!(self.connections_closed(), self.ward_gone()) };
+            if tokio::time::timeout(rest, gone).await.is_err() {
+                tracing::warn!("answers still in flight after shutdown.timeout were cut");
+            }
         };
         tokio::select! {
             () = all_gone => {}
@@ -131,6 +135,13 @@ impl Running {
 
     async fn connections_closed(&self) {
         while self.metrics.connections.get() > 0 {
+            tokio::time::sleep(DRAIN_LOOK).await;
+        }
+    }
+
+    /// Waits until the process before this one, whose requests are charged here, is gone.
+    async fn ward_gone(&self) {
+        while self.ward.as_ref().is_some_and(|ward| !ward.is_finished()) {
             tokio::time::sleep(DRAIN_LOOK).await;
         }
     }

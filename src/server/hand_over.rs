@@ -34,7 +34,7 @@ const MEET_WITHIN: Duration = Duration::from_secs(60);
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
 /// How long buckets may be on their way; who would be charged waits as long.
-const MOVED_WITHIN: Duration = Duration::from_secs(10);
+const MOVED_WITHIN: Duration = Duration::from_secs(5);
 
 /// How long a request's charge may take.
 const CHARGED_WITHIN: Duration = Duration::from_secs(1);

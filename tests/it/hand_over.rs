@@ -34,7 +34,7 @@ fn config(upstream: &Upstream, more: &str) -> String {
     format!(
         "plans: {{few: {{requests_per_minute: 1, burst: 100}}, \
                   many: {{requests_per_minute: 60000, burst: 1000000}}}}\n\
-         limits: {{auth_failures: off}}\n\
+         limits: {{auth_failures: off, head: {{timeout: 1h}}}}\n\
          upstreams: {{llm: {{servers: [\"{}\"]}}}}\n\
          routes: [{{path: /v1/*, upstream: llm, cache: {{ttl: 1h}}}}]\n{more}\nkeys:\n{}{}",
         upstream.url(),
@@ -57,6 +57,15 @@ fn upstream() -> (Upstream, Opener) {
         exchange.chunk("");
     });
     (upstream, open)
+}
+
+/// Begins a request, so that its connection is not idle however long the test takes.
+fn begin_head(client: &mut Client) {
+    client.send("GET /v1/models HTTP/1.1\r\nHost: gateway\r\n");
+}
+
+fn end_head(client: &mut Client, key: &str) -> Answer {
+    client.send(format!("Authorization: Bearer {key}\r\n\r\n")).answer()
 }
 
 /// Starts the process that is to take over, up to where it waits for the old one to be told.
@@ -189,10 +198,11 @@ fn a_key_has_one_bucket_across_the_hand_over() {
     let few = secret("few");
     let mut kept: Vec<_> = (0..30).map(|_| old.connect()).collect();
     let mut levels: Vec<_> = kept.iter_mut().map(|client| level(&client.get("/v1/models", &few))).collect();
+    kept.iter_mut().for_each(begin_head);
     let new = hand_over(&mut old, folder.path());
     let mut fresh = new.connect();
     for client in &mut kept {
-        let answer = client.get("/v1/models", &few);
+        let answer = end_head(client, &few);
         assert_eq!((answer.status, answer.header("connection")), (200, Some("close")), "{answer:?}");
         levels.extend([level(&answer), level(&fresh.get("/v1/models", &few))]);
     }
@@ -213,14 +223,17 @@ fn a_chain_of_hand_overs_keeps_the_bucket() {
     let few = secret("few");
     let mut kept = first.connect();
     assert_eq!(level(&kept.get("/v1/models", &few)), 99);
+    begin_head(&mut kept);
     // What keeps the first process here.
     let mut stream = begin_stream(&first, 0);
     let mut second = hand_over(&mut first, folder.path());
     let mut of_second = second.connect();
     assert_eq!(level(&of_second.get("/v1/models", &few)), 98);
+    begin_head(&mut of_second);
     let third = hand_over(&mut second, folder.path());
-    let levels = [&mut kept, &mut of_second, &mut third.connect()]
-        .map(|client| level(&client.get("/v1/models", &few)));
+    let mut of_third = third.connect();
+    begin_head(&mut of_third);
+    let levels = [&mut kept, &mut of_second, &mut of_third].map(|client| level(&end_head(client, &few)));
     assert_eq!(levels, [97, 96, 95], "one bucket, wherever it is asked for");
     open.open();
     assert_eq!(stream.chunk().as_deref(), Some(LAST.as_bytes()));
@@ -281,7 +294,7 @@ fn one_that_fails_on_its_way_changes_nothing() {
     let failed = failing.wait();
     assert_eq!(failed.code, Some(1), "{failed:?}");
     assert!(failed.stderr.contains(&format!("cannot listen on {taken}: ")), "{failed:?}");
-    old.stderr().wait_for("not handed over: the new process went away before it was ready");
+    old.stderr().wait_for("not handed over: the new process did not get ready");
     assert_eq!(level(&client.get("/v1/models", &few)), 98);
     let second = Process::run(folder.path(), &["serve"], "");
     let named = format!("process {}", old.id());
@@ -446,4 +459,71 @@ fn one_that_waits_for_the_next_serves_on_and_can_be_ended() {
     assert_eq!(old.ask_admin("/readyz").status, 200);
     ended_well(&old.end(Signal::TERM));
     assert!(!folder.path().join("data/hand-over").exists(), "it leaves nothing");
+}
+
+#[test]
+fn one_that_is_ended_while_it_waits_takes_over_from_nobody() {
+    let (upstream, _open) = upstream();
+    let folder = folder();
+    let mut old = Process::serve(folder.path(), &config(&upstream, ""));
+    for signal in [Signal::TERM, Signal::INT] {
+        let ended = next(folder.path()).end(signal);
+        assert_eq!(ended.signal, Some(signal.as_raw()), "{ended:?}");
+    }
+    assert_eq!(old.connect().get("/v1/models", &secret("few")).status, 200);
+    let new = hand_over(&mut old, folder.path());
+    ended_well(&old.wait());
+    ended_well(&new.end(Signal::TERM));
+}
+
+#[test]
+fn one_that_has_handed_over_drains_whether_it_is_told_to_or_not() {
+    let (upstream, open) = upstream();
+    let folder = folder();
+    let mut old = Process::serve(folder.path(), &config(&upstream, ""));
+    let mut stream = begin_stream(&old, 0);
+    let new = hand_over(&mut old, folder.path());
+    old.signal(Signal::TERM);
+    old.stderr().wait_for("draining already");
+    open.open();
+    assert_eq!(stream.chunk().as_deref(), Some(LAST.as_bytes()));
+    assert_eq!(stream.chunk().as_deref(), Some(&b""[..]));
+    ended_well(&old.wait());
+    ended_well(&new.end(Signal::TERM));
+}
+
+#[test]
+fn a_head_that_has_begun_is_read_to_its_end() {
+    let (upstream, _open) = upstream();
+    let folder = folder();
+    let mut old = Process::serve(folder.path(), &config(&upstream, ""));
+    let [mut half, mut idle] = [old.connect(), old.connect()];
+    begin_head(&mut half);
+    let new = hand_over(&mut old, folder.path());
+    assert!(idle.is_closed(), "who says nothing for five seconds is not waited for");
+    let answer = end_head(&mut half, &secret("few"));
+    assert_eq!((answer.status, answer.header("connection")), (200, Some("close")), "{answer:?}");
+    ended_well(&old.wait());
+    ended_well(&new.end(Signal::TERM));
+}
+
+#[test]
+fn one_stays_for_the_one_before_it() {
+    let (upstream, open) = upstream();
+    let folder = folder();
+    let mut first = Process::serve(folder.path(), &config(&upstream, ""));
+    let few = secret("few");
+    let mut kept = first.connect();
+    assert_eq!(level(&kept.get("/v1/models", &few)), 99);
+    begin_head(&mut kept);
+    let mut stream = begin_stream(&first, 0);
+    let mut second = hand_over(&mut first, folder.path());
+    let third = hand_over(&mut second, folder.path());
+    // Nothing of its own is left to the second; the first asks it all the same.
+    assert_eq!(level(&end_head(&mut kept, &few)), 98);
+    open.open();
+    assert_eq!(stream.chunk().as_deref(), Some(LAST.as_bytes()));
+    ended_well(&first.wait());
+    ended_well(&second.wait());
+    ended_well(&third.end(Signal::TERM));
 }

@@ -111,7 +111,7 @@ impl Drop for MeetingPoint {
 }
 
 fn hand(estate: &Estate, mut line: Line) -> anyhow::Result<()> {
-    let went = "the new process went away before it was ready";
+    let went = "the new process did not get ready";
     line.set_patience(Some(READY_WITHIN))?;
     let sockets = estate.sockets.share()?;
     let told = sockets.iter().map(|(told, _)| *told).collect();
@@ -141,7 +141,7 @@ fn hand(estate: &Estate, mut line: Line) -> anyhow::Result<()> {
 
 /// Moves the levels of the buckets that are not full. With the last message they are the new process's.
 fn move_levels(line: &mut Line, levels: &[Level]) -> anyhow::Result<()> {
-    let went = "the new process went away before it had the levels of all keys";
+    let went = "the new process did not take the levels of all keys";
     let (mut told, mut size) = (Vec::new(), 0);
     for level in levels.iter().filter(|level| !level.debt.is_zero()) {
         size += LEVEL + level.owner.as_str().len();
@@ -184,7 +184,7 @@ impl Successor for NewProcess {
 /// Passes charges on until nobody makes any more, or the new process is gone: who still asks then gets no answer.
 fn pass_on(mut line: Line, mut queue: mpsc::Receiver<Charge>) {
     let mut charges = Vec::new();
-    let is_patient = line.set_patience(Some(CHARGED_WITHIN)).is_ok();
+    let is_patient = line.set_patience(Some(MOVED_WITHIN)).is_ok();
     while is_patient && queue.blocking_recv_many(&mut charges, CHARGES) > 0 {
         let told = charges.iter().map(|charge| ChargeTold::of(&charge.owner, charge.rate)).collect();
         match ask(&mut line, &FromOld::Charges(told)) {

@@ -50,18 +50,17 @@ impl Line {
         let body = serde_json::to_vec(message)?;
         let length = u32::try_from(body.len()).ok().filter(|_| body.len() <= LONGEST);
         let length = length.ok_or_else(|| io::Error::from(io::ErrorKind::FileTooLarge))?;
-        self.0.write_all(&length.to_be_bytes())?;
-        self.0.write_all(&body)
+        self.0.write_all(&length.to_be_bytes()).and_then(|()| self.0.write_all(&body)).map_err(told_in_time)
     }
 
     /// Waits for a message.
     pub(super) fn receive<T: DeserializeOwned>(&mut self) -> io::Result<T> {
         let mut length = [0; 4];
-        self.0.read_exact(&mut length)?;
+        self.0.read_exact(&mut length).map_err(told_in_time)?;
         let length = usize::try_from(u32::from_be_bytes(length)).ok().filter(|length| *length <= LONGEST);
         let length = length.ok_or_else(|| io::Error::from(io::ErrorKind::FileTooLarge))?;
         let mut body = vec![0; length];
-        self.0.read_exact(&mut body)?;
+        self.0.read_exact(&mut body).map_err(told_in_time)?;
         Ok(serde_json::from_slice(&body)?)
     }
 
@@ -88,5 +87,13 @@ impl Line {
             _ => None,
         });
         handle.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))
+    }
+}
+
+/// The system calls a wait that took too long one that would block.
+fn told_in_time(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => io::Error::new(io::ErrorKind::TimedOut, "it did not answer in time"),
+        _ => error,
     }
 }

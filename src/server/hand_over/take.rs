@@ -38,7 +38,10 @@ pub struct Inherited {
 /// No gateway uses the folder, or it was not told in time, or it speaks another form of hand-over.
 pub fn receive(folder: &Path, tell: impl FnOnce(Option<u32>)) -> anyhow::Result<Inherited> {
     let holder = match FolderLock::take(folder) {
-        Ok(_) => bail!("no gateway uses {}: start without --upgrade", folder.display()),
+        Ok(_) => bail!(
+            "no gateway uses {}: start without --upgrade, or with the data_dir of the one that runs",
+            folder.display()
+        ),
         Err(error) => match error.trouble {
             Trouble::InUse(holder) => holder,
             _ => return Err(error.into()),
