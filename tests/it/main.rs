@@ -50,6 +50,7 @@ mod names;
 mod next_hop;
 mod patience;
 mod readme;
+mod regressions;
 mod reload;
 mod reload_admin;
 mod reload_problems;
