@@ -1,4 +1,4 @@
-//! What the fuzzers of `fuzz/` found: the smallest input that showed it, and the rule that it broke.
+//! What broke a property of `fuzzed`: the smallest input that showed it, and the rule that it broke.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -227,12 +227,7 @@ fn double(value: f64) -> String {
     if value == 0.0 {
         return "0".to_owned();
     }
-    let size = value.abs();
-    let fewest = (0..17).map(|after| format!("{size:.after$e}"));
-    let shortest = fewest.into_iter().find(|text| text.parse() == Ok(size)).expect("17 digits are enough");
-    let (digits, exponent) = shortest.split_once('e').expect("an exponent");
-    let digits = digits.replace('.', "");
-    let exponent: i32 = exponent.parse().expect("a number");
+    let (digits, exponent) = shortest(value.abs());
     let sign = if value < 0.0 { "-" } else { "" };
     let count = i32::try_from(digits.len()).expect("a few");
     let zeros = |count: i32| "0".repeat(usize::try_from(count).expect("not below 0"));
@@ -250,6 +245,24 @@ fn double(value: f64) -> String {
         }
         _ => format!("{sign}0.{}{digits}", zeros(-exponent - 1)),
     }
+}
+
+/// The digits, and the exponent of the first of them. Below a power of two doubles lie closer than above it, so that the
+/// nearest number of so few digits may be another double's where the next one is its own.
+fn shortest(size: f64) -> (String, i32) {
+    for after in 0..17 {
+        let text = format!("{size:.after$e}");
+        let (mantissa, exponent) = text.split_once('e').expect("an exponent");
+        let nearest: u64 = mantissa.replace('.', "").parse().expect("digits");
+        let power = exponent.parse::<i32>().expect("a number") - i32::try_from(after).expect("a few");
+        for digits in [nearest, nearest + 1, nearest - 1].map(|digits| digits.to_string()) {
+            if format!("{digits}e{power}").parse() == Ok(size) {
+                let exponent = power + i32::try_from(digits.len()).expect("a few") - 1;
+                return (digits, exponent);
+            }
+        }
+    }
+    panic!("17 digits are enough for {size:e}")
 }
 
 /// A string as RFC 8785 §3.2.2.2 spells it.
