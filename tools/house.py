@@ -14,7 +14,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target")
 PYTHON = sys.executable
 # The gateway's package, and those that stand apart from it.
-MANIFESTS = ["Cargo.toml", "fuzz/Cargo.toml", "loom/Cargo.toml"]
+MANIFESTS = ["Cargo.toml", "fuzz/Cargo.toml", "fuzz/whole/Cargo.toml", "loom/Cargo.toml"]
 
 
 def cargo(command, *arguments):

@@ -42,7 +42,7 @@ pub fn parse<'a>(text: &'a str, document: Document, sink: &Sink) -> Option<Node<
     match tree.read(text) {
         Ok(()) => Some(tree.root.unwrap_or(Node::new((1, 1), Kind::Null))),
         Err(Stop { at, message, hint }) => {
-            sink.add(at, String::new(), message, hint.to_owned());
+            sink.add(within(text, at), String::new(), message, hint.to_owned());
             None
         }
     }
@@ -269,6 +269,15 @@ fn key(node: Node<'_>) -> Result<(Cow<'_, str>, (u32, u32)), Stop> {
         Kind::Str(text) => Ok((text, at)),
         _ => stop(at, format!("a key must be text, not {}", node.describe()), "put it in quotes"),
     }
+}
+
+/// The place itself, if the text has that line, else the text's end: the parser sees a line more where the last one does
+/// not end.
+fn within(text: &str, at: (u32, u32)) -> (u32, u32) {
+    let text = text.replace("\r\n", "\n");
+    let lines = text.split(['\n', '\r']);
+    let (count, last) = lines.fold((0, ""), |(count, _), line| (count + 1, line));
+    if at.0 <= number(count) { at } else { (number(count), number(last.chars().count() + 1)) }
 }
 
 fn position(span: &Span) -> (u32, u32) {

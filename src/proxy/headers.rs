@@ -273,14 +273,14 @@ fn answer_field(name: &HeaderName) -> Option<HeaderName> {
     }
 }
 
-/// The fields that Connection names, but for those that no connection option may remove.
+/// The fields that Connection names, but for those that no connection option may remove. What is no name in it takes
+/// nothing from the others.
 pub(super) fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
     headers
         .get_all(CONNECTION)
         .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
         .filter(|name| !matches!(name.as_str(), "host" | "content-length" | "content-type"))
         .collect()
 }

@@ -7,11 +7,17 @@ use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::proptest;
 
+mod admission;
+mod canonical;
+mod configuration;
+mod head;
+mod key_form;
+mod key_list;
 mod sse;
 pub(crate) mod translate;
 
 /// Replays every file of a fuzzer's corpus; a file that fails is the last that is named.
-fn replay(fuzzer: &str, check: fn(&[u8])) {
+fn replay(fuzzer: &str, check: impl Fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(fuzzer);
     let mut paths: Vec<_> =
         fs::read_dir(&folder).expect("the corpus").map(|entry| entry.expect("an entry").path()).collect();
@@ -21,6 +27,32 @@ fn replay(fuzzer: &str, check: fn(&[u8])) {
         println!("{}", path.display());
         check(&fs::read(&path).expect("an input"));
     }
+}
+
+#[test]
+fn the_corpus_of_heads() {
+    let door = admission::Door::open();
+    replay("admission", |head| door.check(head));
+}
+
+#[test]
+fn the_corpus_of_bodies() {
+    replay("canonical", canonical::check);
+}
+
+#[test]
+fn the_corpus_of_configurations() {
+    replay("configuration", configuration::check);
+}
+
+#[test]
+fn the_corpus_of_keys() {
+    replay("key_form", key_form::check);
+}
+
+#[test]
+fn the_corpus_of_key_lists() {
+    replay("key_list", key_list::check);
 }
 
 #[test]

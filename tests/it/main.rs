@@ -54,6 +54,7 @@ mod next_hop;
 mod open_files;
 mod patience;
 mod readme;
+mod regressions;
 mod reload;
 mod reload_admin;
 mod reload_problems;

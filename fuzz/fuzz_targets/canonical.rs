@@ -1,0 +1,9 @@
+//! Feeds what the fuzzer makes up to the property that tests/it/fuzzed/canonical.rs holds.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+#[path = "../../tests/it/fuzzed/canonical.rs"]
+mod property;
+
+fuzz_target!(|data: &[u8]| property::check(data));
