@@ -172,10 +172,17 @@ fn hear(client: &mut Client, data: &[u8]) -> Told {
     assert!(answer.is_whole, "an answer that breaks off: {answer:?}");
     let rest = client.rest();
     assert!(rest.is_empty(), "behind the answer: {}", rest.escape_ascii());
-    told(&answer, is_for_head)
+    told(&answer, if is_for_head { AnswerBody::LeftOut } else { AnswerBody::Sent })
 }
 
-fn told(answer: &Answer, is_for_head: bool) -> Told {
+/// What becomes of an answer's body: to HEAD it is left out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum AnswerBody {
+    Sent,
+    LeftOut,
+}
+
+fn told(answer: &Answer, sent: AnswerBody) -> Told {
     let Some(id) = answer.header("x-request-id") else {
         assert_eq!((answer.status, answer.body.as_slice()), (400, &b""[..]), "{answer:?}");
         return Told::Bare;
@@ -184,7 +191,8 @@ fn told(answer: &Answer, is_for_head: bool) -> Told {
     let length: usize =
         answer.header("content-length").and_then(|length| length.parse().ok()).expect("a length");
     let is_body = |body: &str| {
-        body.len() == length && (answer.body == body.as_bytes() || is_for_head && answer.body.is_empty())
+        body.len() == length
+            && (answer.body == body.as_bytes() || sent == AnswerBody::LeftOut && answer.body.is_empty())
     };
     if let Some(number) = answer.header("x-number") {
         assert!(answer.status == 200 && is_body(&format!("answer {number}")), "{answer:?}");
@@ -336,7 +344,7 @@ fn serve(mut stream: TcpStream, all: &Mutex<Vec<Result<Arrived, String>>>, numbe
             Err(why) => Err(why),
         };
         came.clear();
-        let answer = arrived.as_ref().map(|arrived| answer_to(arrived));
+        let answer = arrived.as_ref().map(answer_to);
         let answer = answer.map_err(Clone::clone);
         all.lock().expect("no line panicked").push(arrived);
         let Ok(answer) = answer else { return };

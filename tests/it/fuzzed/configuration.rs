@@ -104,9 +104,8 @@ fn compare(before: &Node<'_>, after: &Node<'_>, refused: &mut usize) {
 
 /// The text with its variables replaced, from left to right; `None` if one cannot be.
 fn replaced(text: &str) -> Option<String> {
-    let Some(at) = text.find("${") else { return Some(text.to_owned()) };
-    let end = text[at..].find('}')? + at;
-    let inside = &text[at + 2..end];
+    let Some((before, rest)) = text.split_once("${") else { return Some(text.to_owned()) };
+    let (inside, after) = rest.split_once('}')?;
     if inside.contains("${") {
         return None;
     }
@@ -114,7 +113,7 @@ fn replaced(text: &str) -> Option<String> {
         Some(path) => format!("{path}: ["),
         None => value_of(inside)?,
     };
-    Some(format!("{}{value}{}", &text[..at], replaced(&text[end + 1..])?))
+    Some(format!("{before}{value}{}", replaced(after)?))
 }
 
 fn value_of(inside: &str) -> Option<String> {

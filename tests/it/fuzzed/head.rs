@@ -200,11 +200,11 @@ impl Head {
         } else {
             String::from_utf8_lossy(&self.target).into_owned()
         };
-        let Some(at) = encoded.find("://").filter(|_| !encoded.starts_with('/')) else { return encoded };
-        let after = &encoded[at + 3..];
-        match after.find(['/', '?']) {
-            Some(path) if after[path..].starts_with('/') => after[path..].to_owned(),
-            Some(query) => format!("/{}", &after[query..]),
+        let absolute = encoded.split_once("://").filter(|_| !encoded.starts_with('/'));
+        let Some((_, after)) = absolute else { return encoded };
+        match after.split_at_checked(after.find(['/', '?']).unwrap_or(after.len())) {
+            Some((_, path)) if path.starts_with('/') => path.to_owned(),
+            Some((_, query)) => format!("/{query}"),
             None => "/".to_owned(),
         }
     }
