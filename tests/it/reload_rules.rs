@@ -61,7 +61,7 @@ fn a_yaml_list_with_any_problem_changes_nothing() {
     let table = [
         (String::new(), "keys.yaml:1:1: the key list is empty"),
         ("keys: []\n".to_owned(), "the key list is empty"),
-        (added("  - {"), "keys.yaml:4:1: not YAML"),
+        (added("  - {"), "keys.yaml:3:6: not YAML"),
         (added(&key("good", "name: again")), "keys.yaml:3:10: keys[1].id: this id is taken"),
         (added(&key("inline", "")), "keys.yaml:3:10: keys[1].id: this id is taken"),
         (
