@@ -66,7 +66,7 @@ class Attacker:
         self.stream = -1
         self.has_ended = False
         self.goaway = None
-        self.resets, self.heads, self.sent = 0, 0, 0
+        self.resets, self.heads, self.wholes, self.sent = 0, 0, 0, 0
         self.unread = b""
         wide = frame.WindowUpdateFrame(0, window_increment=2**30).serialize()
         preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -114,10 +114,12 @@ class Attacker:
             length = int.from_bytes(self.unread[:3], "big")
             if len(self.unread) < 9 + length:
                 break
-            self.note(self.unread[3], self.unread[9 : 9 + length])
+            self.note(self.unread[3], self.unread[4], self.unread[9 : 9 + length])
             self.unread = self.unread[9 + length :]
 
-    def note(self, kind, payload):
+    def note(self, kind, flags, payload):
+        if kind in (0, 1) and flags & 1:
+            self.wholes += 1
         if kind == 1:
             self.heads += 1
         elif kind == 3:

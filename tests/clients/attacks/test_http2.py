@@ -291,7 +291,7 @@ class Ends(Attack):
             asked = 0
             while asked < 4000 and client.send(client.whole()):
                 asked += 1
-                client.until(lambda asked=asked: client.has_ended or client.heads + client.resets > asked - 50)
+                client.until(lambda asked=asked: client.has_ended or client.wholes + client.resets > asked - 50)
             self.assertEqual(client.goaway, 0)
             self.assertTrue(client.ends())
             self.assertTrue(2000 <= client.heads <= 2100, client.heads)
@@ -302,7 +302,7 @@ class Ends(Attack):
             while asked < 2200 and client.goaway is None:
                 client.send(client.whole())
                 asked += 1
-                client.until(lambda asked=asked: client.goaway is not None or client.heads + client.resets > asked - 50)
+                client.until(lambda asked=asked: client.goaway is not None or client.wholes + client.resets > asked - 50)
             self.assertEqual(client.goaway, 0)
             # It answers no PING, and says no more; what it asked for before is answered.
             self.assertTrue(client.ends())
