@@ -6,8 +6,8 @@
 //!   defaults, all problems. `server_url` is the URL of an upstream server.
 //! - `key_list` reads the hot-reloaded list of keys (`json_lines`: a line of one); `problem` is how all of them say
 //!   what is wrong.
-//! - `restart` names what a reload cannot change; `files` holds connections to the open files that they need; `tls_files` reads certificates and keys anew; `file` reads any file
-//!   that operators name.
+//! - `restart` names what a reload cannot change; `files` holds connections to the open files that they need;
+//!   `tls_files` reads certificates and keys anew; `file` reads any file that operators name.
 //!
 //! Relative paths, in the configuration and in `${file:PATH}`, begin at the folder of the configuration file.
 
