@@ -6,7 +6,7 @@
 use std::fmt;
 
 use http::header::{ACCEPT, ACCEPT_LANGUAGE, CONTENT_TYPE};
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use sha2::{Digest, Sha256};
 
 use crate::cache::policy::RoutePolicy;
@@ -16,9 +16,10 @@ use crate::llm::json::{JsonFault, Tape};
 use crate::llm::request::{Api, RequestFields};
 
 /// Raised when the meaning of a key changes, so that stored entries of the old meaning are found no more.
-const KEY_VERSION: &[u8] = b"safecache-entry-1";
+const KEY_VERSION: u8 = 2;
 
-/// The request headers in every key. A route adds its `vary`.
+/// The request headers in every key, each by its place here: their order is a part of the key's meaning. A route adds its
+/// `vary`.
 static KEY_HEADERS: [HeaderName; 8] = [
     CONTENT_TYPE,
     ACCEPT,
@@ -109,28 +110,25 @@ impl EntryKey {
     /// The key of the entry that answers such a request.
     pub fn of(parts: &KeyParts<'_>) -> Self {
         let KeyParts { owner, route, path, query, headers, policy, body } = *parts;
-        let mut hasher = PartHasher(Sha256::new());
-        hasher.part(Tag::Version, KEY_VERSION);
+        let mut text = Parts(Vec::with_capacity(COMMON_PARTS));
+        text.part(Tag::Version, &[KEY_VERSION]);
         match owner {
-            Owner::Account(account) => hasher.part(Tag::Account, account.as_str().as_bytes()),
-            Owner::Everyone => hasher.part(Tag::Everyone, b""),
+            Owner::Account(account) => text.part(Tag::Account, account.as_str().as_bytes()),
+            Owner::Everyone => text.part(Tag::Everyone, b""),
         }
-        hasher.part(Tag::Route, route.as_bytes());
-        hasher.part(Tag::Path, path.as_bytes());
+        text.part(Tag::Route, route.as_bytes());
+        text.part(Tag::Path, path.as_bytes());
         if let Some(query) = query {
-            hasher.part(Tag::Query, query.as_bytes());
+            text.part(Tag::Query, query.as_bytes());
         }
-        for name in header_names(policy) {
-            let mut values = headers.get_all(name).iter().peekable();
-            if values.peek().is_some() {
-                hasher.part(Tag::HeaderName, name.as_str().as_bytes());
-            }
-            for value in values {
-                hasher.part(Tag::HeaderValue, value.as_bytes());
-            }
+        for (place, name) in (0..).zip(&KEY_HEADERS) {
+            text.header(Tag::Header, &[place], headers.get_all(name).iter());
         }
-        hasher.part(Tag::Body, &body.0);
-        Self(hasher.0.finalize().into())
+        for name in &policy.vary {
+            text.header(Tag::Vary, name.as_str().as_bytes(), headers.get_all(name).iter());
+        }
+        text.part(Tag::Body, &body.0);
+        Self(Sha256::digest(&text.0).into())
     }
 
     /// The key a store has kept.
@@ -170,22 +168,38 @@ enum Tag {
     Route = 4,
     Path = 5,
     Query = 6,
-    HeaderName = 7,
-    HeaderValue = 8,
-    Body = 9,
+    Header = 7,
+    Vary = 8,
+    HeaderValue = 9,
+    Body = 10,
 }
 
-struct PartHasher(Sha256);
+/// Room for the parts of a common request, in bytes.
+const COMMON_PARTS: usize = 256;
 
-impl PartHasher {
-    /// Adds a part as tag, length and bytes: no two lists of parts give the same input.
+/// The text that a key is the digest of.
+struct Parts(Vec<u8>);
+
+impl Parts {
+    /// Adds a part as tag, length and bytes: no two lists of parts give the same text. A length takes seven bits a byte,
+    /// the lowest first, and a high bit where more follow.
     fn part(&mut self, tag: Tag, bytes: &[u8]) {
-        let mut prefix = [0; 9];
-        if let Some((first, length)) = prefix.split_first_mut() {
-            *first = tag as u8;
-            length.copy_from_slice(&(bytes.len() as u64).to_le_bytes());
+        self.0.push(tag as u8);
+        let mut length = bytes.len();
+        while length > 0x7f {
+            self.0.push((length & 0x7f) as u8 | 0x80);
+            length >>= 7;
         }
-        self.0.update(prefix);
-        self.0.update(bytes);
+        self.0.push((length & 0x7f) as u8);
+        self.0.extend_from_slice(bytes);
+    }
+
+    /// Adds a header that is there: which it is, then each value.
+    fn header<'a>(&mut self, tag: Tag, name: &[u8], values: impl Iterator<Item = &'a HeaderValue>) {
+        let mut values = values.peekable();
+        if values.peek().is_some() {
+            self.part(tag, name);
+        }
+        values.for_each(|value| self.part(Tag::HeaderValue, value.as_bytes()));
     }
 }

@@ -114,26 +114,26 @@ pub(super) fn rejected(
     Ok((ResponseHead::Plain(status, fields), body))
 }
 
-/// Adds what the gateway says on every answer.
+/// Adds what the gateway says on every answer; an upstream's own of these names have been taken out before.
 ///
 /// # Errors
 /// None that can come up.
 pub(super) fn decorate(head: &mut impl Fields, session: &Session, ctx: &Ctx) -> Result<()> {
     if let Some(id) = &ctx.request_id {
-        head.insert(X_REQUEST_ID, id.clone())?;
+        head.append(X_REQUEST_ID, id.clone())?;
     }
     if let Some(verdict) = &ctx.verdict {
         let mut result = Ok(());
         verdict.put_headers(|name, value| {
             if result.is_ok() {
-                result = head.insert(name, value);
+                result = head.append(name, value);
             }
         });
         result?;
     }
     if let Some(status) = ctx.cache_status.and_then(|status| status.told_in(scope(ctx))) {
-        head.insert(CACHE_STATUS, status.header())?;
-        head.insert(X_CACHE, status.x_cache())?;
+        head.append(CACHE_STATUS, status.header())?;
+        head.append(X_CACHE, status.x_cache())?;
     }
     allow_origin(head, session, ctx)
 }
