@@ -1,9 +1,10 @@
 //! The data port: pingora around the pure rules.
 //!
-//! - `guard` accepts connections within bounds, `table` counts them by address; `connection` is one of them, `client`
-//!   what requests see of it, `head_state` where it is between two requests, `patience` its account of slow reading,
-//!   `http2` what holds the requests of one over HTTP/2 together, `frames` what comes beside those. `handshakes` is what its TLS listeners say, `leaving` the eye on
-//!   a client that waits, `cut` how all requests end at once.
+//! - `guard` accepts connections within bounds, `table` counts them by address, `handshakes` is what its TLS listeners
+//!   say. `connection` is one over HTTP/1.1, `next_head` the wait for its next request, `request_head` how that is read,
+//!   `http1` the request's body and its answer, whose head is a `response_head`. `http2_stream` is one over HTTP/2, `http2`
+//!   what holds its requests together, `frames` what comes beside them. `session` is a request over either; `line` carries
+//!   bytes, `patience` is the account of slow readers, `cut` how all requests end at once.
 //! - `gateway` takes a connection's requests one after another from head to access line; `ctx` is a request's own
 //!   state, `derived` what all requests of a snapshot share, `shared` what outlives it.
 //! - `framing`, `client_address`, `query`, `admit`, `auth_failures`, `body`: from a head to an admitted request.
@@ -29,11 +30,11 @@ mod bound;
 mod call;
 pub mod checks;
 mod chunks;
-mod client;
 mod client_address;
 pub mod connection;
 pub mod ctx;
 pub mod cut;
+mod date;
 pub mod derived;
 mod exchange;
 mod fetch;
@@ -46,22 +47,27 @@ mod framing;
 pub mod gateway;
 pub mod guard;
 pub mod handshakes;
-pub mod head_state;
 mod headers;
+mod http1;
 mod http2;
+mod http2_stream;
 mod idle;
 mod incoming;
-mod leaving;
+pub mod line;
 mod link;
+mod next_head;
 mod outgoing;
 pub mod patience;
 mod places;
 mod query;
 mod reading;
 mod reject;
+mod request_head;
 pub mod resolver;
 mod respond;
+mod response_head;
 mod send;
+mod session;
 pub mod shared;
 pub mod successor;
 pub mod table;

@@ -4,7 +4,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::{HeaderValue, Method};
-use pingora::protocols::http::ServerSession;
 
 use crate::auth::authenticate::{AuthFailure, allows_address, allows_model, authenticate};
 use crate::auth::key_record::KeyRecord;
@@ -19,6 +18,7 @@ use crate::proxy::ctx::{Ctx, Place, Room};
 use crate::proxy::framing;
 use crate::proxy::headers::X_REQUEST_ID;
 use crate::proxy::query::only_value;
+use crate::proxy::session::Session;
 use crate::proxy::shared::Shared;
 use crate::proxy::successor;
 
@@ -40,20 +40,16 @@ pub(super) enum Next {
 ///
 /// # Errors
 /// The first step that refuses it.
-pub(super) async fn admit(
-    shared: &Shared,
-    session: &ServerSession,
-    ctx: &mut Ctx,
-) -> Result<Next, Rejection> {
+pub(super) async fn admit(shared: &Shared, session: &Session, ctx: &mut Ctx) -> Result<Next, Rejection> {
     let Some(key) = identify(shared, session, ctx)? else { return Ok(Next::Health) };
     charge(shared, ctx, &key).await?;
-    let head = session.req_header();
+    let head = session.head();
     let Some(route) = &ctx.route else { return Err(Rejection::NoRoute) };
     let is_cached_path = route.route.cache.as_ref().is_some_and(|cache| cache.takes(framing::path(head)));
     if let Need::Body = needs_body(&key, &head.method, is_cached_path) {
         return Ok(Next::ReadBody);
     }
-    if session.is_upgrade_req() {
+    if session.asks_upgrade() {
         check_queried_model(&key, head.uri.query())?;
     }
     ctx.room = Some(take_room(shared, &ctx.policy.snapshot.config)?);
@@ -61,14 +57,10 @@ pub(super) async fn admit(
 }
 
 /// Steps 1 to 4: the key that asks, from an address that it allows; `None` if it is asked whether the gateway is alive.
-fn identify(
-    shared: &Shared,
-    session: &ServerSession,
-    ctx: &mut Ctx,
-) -> Result<Option<Arc<KeyRecord>>, Rejection> {
+fn identify(shared: &Shared, session: &Session, ctx: &mut Ctx) -> Result<Option<Arc<KeyRecord>>, Rejection> {
     let policy = Arc::clone(&ctx.policy);
     let config = policy.snapshot.config.as_ref();
-    let head = session.req_header();
+    let head = session.head();
     let path = framing::path(head);
     let is_built_in = path.starts_with("/api/v1/") || path == "/healthz";
     let found = if is_built_in { None } else { config.routes.find(path) };
@@ -78,7 +70,7 @@ fn identify(
     if path == "/healthz" && matches!(head.method, Method::GET | Method::HEAD) {
         return Ok(None);
     }
-    let peer = client_address::peer(session);
+    let peer = session.peer();
     let address = client_address::resolve(peer, &head.headers, &config.trusted_proxies);
     ctx.address = address.ok();
     let key = known_key(shared, session, ctx, peer)?;
@@ -90,8 +82,8 @@ fn identify(
 }
 
 /// The client's request id, if it is one to keep, or a new one.
-pub(super) fn request_id(session: &ServerSession, now: UnixTime) -> HeaderValue {
-    let theirs = session.get_header(X_REQUEST_ID).filter(|id| {
+pub(super) fn request_id(session: &Session, now: UnixTime) -> HeaderValue {
+    let theirs = session.field(X_REQUEST_ID).filter(|id| {
         (1..=LONGEST_REQUEST_ID).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
     });
     theirs.cloned().unwrap_or_else(|| {
@@ -105,12 +97,12 @@ pub(super) fn request_id(session: &ServerSession, now: UnixTime) -> HeaderValue 
 /// Step 3: the key. Its failures are counted by address.
 fn known_key(
     shared: &Shared,
-    session: &ServerSession,
+    session: &Session,
     ctx: &Ctx,
     peer: IpAddr,
 ) -> Result<Arc<KeyRecord>, Rejection> {
     let ring = &ctx.policy.snapshot.ring;
-    let failure = match authenticate(ring, &session.req_header().headers, ctx.started.unix) {
+    let failure = match authenticate(ring, &session.head().headers, ctx.started.unix) {
         Ok(key) => return Ok(key),
         Err(failure) => failure,
     };

@@ -7,7 +7,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::{HeaderName, Method};
-use pingora::protocols::http::ServerSession;
 
 use crate::auth::authenticate::allows_model;
 use crate::cache::admit::lookable;
@@ -34,6 +33,7 @@ use crate::proxy::finish::count_saved;
 use crate::proxy::forms::Wanted;
 use crate::proxy::headers;
 use crate::proxy::send::{self, Sent};
+use crate::proxy::session::Session;
 use crate::proxy::shared::Shared;
 
 /// Answers the request, or says why not.
@@ -42,7 +42,7 @@ use crate::proxy::shared::Shared;
 /// The client is still to be told.
 pub(super) async fn answer(
     shared: &Arc<Shared>,
-    session: &mut ServerSession,
+    session: &mut Session,
     ctx: &mut Ctx,
 ) -> Result<Sent, Rejection> {
     let (Some(live), Some(address)) = (ctx.route.clone(), ctx.address) else {
@@ -51,7 +51,7 @@ pub(super) async fn answer(
     let mut memory = shared.permit(ctx);
     let config = Arc::clone(&ctx.policy.snapshot.config);
     let body = read_body(session, ctx, &config.limits, &mut memory).await?;
-    let nominated = headers::nominated(&session.req_header().headers);
+    let nominated = headers::nominated(&session.head().headers);
     let request = Request { shared, live: &live, address: &address, nominated, memory, body };
     let mut plan = request.plan(session, ctx)?;
     ctx.room = Some(take_room(shared, &config)?);
@@ -69,7 +69,7 @@ pub(super) async fn answer(
 
 /// The whole body; how long it was waited for is noted, by clocks that are read only if it was not there.
 async fn read_body(
-    session: &mut ServerSession,
+    session: &mut Session,
     ctx: &mut Ctx,
     limits: &Limits,
     memory: &mut Permit,
@@ -136,8 +136,8 @@ impl Scan {
 
 impl Request<'_> {
     /// Steps 6 and 7, and what the cache has to do with the request.
-    fn plan(&self, session: &ServerSession, ctx: &mut Ctx) -> Result<Plan, Rejection> {
-        let head = session.req_header();
+    fn plan(&self, session: &Session, ctx: &mut Ctx) -> Result<Plan, Rejection> {
+        let head = session.head();
         let path = head.uri.path();
         let api = Api::of(path);
         let policy = self.live.route.cache.as_ref();
@@ -204,12 +204,12 @@ impl Request<'_> {
 
     fn key(
         &self,
-        session: &ServerSession,
+        session: &Session,
         ctx: &Ctx,
         policy: &RoutePolicy,
         scanned: &ScannedBody,
     ) -> Option<EntryKey> {
-        let head = session.req_header();
+        let head = session.head();
         let account = ctx.key.as_ref()?.holder().account();
         Some(EntryKey::of(&KeyParts {
             owner: if policy.scope == Scope::Global { Owner::Everyone } else { Owner::Account(account) },
@@ -257,7 +257,7 @@ impl Request<'_> {
 /// Answers with an entry of that age.
 pub(super) async fn send_hit(
     shared: &Shared,
-    session: &mut ServerSession,
+    session: &mut Session,
     ctx: &mut Ctx,
     (entry, age): (&Entry, Duration),
 ) -> Result<Sent, Rejection> {

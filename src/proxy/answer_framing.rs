@@ -1,4 +1,4 @@
-//! What the head of a server's answer says of its framing (RFC 9112 §6).
+//! What a head says of its body's framing (RFC 9112 §6).
 
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue};
@@ -27,20 +27,27 @@ pub(super) enum Length {
 
 /// The length that is announced.
 pub(super) fn announced(headers: &HeaderMap) -> Length {
-    let mut announced = Length::Unsaid;
     let values = headers.get_all(CONTENT_LENGTH).iter();
-    for text in values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')) {
-        let length = digits(text.trim_ascii()).map_or(Length::Contradictory, Length::Of);
-        if announced != Length::Unsaid && announced != length {
-            return Length::Contradictory;
+    values.fold(Length::Unsaid, |announced, value| announced.and(value.as_bytes()))
+}
+
+impl Length {
+    /// What is said of it once a Content-Length of `value` has been read, too.
+    pub(super) fn and(self, value: &[u8]) -> Self {
+        let mut announced = self;
+        for text in value.split(|byte| *byte == b',') {
+            let length = digits(text.trim_ascii()).map_or(Self::Contradictory, Self::Of);
+            if announced != Self::Unsaid && announced != length {
+                return Self::Contradictory;
+            }
+            announced = length;
         }
-        announced = length;
+        announced
     }
-    announced
 }
 
 /// The number that digits stand for, and nothing but digits.
-fn digits(text: &[u8]) -> Option<u64> {
+pub(super) fn digits(text: &[u8]) -> Option<u64> {
     let more = |number: u64, digit: &u8| {
         let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
         number.checked_mul(10)?.checked_add(digit)

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, EXPECT};
-use pingora::protocols::http::ServerSession;
-use pingora::{Error, ErrorType};
+use http::header::CONTENT_LENGTH;
 
 use crate::config::Limits;
 use crate::memory::Permit;
 use crate::outcome::rejection::Rejection;
 use crate::proxy::patience::Rate;
+use crate::proxy::session::Session;
+use crate::proxy::upload::Fault;
 
 /// Longest wait for the next piece of a body.
 pub(super) const PIECE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -29,7 +29,7 @@ pub(super) fn upload_rate(limits: &Limits) -> Rate {
 /// # Errors
 /// It is over `max_body`, did not come in time, is badly framed, or there is no memory for it.
 pub(super) async fn read(
-    session: &mut ServerSession,
+    session: &mut Session,
     limits: &Limits,
     permit: &mut Permit,
 ) -> Result<Bytes, Rejection> {
@@ -37,7 +37,7 @@ pub(super) async fn read(
     if announced.is_some_and(|length| length > limits.max_body.as_u64()) {
         return Err(Rejection::BodyTooLarge);
     }
-    say_continue(session).await?;
+    session.say_continue().await.map_err(|_| Rejection::BodyBroken)?;
     let mut body = Gathered::default();
     loop {
         let filling = body.fill(session, limits, permit);
@@ -49,22 +49,6 @@ pub(super) async fn read(
             Err(_) => return Err(Rejection::BodyTimeout),
         }
     }
-}
-
-/// Tells a client that waits for it to go on with the body (RFC 9110 §10.1.1): what it expects is answered then, and
-/// concerns nobody else. Over HTTP/2 pingora sends no interim answer.
-///
-/// # Errors
-/// [`Rejection::BodyBroken`]: the client has left.
-pub(super) async fn say_continue(session: &mut ServerSession) -> Result<(), Rejection> {
-    if session.get_header(EXPECT).is_none() {
-        return Ok(());
-    }
-    if !session.is_body_done() {
-        session.write_continue_response().await.map_err(|_| Rejection::BodyBroken)?;
-    }
-    session.req_header_mut().remove_header(&EXPECT);
-    Ok(())
 }
 
 /// What has come of a body: nothing is copied while it is one piece.
@@ -85,7 +69,7 @@ impl Gathered {
     /// Reads until enough has come for the [rate](upload_rate) that bodies are held to.
     async fn fill(
         &mut self,
-        session: &mut ServerSession,
+        session: &mut Session,
         limits: &Limits,
         permit: &mut Permit,
     ) -> Result<Filled, Rejection> {
@@ -126,39 +110,38 @@ impl Gathered {
     }
 }
 
-async fn next_piece(session: &mut ServerSession) -> Result<Option<Bytes>, Rejection> {
-    session.read_request_body().await.map_err(|error| match error.etype() {
-        ErrorType::ReadTimedout => Rejection::BodyTimeout,
-        _ => Rejection::BodyBroken,
+async fn next_piece(session: &mut Session) -> Result<Option<Bytes>, Rejection> {
+    session.read_body().await.map_err(|fault| match fault {
+        Fault::Slow => Rejection::BodyTimeout,
+        Fault::Gone | Fault::Broken => Rejection::BodyBroken,
     })
 }
 
 /// The announced length; `None` for a chunked body.
-pub(super) fn content_length(session: &ServerSession) -> Option<u64> {
-    let value = session.get_header(CONTENT_LENGTH)?;
+pub(super) fn content_length(session: &Session) -> Option<u64> {
+    let value = session.field(CONTENT_LENGTH)?;
     value.to_str().ok()?.trim().parse().ok()
 }
 
 /// Reads an unwanted body away, within `limits.drain_*`, so that a client that is still sending reads the answer.
 /// True if nothing of it is left.
-pub(super) async fn drain(session: &mut ServerSession, limits: &Limits) -> bool {
-    if session.is_body_done() {
+pub(super) async fn drain(session: &mut Session, limits: &Limits) -> bool {
+    if session.is_body_over() {
         return true;
     }
-    let waits_for_continue = session.get_header(EXPECT).is_some() && session.body_bytes_read() == 0;
-    if waits_for_continue {
+    if session.expects_continue() && session.body_read() == 0 {
         return false;
     }
     let bound = limits.drain_bytes.as_usize();
     let draining = async {
         let mut read = 0;
-        while let Some(piece) = session.read_request_body().await? {
+        while let Some(piece) = session.read_body().await? {
             read += piece.len();
             if read > bound {
                 return Ok(false);
             }
         }
-        Ok::<bool, Box<Error>>(true)
+        Ok::<bool, Fault>(true)
     };
     matches!(tokio::time::timeout(limits.drain_timeout, draining).await, Ok(Ok(true)))
 }

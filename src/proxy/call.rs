@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pingora::http::RequestHeader;
-use pingora::protocols::http::ServerSession;
 
 use crate::cache::control::CacheStatus;
 use crate::cache::entries::{Entry, Slot};
@@ -26,6 +25,7 @@ use crate::proxy::finish::{count_saved, count_tokens};
 use crate::proxy::headers::{self, Outbound};
 use crate::proxy::reading::Storing;
 use crate::proxy::send::{self, ClientWatch, Sent, rejection_of};
+use crate::proxy::session::Session;
 
 /// How often a request joins anew whose call was given up before anything of it was sent.
 const MOST_STOPS: u32 = 8;
@@ -84,7 +84,7 @@ impl Request<'_> {
     /// The client is still to be told.
     pub(super) async fn call(
         self,
-        session: &mut ServerSession,
+        session: &mut Session,
         ctx: &mut Ctx,
         plan: Plan,
     ) -> Result<Sent, Rejection> {
@@ -136,12 +136,7 @@ impl Request<'_> {
     ///
     /// # Errors
     /// There is no memory for that.
-    async fn join(
-        self,
-        session: &mut ServerSession,
-        ctx: &mut Ctx,
-        mut reader: Reader,
-    ) -> Result<Sent, Rejection> {
+    async fn join(self, session: &mut Session, ctx: &mut Ctx, mut reader: Reader) -> Result<Sent, Rejection> {
         let (shared, mut memory) = (self.shared, self.memory);
         drop(self.body);
         memory.shrink_to(WINDOW);
@@ -162,7 +157,7 @@ impl Request<'_> {
     /// Makes a call and sends what it brings.
     async fn lead(
         self,
-        session: &mut ServerSession,
+        session: &mut Session,
         ctx: &mut Ctx,
         plan: Plan,
         departure: Departure,
@@ -229,9 +224,9 @@ impl Request<'_> {
     }
 
     /// The head as it is sent on, but for what depends on the server.
-    fn outbound_head(&self, session: &ServerSession, ctx: &Ctx) -> Result<OutboundHead, Rejection> {
+    fn outbound_head(&self, session: &Session, ctx: &Ctx) -> Result<OutboundHead, Rejection> {
         let Some(request_id) = &ctx.request_id else { return Err(Rejection::Internal) };
-        let head = session.req_header();
+        let head = session.head();
         let mut fields = headers::message_fields(&head.headers, &self.nominated);
         let outbound = Outbound {
             route: &self.live.route,
@@ -240,7 +235,7 @@ impl Request<'_> {
             request_id,
             path: head.uri.path(),
             host: headers::host_of(head),
-            scheme: headers::scheme_of(session),
+            scheme: session.scheme(),
         };
         headers::to_upstream(&mut fields, &outbound).map_err(|_| Rejection::Internal)?;
         Ok(OutboundHead {

@@ -1,4 +1,4 @@
-//! The chunks of an answer's body (RFC 9112 §7.1), read strictly: a size, a line's end and an end of line where they
+//! The chunks of a body (RFC 9112 §7.1), read strictly: a size, a line's end and an end of line where they
 //! belong, or nothing. Extensions and trailers are skipped, within bounds.
 
 use std::ops::Range;
@@ -8,6 +8,9 @@ const LONGEST_LINE: usize = 8 * 1024;
 
 /// What all trailers together may hold, in bytes.
 const MOST_TRAILERS: usize = 64 * 1024;
+
+/// The largest chunk, in bytes: whoever announces a larger one does not mean it.
+const LARGEST: u64 = i64::MAX as u64;
 
 /// A body that comes in chunks, between two reads.
 #[derive(Debug, Default)]
@@ -94,8 +97,8 @@ impl Chunks {
         Ok(match (self.place, byte) {
             (Place::Size | Place::Digits, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {
                 let digit = char::from(byte).to_digit(16).ok_or(BadChunk)?;
-                let shifted = self.left.checked_mul(16).ok_or(BadChunk)?;
-                self.left = shifted + u64::from(digit);
+                let size = self.left.checked_mul(16).ok_or(BadChunk)? + u64::from(digit);
+                self.left = if size > LARGEST { return Err(BadChunk) } else { size };
                 self.lengthen(LONGEST_LINE)?;
                 Place::Digits
             }
@@ -200,6 +203,8 @@ mod tests {
             "0\r\nX\n\r\n",
             "0\r\nX\0\r\n\r\n",
             "0\r\n\rx",
+            "8000000000000000\r\n",
+            "fffffffffffffffe\r\n",
             "10000000000000000\r\n",
             "g\r\n",
         ] {

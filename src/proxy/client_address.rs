@@ -4,7 +4,6 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use http::HeaderMap;
 use ipnet::IpNet;
-use pingora::protocols::http::ServerSession;
 
 use crate::outcome::rejection::Rejection;
 
@@ -26,12 +25,6 @@ pub(super) enum Trust {
     Trusted,
     /// It is not.
     Untrusted,
-}
-
-/// The connection's other end, IPv4-mapped addresses as IPv4; unspecified if the system does not tell.
-pub(super) fn peer(session: &ServerSession) -> IpAddr {
-    let address = session.client_addr().and_then(|address| address.as_inet());
-    address.map_or(IpAddr::from([0, 0, 0, 0]), |address| address.ip().to_canonical())
 }
 
 /// What is counted as one address: whoever has an IPv6 address has as many as they want of its /64. IPv4-mapped ones are

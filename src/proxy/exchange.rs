@@ -19,7 +19,8 @@ use crate::clock::Monotonic;
 use crate::proxy::answer_framing;
 use crate::proxy::bound::Bound;
 use crate::proxy::incoming::{Incoming, Portion, Spelling, is_persistent};
-use crate::proxy::link::{LARGEST_PIECE, Line, Link};
+use crate::proxy::line::Line;
+use crate::proxy::link::{LARGEST_PIECE, Link};
 use crate::proxy::outgoing::{Framing, Outgoing};
 use crate::upstream::settings::UpstreamSettings;
 

@@ -1,7 +1,7 @@
-//! Header fields, wherever they are: in a plain map, or in one of pingora's heads.
+//! Header fields, wherever they are: in a list, or in one of pingora's heads.
 //!
 //! pingora's heads remember how each name was spelt; every insert there copies the name and parses it again. Heads
-//! that the gateway builds itself need none of that: answers are built in a plain map, requests in a list.
+//! that the gateway builds itself need none of that, and are a list.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora::Result;
@@ -20,6 +20,11 @@ impl FieldList {
     /// Puts a field behind the others.
     pub(super) fn push(&mut self, name: HeaderName, value: HeaderValue) {
         self.0.push((name, value));
+    }
+
+    /// Takes out all fields of the name.
+    pub(super) fn remove_all(&mut self, name: &HeaderName) {
+        self.0.retain(|(other, _)| other != name);
     }
 
     /// The fields in their order.
@@ -49,30 +54,31 @@ pub(super) trait Fields {
     fn values<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a HeaderValue>;
 }
 
-impl Fields for HeaderMap {
-    fn insert(&mut self, name: HeaderName, value: HeaderValue) -> Result<()> {
-        Self::insert(self, name, value);
-        Ok(())
-    }
-
-    fn append(&mut self, name: HeaderName, value: HeaderValue) -> Result<()> {
-        Self::append(self, name, value);
-        Ok(())
-    }
-
-    fn remove(&mut self, name: &HeaderName) {
-        Self::remove(self, name);
-    }
-
-    fn values<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a HeaderValue> {
-        self.get_all(name).iter()
+impl From<FieldList> for HeaderMap {
+    fn from(fields: FieldList) -> Self {
+        let mut map = Self::with_capacity(fields.0.len());
+        for (name, value) in fields.0 {
+            map.append(name, value);
+        }
+        map
     }
 }
 
 impl Fields for FieldList {
     fn insert(&mut self, name: HeaderName, value: HeaderValue) -> Result<()> {
-        self.remove(&name);
-        self.push(name, value);
+        match self.0.iter().position(|(other, _)| *other == name) {
+            None => self.push(name, value),
+            Some(place) => {
+                let mut at = 0;
+                self.0.retain(|(other, _)| {
+                    at += 1;
+                    at <= place + 1 || *other != name
+                });
+                if let Some((_, old)) = self.0.get_mut(place) {
+                    *old = value;
+                }
+            }
+        }
         Ok(())
     }
 
@@ -82,7 +88,7 @@ impl Fields for FieldList {
     }
 
     fn remove(&mut self, name: &HeaderName) {
-        self.0.retain(|(other, _)| other != name);
+        self.remove_all(name);
     }
 
     fn values<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a HeaderValue> {

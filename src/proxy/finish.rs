@@ -2,21 +2,18 @@
 
 use std::time::Duration;
 
-use http::{Method, StatusCode};
-use pingora::protocols::http::ServerSession;
+use http::Method;
 
 use crate::llm::usage::{Tokens, Usage};
 use crate::outcome::finished::{Finished, Outcome};
 use crate::proxy::ctx::{Ctx, Report};
+use crate::proxy::session::Session;
 use crate::proxy::shared::Shared;
 use crate::telemetry::metrics::Times;
 
 /// Records the end of a request.
-pub(super) fn finish(shared: &Shared, session: &ServerSession, ctx: &mut Ctx) {
-    let is_answer =
-        |status: &StatusCode| !status.is_informational() || *status == StatusCode::SWITCHING_PROTOCOLS;
-    let status = session.response_written().map(|head| head.status).filter(is_answer);
-    let status = status.map_or(0, |status| status.as_u16());
+pub(super) fn finish(shared: &Shared, session: &Session, ctx: &mut Ctx) {
+    let status = session.status().map_or(0, |status| status.as_u16());
     let outcome = ctx.outcome.unwrap_or(match status {
         0 => Outcome::ClientClosed,
         _ => Outcome::InternalError,
@@ -31,13 +28,13 @@ pub(super) fn finish(shared: &Shared, session: &ServerSession, ctx: &mut Ctx) {
         request_id: ctx.request_id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default().into(),
         key: ctx.key.as_ref().map(|key| key.holder().key().clone()),
         route: ctx.route.as_ref().map(|live| std::sync::Arc::clone(&live.route.label)),
-        method: method_name(&session.req_header().method),
+        method: method_name(&session.head().method),
         outcome,
         status,
         duration,
         upstream_first_byte: ctx.report.first_byte_after(),
-        bytes_received: ctx.carried.map_or(session.body_bytes_read() as u64, |carried| carried.from_client),
-        bytes_sent: ctx.carried.map_or(session.body_bytes_sent() as u64, |carried| carried.from_server),
+        bytes_received: ctx.carried.map_or(session.body_read(), |carried| carried.from_client),
+        bytes_sent: ctx.carried.map_or(session.body_sent(), |carried| carried.from_server),
         tokens: ctx.report.tokens_known(),
     });
     ctx.room = None;

@@ -5,11 +5,10 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderValue, Method, StatusCode, Version};
 use pingora::Result as PingoraResult;
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::protocols::http::ServerSession;
 
 use crate::cache::control::CacheStatus;
 use crate::cache::recording::Failure;
@@ -19,18 +18,19 @@ use crate::outcome::rejection::Rejection;
 use crate::proxy::answer_framing;
 use crate::proxy::attempts::{Attempt, Attempts};
 use crate::proxy::body;
-use crate::proxy::client::{Client, client};
 use crate::proxy::ctx::Ctx;
 use crate::proxy::derived::LiveRoute;
 use crate::proxy::exchange::{Event, Exchange};
 use crate::proxy::headers::{self, Cookies, Outbound};
+use crate::proxy::http1::Part;
 use crate::proxy::incoming::Spelling;
-use crate::proxy::leaving::left;
 use crate::proxy::outgoing::Outgoing;
 use crate::proxy::patience::Patience;
 use crate::proxy::reading::Bill;
 use crate::proxy::respond;
+use crate::proxy::response_head::ResponseHead;
 use crate::proxy::send::{Sent, is_readable_stream, rejection_of, tell_in_stream};
+use crate::proxy::session::{Carrier, Session};
 use crate::proxy::shared::Shared;
 use crate::proxy::tail::Tail;
 use crate::proxy::tunnel::{Carried, Early, join};
@@ -44,7 +44,7 @@ use crate::routing::route::{self, Route};
 /// The client is still to be told.
 pub(super) async fn forward(
     shared: &Shared,
-    session: &mut ServerSession,
+    session: &mut Session,
     ctx: &mut Ctx,
 ) -> Result<Sent, Rejection> {
     let Some(live) = ctx.route.clone() else { return Err(Rejection::Internal) };
@@ -54,7 +54,7 @@ pub(super) async fn forward(
     let asks = Asks::of(session, &live.route);
     let rate = body::upload_rate(&ctx.policy.snapshot.config.limits);
     let upload = Upload::of(session, Patience::new(rate, ctx.clock.clone()), shared.permit(ctx))?;
-    body::say_continue(session).await?;
+    session.say_continue().await.map_err(|_| Rejection::BodyBroken)?;
     let sent = Forward { shared, live: &live, asks, upload }.run(session, ctx).await?;
     ctx.outcome = Some(sent.outcome(Outcome::Forwarded));
     Ok(sent)
@@ -70,12 +70,12 @@ enum Asks {
 }
 
 impl Asks {
-    fn of(session: &mut ServerSession, route: &Route) -> Self {
+    fn of(session: &mut Session, route: &Route) -> Self {
         let is_handshake = route.upgrade == route::Upgrade::WebSocket
-            && session.is_upgrade_req()
-            && session.req_header().method == Method::GET
-            && session.get_header(UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"))
-            && session.is_body_empty();
+            && session.asks_upgrade()
+            && session.head().method == Method::GET
+            && session.field(UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"))
+            && !session.has_body();
         if is_handshake { Self::WebSocket } else { Self::Nothing }
     }
 }
@@ -116,7 +116,7 @@ enum Answered {
 }
 
 impl Forward<'_> {
-    async fn run(mut self, session: &mut ServerSession, ctx: &mut Ctx) -> Result<Sent, Rejection> {
+    async fn run(mut self, session: &mut Session, ctx: &mut Ctx) -> Result<Sent, Rejection> {
         let place = match self.upload.until(session, self.live.upstream.place()).await {
             Ok(place) => place?,
             Err(fault) => return fault.rejection().map_or(Ok(Sent::ClientGone), Err),
@@ -140,11 +140,7 @@ impl Forward<'_> {
     }
 
     /// Tries servers until one has begun to answer.
-    async fn answered(
-        &mut self,
-        session: &mut ServerSession,
-        ctx: &Ctx,
-    ) -> Result<(Attempt, Answered), Stop> {
+    async fn answered(&mut self, session: &mut Session, ctx: &Ctx) -> Result<(Attempt, Answered), Stop> {
         let mut attempts = Attempts::new(self.shared, &self.live.upstream, &ctx.report, Spelling::Kept);
         loop {
             let mut attempt = self.upload.until(session, attempts.connect()).await??;
@@ -164,9 +160,9 @@ impl Forward<'_> {
     }
 
     /// The head as `server` gets it; `None` cannot come up.
-    fn head(&self, session: &mut ServerSession, ctx: &Ctx, server: &LiveServer) -> Option<RequestHeader> {
-        let has_body = !session.is_body_empty();
-        let came = session.req_header();
+    fn head(&self, session: &mut Session, ctx: &Ctx, server: &LiveServer) -> Option<RequestHeader> {
+        let has_body = session.has_body();
+        let came = session.head();
         let outbound = Outbound {
             route: &self.live.route,
             upstream: &self.live.upstream.settings,
@@ -174,10 +170,12 @@ impl Forward<'_> {
             request_id: ctx.request_id.as_ref()?,
             path: came.uri.path(),
             host: headers::host_of(came),
-            scheme: headers::scheme_of(session),
+            scheme: session.scheme(),
         };
-        let mut head = came.clone();
+        let mut head = session.spelt_head()?;
         head.set_version(Version::HTTP_11);
+        // It has been answered.
+        head.remove_header(&EXPECT);
         headers::strip_hops(&mut head);
         headers::strip_credentials(&mut head);
         headers::to_upstream(&mut head, &outbound).ok()?;
@@ -199,7 +197,7 @@ impl Forward<'_> {
     /// Sends the request on until the answer's head comes.
     async fn ask(
         &mut self,
-        session: &mut ServerSession,
+        session: &mut Session,
         head: RequestHeader,
         attempts: &Attempts<'_>,
         attempt: &mut Attempt,
@@ -232,14 +230,14 @@ impl Forward<'_> {
     }
 
     /// What happens next on the server's side; meanwhile the request's body is sent on.
-    async fn event(&mut self, session: &mut ServerSession, exchange: &mut Exchange) -> Result<Event, Stop> {
+    async fn event(&mut self, session: &mut Session, exchange: &mut Exchange) -> Result<Event, Stop> {
         loop {
             let may_read = self.upload.is_over() || exchange.has_room();
             let from_client = async {
                 if may_read {
                     return self.upload.next(session).await;
                 }
-                left(session).await;
+                session.left().await;
                 Err(Fault::Gone)
             };
             let piece = tokio::select! {
@@ -255,13 +253,13 @@ impl Forward<'_> {
     }
 
     /// Sends the answer, whose head has come, to the client.
-    async fn pass_back(&mut self, session: &mut ServerSession, ctx: &mut Ctx, mut attempt: Attempt) -> Sent {
+    async fn pass_back(&mut self, session: &mut Session, ctx: &mut Ctx, mut attempt: Attempt) -> Sent {
         let Some(head) = self.answer_head(session, ctx, &attempt.exchange) else {
             return Sent::CutShort(Failure::Invalid);
         };
         let can_tell = !head.headers.contains_key(CONTENT_LENGTH) && is_readable_stream(head.headers.iter());
-        let mut bill = Bill::of(&head, session.req_header(), self.shared.permit(ctx));
-        if respond::begin(session, ctx, head).await.is_err() {
+        let mut bill = Bill::of(&head, session.head(), self.shared.permit(ctx));
+        if respond::begin(session, ctx, ResponseHead::Spelt(Box::new(head))).await.is_err() {
             return Sent::ClientGone;
         }
         let (mut tail, mut last) = (Tail::default(), Bytes::new());
@@ -274,7 +272,7 @@ impl Forward<'_> {
                         last = piece;
                         break None;
                     }
-                    if session.write_response_body(piece, false).await.is_err() {
+                    if session.write_body(piece, Part::More).await.is_err() {
                         break Some(Stop::Client(Fault::Gone));
                     }
                 }
@@ -283,13 +281,13 @@ impl Forward<'_> {
                 Err(stop) => break Some(stop),
             }
         };
-        ctx.report.tokens(bill.tokens(session.body_bytes_read() as u64));
+        ctx.report.tokens(bill.tokens(session.body_read()));
         match stopped {
             None => self.finish(session, ctx, attempt, last).await,
             Some(Stop::Client(_)) => Sent::ClientGone,
             Some(Stop::Server(failure)) => {
                 attempt.broke_off(self.shared, &self.live.upstream);
-                let api = Api::of(session.req_header().uri.path());
+                let api = Api::of(session.head().uri.path());
                 if can_tell {
                     tell_in_stream(session, &tail, api, failure).await
                 } else {
@@ -301,9 +299,9 @@ impl Forward<'_> {
 
     /// The answer has come to its end, and `last` is to be sent of it. Its connection is given back before, so that who
     /// has the whole answer and asks again finds it.
-    async fn finish(&self, session: &mut ServerSession, ctx: &Ctx, attempt: Attempt, last: Bytes) -> Sent {
+    async fn finish(&self, session: &mut Session, ctx: &Ctx, attempt: Attempt, last: Bytes) -> Sent {
         attempt.give_back(ctx.clock.monotonic());
-        if session.write_response_body(last, true).await.is_err() {
+        if session.write_body(last, Part::Last).await.is_err() {
             return Sent::ClientGone;
         }
         if !self.upload.is_over() {
@@ -316,38 +314,31 @@ impl Forward<'_> {
     /// Joins the client and the server, which speak another protocol from here on.
     async fn tunnel(
         &self,
-        session: &mut ServerSession,
+        session: &mut Session,
         ctx: &mut Ctx,
         attempt: Attempt,
     ) -> Result<Sent, Rejection> {
         let head = self.answer_head(session, ctx, &attempt.exchange).ok_or(Rejection::Internal)?;
         let (server_said, mut server) = attempt.exchange.switch().ok_or(Rejection::UpstreamFailed)?;
-        if session.write_response_header(Box::new(head)).await.is_err() {
+        let Carrier::Http1(http1) = &mut session.carrier else { return Err(Rejection::Internal) };
+        let head = ResponseHead::Spelt(Box::new(head));
+        if http1.begin(head, ctx.started.unix).await.is_err() {
             return Ok(Sent::ClientGone);
         }
-        let client_said = session.read_request_body().now_or_never();
-        let client_said = client_said.and_then(Result::ok).flatten().unwrap_or_default();
-        let Some(mut client) = session.stream().and_then(client).and_then(Client::take) else {
-            return Ok(Sent::CutShort(Failure::Stopped));
-        };
-        let early = Early { client: client_said, server: server_said };
+        let client = &mut http1.connection;
+        let early = Early { client: Bytes::from(client.take_ahead()), server: server_said };
         let longest_silence = self.live.upstream.settings.idle_timeout;
         let carried = ctx.carried.insert(Carried::default());
-        join(&mut client, &mut server, early, longest_silence, carried).await;
+        join(client, &mut server, early, longest_silence, carried).await;
         Ok(Sent::Whole)
     }
 
     /// The answer's head as the client gets it; `None` cannot come up.
-    fn answer_head(
-        &self,
-        session: &ServerSession,
-        ctx: &mut Ctx,
-        exchange: &Exchange,
-    ) -> Option<ResponseHeader> {
+    fn answer_head(&self, session: &Session, ctx: &mut Ctx, exchange: &Exchange) -> Option<ResponseHeader> {
         let mut head = exchange.head()?.clone();
-        let path = session.req_header().uri.path();
+        let path = session.head().uri.path();
         headers::from_upstream(&mut head, Cookies::of(&self.live.route, path)).ok()?;
-        frame(&mut head, session.req_header()).ok()?;
+        frame(&mut head, session.head()).ok()?;
         ctx.answered = Some(ctx.clock.monotonic());
         respond::decorate(&mut head, session, ctx).ok()?;
         Some(head)
@@ -356,12 +347,12 @@ impl Forward<'_> {
 
 /// Passes on an answer that comes before the answer, to a client that may know such (RFC 9110 §15.2), with no more of
 /// its fields than the answer's own would pass.
-async fn pass_interim(session: &mut ServerSession, exchange: &Exchange, route: &Route) -> Result<(), Fault> {
-    let Some(head) = exchange.head().filter(|_| session.req_header().version == Version::HTTP_11) else {
+async fn pass_interim(session: &mut Session, exchange: &Exchange, route: &Route) -> Result<(), Fault> {
+    let Some(head) = exchange.head().filter(|_| session.head().version == Version::HTTP_11) else {
         return Ok(());
     };
-    let mut head = Box::new(head.clone());
-    let cookies = Cookies::of(route, session.req_header().uri.path());
+    let mut head = head.clone();
+    let cookies = Cookies::of(route, session.head().uri.path());
     if headers::from_upstream(&mut head, cookies).is_err() {
         return Ok(());
     }
@@ -369,7 +360,7 @@ async fn pass_interim(session: &mut ServerSession, exchange: &Exchange, route: &
     for name in [CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING] {
         head.remove_header(&name);
     }
-    session.write_response_header(head).await.map_err(|_| Fault::Gone)
+    session.write_interim(ResponseHead::Spelt(Box::new(head))).await.map_err(|_| Fault::Gone)
 }
 
 /// Gives an answer without length the framing of the client's protocol.

@@ -8,7 +8,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::Poll;
 
 use prometheus::IntCounter;
@@ -72,12 +72,20 @@ pub struct Frames {
 
 /// How many requests a connection has begun, whether or not their heads can be read; shared with who serves it.
 #[derive(Clone, Debug, Default)]
-pub struct Begun(Arc<AtomicU32>);
+pub struct Begun(Arc<Beginnings>);
+
+#[derive(Debug, Default)]
+struct Beginnings {
+    requests: AtomicU32,
+    /// It has begun to speak, or had to, and has not come to its first frame.
+    is_half: AtomicBool,
+}
 
 impl Begun {
-    /// Their number so far.
+    /// Their number so far; a connection that has not come to its first frame counts as one that it owes.
     pub fn count(&self) -> u32 {
-        self.0.load(Ordering::Relaxed)
+        let half = u32::from(self.0.is_half.load(Ordering::Relaxed));
+        self.0.requests.load(Ordering::Relaxed).saturating_add(half)
     }
 }
 
@@ -106,11 +114,19 @@ impl Frames {
         self.has_begun
     }
 
+    /// The first frame has not come in its time.
+    pub fn timed_out(&self) {
+        self.begun.0.is_half.store(true, Ordering::Relaxed);
+    }
+
     /// Looks at bytes that have come.
     ///
     /// # Errors
     /// Too many of the frames ask for nothing.
     pub fn came(&mut self, mut bytes: &[u8]) -> Result<(), Flood> {
+        if !self.has_begun && !bytes.is_empty() {
+            self.begun.0.is_half.store(true, Ordering::Relaxed);
+        }
         loop {
             let skipped = self.skip.min(bytes.len());
             self.skip -= skipped;
@@ -126,7 +142,10 @@ impl Frames {
             bytes = rest;
             if self.has == FRAME_HEAD {
                 self.has = 0;
-                self.has_begun = true;
+                if !self.has_begun {
+                    self.has_begun = true;
+                    self.begun.0.is_half.store(false, Ordering::Relaxed);
+                }
                 self.frame()?;
             }
         }
@@ -149,7 +168,7 @@ impl Frames {
         let stream = u32::from_be_bytes(stream) & (u32::MAX >> 1);
         if kind == HEADERS && stream > self.newest {
             self.newest = stream;
-            self.begun.0.fetch_add(1, Ordering::Relaxed);
+            self.begun.0.requests.fetch_add(1, Ordering::Relaxed);
         }
         let cost = match kind {
             // An end is news even without bytes. What may be padding alone is taken for that.

@@ -1,56 +1,54 @@
-//! What of a head pingora lets through and we do not: contract §3 step 1.
+//! What of a head can be read and is refused all the same: contract §3 step 1.
 //!
-//! pingora drops a Content-Length beside a Transfer-Encoding before any filter runs, and accepts a request without a
-//! Host; both are looked for in the head as it came (RFC 9112 §6.1 and §3.2). It knows of no transfer coding but
-//! `chunked`, and passes over the others. A length that is said twice it reads, and would pass on as it came; a target
-//! that is none, it mends.
+//! Two readers could understand it in two ways: a Content-Length beside a Transfer-Encoding (RFC 9112 §6.1), a length that
+//! is said twice, a request without a Host (§3.2), a coding or an expectation that is not known, a path that would be
+//! mended.
 
-use http::header::{CONTENT_LENGTH, EXPECT, GetAll, HOST, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
 use http::uri::Authority;
-use http::{HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, Method};
 use pingora::http::RequestHeader;
-use pingora::protocols::http::ServerSession;
 
 use crate::config::Limits;
 use crate::outcome::rejection::Rejection;
+use crate::proxy::session::Session;
 
 /// Checks a request head.
 ///
 /// # Errors
 /// The rule that it breaks.
-pub(super) fn check(session: &ServerSession, limits: &Limits) -> Result<(), Rejection> {
-    let head = session.req_header();
+pub(super) fn check(session: &Session, limits: &Limits) -> Result<(), Rejection> {
+    let head = session.head();
     if is_too_large(session, limits) {
         return Err(Rejection::HeadTooLarge);
     }
     if !is_for_origins(&head.method) {
         return Err(Rejection::MethodNotAllowed);
     }
-    let hosts = head.headers.get_all(HOST);
+    let seen = Seen::of(&head.headers);
     let has_authority = match session.is_http2() {
         true => head.uri.authority().is_some(),
-        false => hosts.iter().next().is_some(),
+        false => seen.host.first.is_some(),
     };
     if !has_authority {
         return Err(Rejection::MissingHost);
     }
-    if !hosts.iter().all(is_host) {
+    if !seen.host.is_at_most_one(is_host) {
         return Err(Rejection::BadHost);
     }
-    let codings = head.headers.get_all(TRANSFER_ENCODING);
-    if codings.iter().next().is_some() && raw_head_has_content_length(session) {
+    if seen.coding.first.is_some() && seen.length.first.is_some() {
         return Err(Rejection::AmbiguousLength);
     }
-    if !are_at_most_one(&codings, "chunked") {
+    if !seen.coding.is_at_most_one(|coding| is_word(coding, "chunked")) {
         return Err(Rejection::UnknownCoding);
     }
-    if !are_at_most_one(&head.headers.get_all(EXPECT), "100-continue") {
+    if !seen.expectation.is_at_most_one(|expected| is_word(expected, "100-continue")) {
         return Err(Rejection::UnknownExpectation);
     }
-    if !is_one_length(&head.headers.get_all(CONTENT_LENGTH)) {
+    if !seen.length.is_at_most_one(is_number) {
         return Err(Rejection::BadLength);
     }
-    if !has_plain_target(session) {
+    if !session.has_plain_target() {
         return Err(Rejection::BadTarget);
     }
     if is_ambiguous(path(head)) {
@@ -91,47 +89,63 @@ fn is_plain_host(host: &[u8]) -> bool {
     !name.is_empty() && is_name && parts.next().is_none_or(has_port)
 }
 
-/// True if a field is not there, or says this one word in whatever letters. A transfer coding that is not known could
-/// not be taken off, and its name would not be sent on (RFC 9112 §6.1); nor could another expectation (RFC 9110
-/// §10.1.1).
-fn are_at_most_one(values: &GetAll<'_, HeaderValue>, word: &str) -> bool {
-    let mut values = values.iter();
-    let is_word = |value: &HeaderValue| value.as_bytes().trim_ascii().eq_ignore_ascii_case(word.as_bytes());
-    values.next().is_none_or(is_word) && values.next().is_none()
+/// The fields that decide, found in one walk through all of them.
+#[derive(Default)]
+struct Seen<'a> {
+    host: Values<'a>,
+    length: Values<'a>,
+    coding: Values<'a>,
+    expectation: Values<'a>,
 }
 
-/// True if a body's length is not said, or said once, in digits: of a list of equal numbers (RFC 9110 §8.6), not every
-/// server reads the same.
-fn is_one_length(values: &GetAll<'_, HeaderValue>) -> bool {
-    let mut values = values.iter();
-    let is_number = |value: &HeaderValue| {
-        let digits = value.as_bytes().trim_ascii();
-        !digits.is_empty() && digits.iter().all(u8::is_ascii_digit)
-    };
-    values.next().is_none_or(is_number) && values.next().is_none()
+/// The values of a field.
+#[derive(Default)]
+struct Values<'a> {
+    first: Option<&'a HeaderValue>,
+    has_more: bool,
 }
 
-/// True for a target of ASCII without a fragment, which is none (RFC 9112 §3.2): of both, pingora makes a path that not
-/// every server would read. White space and controls it has encoded before, for whoever looks at the target.
-fn has_plain_target(session: &ServerSession) -> bool {
-    match session.as_http1() {
-        Some(h1) => is_plain(target_in(&h1.get_headers_raw_bytes())),
-        None => is_plain(session.req_header().raw_path()),
+impl<'a> Seen<'a> {
+    fn of(fields: &'a HeaderMap) -> Self {
+        let mut seen = Self::default();
+        for (name, value) in fields {
+            if *name == HOST {
+                seen.host.note(value);
+            } else if *name == CONTENT_LENGTH {
+                seen.length.note(value);
+            } else if *name == TRANSFER_ENCODING {
+                seen.coding.note(value);
+            } else if *name == EXPECT {
+                seen.expectation.note(value);
+            }
+        }
+        seen
     }
 }
 
-fn is_plain(target: &[u8]) -> bool {
-    target.is_ascii() && memchr::memchr(b'#', target).is_none()
+impl<'a> Values<'a> {
+    fn note(&mut self, value: &'a HeaderValue) {
+        self.has_more = self.first.is_some();
+        self.first = self.first.or(Some(value));
+    }
+
+    /// True if the field is not there, or once and right. Of a list of equal numbers (RFC 9110 §8.6) not every server reads
+    /// the same; a transfer coding that is not known could not be taken off, and its name would not be sent on (RFC 9112
+    /// §6.1); nor could another expectation (RFC 9110 §10.1.1).
+    fn is_at_most_one(&self, is_right: impl Fn(&HeaderValue) -> bool) -> bool {
+        !self.has_more && self.first.is_none_or(is_right)
+    }
 }
 
-/// What stands between the method and the version in the first line of `head`.
-fn target_in(head: &[u8]) -> &[u8] {
-    let head = head.trim_ascii_start();
-    let line = memchr::memchr(b'\n', head).and_then(|end| head.get(..end)).unwrap_or(head);
-    let (Some(method), Some(version)) = (memchr::memchr(b' ', line), memchr::memrchr(b' ', line)) else {
-        return line;
-    };
-    line.get(method + 1..version).unwrap_or(line)
+/// True if a value is this one word in whatever letters.
+fn is_word(value: &HeaderValue, word: &str) -> bool {
+    value.as_bytes().trim_ascii().eq_ignore_ascii_case(word.as_bytes())
+}
+
+/// True for digits alone.
+fn is_number(value: &HeaderValue) -> bool {
+    let digits = value.as_bytes().trim_ascii();
+    !digits.is_empty() && digits.iter().all(u8::is_ascii_digit)
 }
 
 /// The path without query, as it came. For absolute-form targets the path part.
@@ -139,33 +153,9 @@ pub(super) fn path(head: &RequestHeader) -> &str {
     head.uri.path()
 }
 
-fn is_too_large(session: &ServerSession, limits: &Limits) -> bool {
-    let head = session.req_header();
-    if head.headers.len() > limits.head_fields.get() as usize {
-        return true;
-    }
-    let bytes = match session.as_http1() {
-        Some(h1) => h1.get_headers_raw_bytes().len(),
-        // HTTP/2 sends compressed fields: counted as RFC 9113 §6.5.2 counts a field list.
-        None => head
-            .headers
-            .iter()
-            .map(|(name, value)| name.as_str().len() + value.len() + 32)
-            .sum::<usize>()
-            .saturating_add(head.raw_path().len()),
-    };
-    bytes as u64 > limits.head_bytes.as_u64()
-}
-
-/// True if a field line of the head as it came is a Content-Length.
-fn raw_head_has_content_length(session: &ServerSession) -> bool {
-    const NAME: &[u8] = b"content-length";
-    let Some(h1) = session.as_http1() else { return false };
-    h1.get_headers_raw_bytes().split(|byte| *byte == b'\n').skip(1).any(|line| {
-        line.split_at_checked(NAME.len()).is_some_and(|(name, rest)| {
-            name.eq_ignore_ascii_case(NAME) && rest.trim_ascii_start().starts_with(b":")
-        })
-    })
+fn is_too_large(session: &Session, limits: &Limits) -> bool {
+    session.head().headers.len() > limits.head_fields.get() as usize
+        || session.head_size() as u64 > limits.head_bytes.as_u64()
 }
 
 /// True if two readers of the path could take it for different resources: dot segments, empty segments, encoded dots

@@ -1,34 +1,36 @@
 //! A request from its head to its access line, and the requests of a connection one after another.
 
-use std::future::poll_fn;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode};
-use pingora::protocols::Stream;
-use pingora::protocols::http::v1::server::HttpSession;
-use pingora::protocols::http::{HttpTask, ServerSession};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderValue, StatusCode};
+use pingora::Result;
+use pingora::protocols::http::ServerSession;
 use pingora::server::ShutdownWatch;
-use pingora::{Error, ErrorType, Result};
-use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::io::AsyncReadExt;
 
 use crate::config::Limits;
 use crate::outcome::finished::Outcome;
 use crate::proxy::admit::{self, Next};
 use crate::proxy::answer::answer;
 use crate::proxy::body::PIECE_TIMEOUT;
-use crate::proxy::client::client;
+use crate::proxy::connection::Connection;
 use crate::proxy::ctx::Ctx;
+use crate::proxy::fields::FieldList;
 use crate::proxy::finish::finish;
 use crate::proxy::forward::forward;
-use crate::proxy::head_state::is_empty_lines;
+use crate::proxy::http1::{End, Http1, Part};
 use crate::proxy::http2::Terms;
+use crate::proxy::next_head::{HeadBounds, NextHead, NoHead, Place};
 use crate::proxy::reject::{self, reject};
 use crate::proxy::respond;
+use crate::proxy::response_head::ResponseHead;
 use crate::proxy::send::{Sent, stream_write_timeout};
+use crate::proxy::session::{Carrier, Session};
 use crate::proxy::shared::Shared;
 
 /// Longest wait for a client to take what is left of an answer that was cut short.
@@ -48,68 +50,83 @@ impl Gateway {
     /// Serves the requests of a connection that speaks HTTP/1.1, one after another (RFC 9112 §9.3) and no more than
     /// `terms` has, until either side ends it. Once the shutdown is told, an idle one ends; a head that has begun is read
     /// within its time.
-    pub(super) async fn serve_http1(&self, stream: Stream, shutdown: &ShutdownWatch, terms: Terms) {
+    pub(super) async fn serve_http1(
+        &self,
+        connection: Connection,
+        shutdown: &ShutdownWatch,
+        bounds: HeadBounds,
+        terms: Terms,
+    ) -> Ended {
         let mut shutdown = shutdown.clone();
         // Whoever could tell is gone: as good as told.
-        let mut stopped = pin!(async { drop(shutdown.wait_for(|told| *told).await) });
-        let mut is_stopped = false;
-        let mut next = Some(stream);
+        let stopped = async move { drop(shutdown.wait_for(|told| *told).await) };
+        let mut next = NextHead::new(bounds, terms.idle, stopped);
+        let mut place = Place::First;
+        let mut session = Session::new(Carrier::Http1(Http1::new(connection)));
         for others in (0..terms.requests).rev() {
-            let Some(stream) = next.take().filter(|_| !is_stopped) else { return };
-            let Some(head) = client(&stream).map(|client| client.head_state().clone()) else { return };
-            let mut session = ServerSession::new_http1(stream);
-            session.set_keepalive(Some(whole_seconds(terms.idle)));
-            session.set_keepalive_reuses_remaining(Some(others));
-            let read = {
-                let mut reading = pin!(session.read_request());
-                tokio::select! {
-                    biased;
-                    read = reading.as_mut() => read,
-                    () = stopped.as_mut() => {
-                        is_stopped = true;
-                        if head.is_idle() { return } else { reading.await }
-                    }
+            let Carrier::Http1(http1) = &mut session.carrier else { break };
+            match next.read(&mut http1.connection, place).await {
+                Ok(head) => session.take(head),
+                Err(NoHead::Idle) => break,
+                Err(why) => {
+                    self.refuse_head(&mut http1.connection, why).await;
+                    return Ended::InHead;
                 }
-            };
-            match read {
-                Ok(true) => next = self.request(session).await,
-                Ok(false) => return,
-                Err(error) => return self.refuse_head(session, &error).await,
             }
+            if others == 0 {
+                session.close();
+            }
+            if !self.request(&mut session).await || !self.goes_on(&mut session).await {
+                break;
+            }
+            place = Place::Later;
         }
+        Ended::BetweenHeads
+    }
+
+    /// Ends what is left of a request that was answered. True if its connection may carry another.
+    async fn goes_on(&self, session: &mut Session) -> bool {
+        let Carrier::Http1(http1) = &mut session.carrier else { return false };
+        let end = http1.end();
+        if end == End::Closing {
+            linger(&mut http1.connection, &self.shared.policy().snapshot.config.limits).await;
+        }
+        end == End::Next
     }
 
     /// Ends a connection whose head could not be read. One that is no HTTP gets a bare 400, one that is too large is
     /// told so; who is late, or gone, is told nothing.
-    async fn refuse_head(&self, mut session: ServerSession, error: &Error) {
-        let Some(state) = session.stream().and_then(client).map(|client| client.head_state().clone()) else {
-            return;
+    async fn refuse_head(&self, connection: &mut Connection, why: NoHead) {
+        let told = match why {
+            NoHead::Idle | NoHead::Unfinished => return,
+            NoHead::TooLarge => reject::large_head(connection, self.shared.clock.now().unix).await,
+            NoHead::Unreadable => reject::unreadable_head(connection, self.shared.clock.now().unix).await,
         };
-        // The client may be gone, and is given up anyway.
-        let _ = if state.is_too_large() {
-            reject::large_head(&mut session).await
-        } else if *error.etype() == ErrorType::InvalidHTTPHeader {
-            state.became_unreadable();
-            session.respond_error(StatusCode::BAD_REQUEST.as_u16()).await
-        } else {
-            session.shutdown().await;
-            return;
-        };
-        let ServerSession::H1(session) = session else { return };
-        linger(session.into_inner(), &self.shared.policy().snapshot.config.limits).await;
+        if told.is_ok() {
+            linger(connection, &self.shared.policy().snapshot.config.limits).await;
+        }
     }
 
-    /// Answers the request whose head `session` has read. Gives back an HTTP/1.1 connection that may carry another: one
-    /// that brought anything behind this request may not.
-    pub(super) async fn request(&self, mut session: ServerSession) -> Option<Stream> {
-        let shared = &self.shared;
-        if let Some(client) = session.stream().and_then(client) {
-            client.head_state().head_read();
+    /// Answers a request over HTTP/2.
+    pub(super) async fn serve_http2(&self, mut session: ServerSession) {
+        let limits = &self.shared.policy().snapshot.config.limits;
+        session.set_read_timeout(Some(PIECE_TIMEOUT));
+        session.set_write_timeout(stream_write_timeout(limits));
+        let mut session = Session::new(Carrier::Http2(Box::new(session)));
+        if self.request(&mut session).await
+            && let Carrier::Http2(session) = session.carrier
+        {
+            // A client that is gone is no news here.
+            let _ = session.finish().await;
         }
+    }
+
+    /// Answers the request whose head `session` has read; true if all of the answer was written.
+    async fn request(&self, session: &mut Session) -> bool {
+        let shared = &self.shared;
         let mut ctx = Ctx::new(&shared.clock, shared.live.load(), shared.cut.open());
-        set_up(&mut session, &ctx.policy.snapshot.config.limits);
-        ctx.request_id = Some(admit::request_id(&session, ctx.started.unix));
-        let served = shared.cut.unless_told(pin!(serve(shared, &mut session, &mut ctx))).await;
+        ctx.request_id = Some(admit::request_id(session, ctx.started.unix));
+        let served = shared.cut.unless_told(pin!(serve(shared, session, &mut ctx))).await;
         let is_whole = match served {
             Some(Ok(sent)) => matches!(sent, Sent::Whole | Sent::ToldInStream(_)),
             Some(Err(_)) => false,
@@ -120,47 +137,31 @@ impl Gateway {
         };
         // An answer that did not reach its end must not look as if it had: its connection ends with it.
         if !is_whole && *ctx.outcome.get_or_insert(Outcome::ClientClosed) == Outcome::UpstreamError {
-            shared.cut.unless_told(pin!(send_gathered(&mut session))).await;
+            shared.cut.unless_told(pin!(send_gathered(session))).await;
         }
-        finish(shared, &session, &mut ctx);
-        match session {
-            _ if !is_whole => None,
-            ServerSession::H1(session) => next_of(session, &ctx.policy.snapshot.config.limits).await,
-            session => {
-                // A client that is gone is no news here.
-                let _ = session.finish().await;
-                None
-            }
-        }
+        finish(shared, session, &mut ctx);
+        is_whole
     }
 }
 
-/// The connection of a request that was answered, if it may carry another.
-async fn next_of(mut session: HttpSession, limits: &Limits) -> Option<Stream> {
-    session.finish_body().await.ok()?;
-    if !session.will_keepalive() {
-        linger(session.into_inner(), limits).await;
-        return None;
-    }
-    let (stream, overread) = session.reuse().await.ok()??.into_parts();
-    let is_quiet = overread.is_none_or(|bytes| is_empty_lines(&bytes));
-    if is_quiet && client(&stream)?.is_quiet() {
-        client(&stream)?.head_state().request_over();
-        return Some(stream);
-    }
-    linger(stream, limits).await;
-    None
+/// Where a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// It had no head under way.
+    BetweenHeads,
+    /// A head was given up.
+    InHead,
 }
 
 /// Ends a connection so that its client can read the answer to its end: what still comes is read away first, within
 /// `limits.drain`, as the system would drop what is on its way where something is left unread (RFC 9112 §9.6).
-async fn linger(mut stream: Stream, limits: &Limits) {
+async fn linger(connection: &mut Connection, limits: &Limits) {
     let reading_away = async {
-        poll_fn(|cx| Pin::new(&mut stream).poll_shutdown(cx)).await?;
+        connection.shut_down().await?;
         let mut piece = [0; 1024];
         let mut left = limits.drain_bytes.as_usize();
         while left > 0 {
-            let read = stream.read(&mut piece).await?;
+            let read = connection.read(&mut piece).await?;
             left = if read == 0 { 0 } else { left.saturating_sub(read) };
         }
         Ok::<(), io::Error>(())
@@ -170,7 +171,7 @@ async fn linger(mut stream: Stream, limits: &Limits) {
 }
 
 /// Answers a request, whatever it is.
-async fn serve(shared: &Arc<Shared>, session: &mut ServerSession, ctx: &mut Ctx) -> Result<Sent> {
+async fn serve(shared: &Arc<Shared>, session: &mut Session, ctx: &mut Ctx) -> Result<Sent> {
     if let Some(head) = respond::preflight(session, ctx)? {
         ctx.outcome = Some(Outcome::Forwarded);
         respond::begin(session, ctx, head).await?;
@@ -191,43 +192,21 @@ async fn serve(shared: &Arc<Shared>, session: &mut ServerSession, ctx: &mut Ctx)
     reject(session, ctx, refused).await.map(|()| Sent::Whole)
 }
 
-/// What pingora would leave unbounded on a connection. Keep-alive is set only where pingora has not turned it off.
-fn set_up(session: &mut ServerSession, limits: &Limits) {
-    if session.get_keepalive().is_some() {
-        session.set_keepalive(Some(whole_seconds(limits.keep_alive)));
-    }
-    session.set_read_timeout(Some(PIECE_TIMEOUT));
-    // So that what comes behind a request is given back with the connection; it is not served.
-    session.set_pipelining_enabled(true);
-    if session.is_http2() {
-        session.set_write_timeout(stream_write_timeout(limits));
-    }
-}
-
-/// `span` as pingora counts it, rounded up.
-fn whole_seconds(span: Duration) -> u64 {
-    span.as_secs() + u64::from(span.subsec_nanos() > 0)
-}
-
-async fn healthy(session: &mut ServerSession, ctx: &mut Ctx) -> Result<Sent> {
+async fn healthy(session: &mut Session, ctx: &mut Ctx) -> Result<Sent> {
     ctx.outcome = Some(Outcome::Forwarded);
-    let mut fields = HeaderMap::with_capacity(8);
-    fields.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-    fields.insert(http::header::CONTENT_LENGTH, HeaderValue::from_static("3"));
+    let mut fields = FieldList::with_capacity(8);
+    fields.push(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    fields.push(CONTENT_LENGTH, HeaderValue::from_static("3"));
     respond::decorate(&mut fields, session, ctx)?;
-    respond::begin(session, ctx, respond::head(StatusCode::OK, fields)).await?;
-    session.write_response_body(Bytes::from_static(b"ok\n"), true).await?;
+    respond::begin(session, ctx, ResponseHead::Plain(StatusCode::OK, fields)).await?;
+    session.write_body(Bytes::from_static(b"ok\n"), Part::Last).await?;
     Ok(Sent::Whole)
 }
 
 /// Sends what is still gathered of an answer that was cut short. A connection that ended without a byte would look to
 /// the client like one that had been idle for too long, and HTTP clients send such a request again by themselves.
-async fn send_gathered(session: &mut ServerSession) {
-    if session.is_http2() {
-        return;
+async fn send_gathered(session: &mut Session) {
+    if let Carrier::Http1(http1) = &mut session.carrier {
+        let _ = tokio::time::timeout(LAST_WORDS, http1.connection.flush()).await;
     }
-    let cut = Error::explain(ErrorType::ConnectionClosed, "the answer was cut short");
-    // pingora flushes before a failure that comes in company, and then gives back that failure.
-    let tasks = vec![HttpTask::Trailer(None), HttpTask::Failed(cut)];
-    let _ = tokio::time::timeout(LAST_WORDS, session.response_duplex_vec(tasks)).await;
 }

@@ -1,4 +1,4 @@
-//! The door: accepts connections within their bound and hands them to pingora.
+//! The door: accepts connections within their bound and hands them on.
 //!
 //! pingora's own listeners have no bound on connections, cannot be asked for their port, and outlive a failed bind;
 //! here a listener is an ordinary socket, bound before anything is started.
@@ -19,9 +19,11 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::config::Limits;
 use crate::proxy::connection::Connection;
 use crate::proxy::frames::{Begun, Frames};
-use crate::proxy::gateway::Gateway;
-use crate::proxy::head_state::{HeadBounds, HeadState};
+use crate::proxy::gateway::{Ended, Gateway};
 use crate::proxy::http2;
+use crate::proxy::http2_stream::Http2Stream;
+use crate::proxy::line::Line;
+use crate::proxy::next_head::HeadBounds;
 use crate::proxy::patience::{Patience, Rate};
 use crate::proxy::send::SEND_SPAN;
 use crate::proxy::shared::{Shared, are_files_out};
@@ -102,10 +104,8 @@ impl Guard {
         tokio::spawn(async move {
             match guard.prepare(stream, peer, tls, terms).await {
                 Some(opened) => {
-                    let head = opened.head.clone();
-                    let refused = guard.serve(opened, terms.requests).await;
-                    let unfinished = u64::from(head.is_unfinished());
-                    guard.shared.metrics.heads_refused.inc_by(refused + unfinished);
+                    let refused = guard.serve(opened, &terms).await;
+                    guard.shared.metrics.heads_refused.inc_by(refused);
                 }
                 None => guard.shared.metrics.heads_refused.inc(),
             }
@@ -113,19 +113,23 @@ impl Guard {
         });
     }
 
-    /// Serves a connection until it ends, or is to end with all its requests; how many requests pingora has refused of
-    /// one over HTTP/2.
-    async fn serve(&self, opened: Opened, terms: http2::Terms) -> u64 {
+    /// Serves a connection until it ends, or is to end with all its requests; how many heads were given up.
+    async fn serve(&self, opened: Opened, terms: &Terms) -> u64 {
         let cut = &self.shared.cut;
-        let Some(begun) = opened.begun else {
-            cut.waking(self.gateway.serve_http1(opened.stream, &self.closing.idle, terms)).await;
-            return 0;
-        };
-        let gateway = Arc::clone(&self.gateway);
-        // Boxed: it is large, and most connections are HTTP/1.1.
-        let serving = Box::pin(http2::serve(gateway, opened.stream, &self.closing.listener, terms));
-        let served = cut.unless_told(pin!(cut.waking(serving))).await;
-        served.map_or(0, |served| begun.count().saturating_sub(served).into())
+        match opened {
+            Opened::Http1(connection) => {
+                let serving =
+                    self.gateway.serve_http1(connection, &self.closing.idle, terms.head, terms.requests);
+                u64::from(cut.waking(serving).await == Ended::InHead)
+            }
+            Opened::Http2(stream, begun) => {
+                let gateway = Arc::clone(&self.gateway);
+                // Boxed: it is large, and most connections are HTTP/1.1.
+                let serving = Box::pin(http2::serve(gateway, stream, &self.closing.listener, terms.requests));
+                let served = cut.unless_told(pin!(cut.waking(serving))).await;
+                served.map_or(0, |served| begun.count().saturating_sub(served).into())
+            }
+        }
     }
 
     /// The connection as pingora takes it, its handshake done; `None` if that failed.
@@ -138,40 +142,35 @@ impl Guard {
     ) -> Option<Opened> {
         // Only latency would suffer.
         let _ = stream.set_nodelay(true);
+        let clock = &self.shared.clock;
+        let patience = Patience::new(terms.send_rate, clock.clone());
+        let address = peer.ip().to_canonical();
+        let Some(tls) = tls else {
+            return Some(Opened::Http1(Connection::new(Line::Plain(stream), address, patience)));
+        };
         let digest = SocketDigest::from_raw_fd(stream.as_raw_fd());
         // A fresh cell is empty.
         let _ = digest.peer_addr.set(Some(peer.into()));
         let mut tcp = TcpConnection::from(stream);
         tcp.set_socket_digest(digest);
-        let head = HeadState::opened();
-        let clock = &self.shared.clock;
-        let patience = Patience::new(terms.send_rate, clock.clone());
-        let Some(tls) = tls else {
-            let connection = Connection::new(tcp, head.clone(), terms.head, patience);
-            return Some(Opened { stream: Box::new(connection), head, begun: None });
-        };
         // Boxed: it is large, and over before the first request.
         let handshake = Box::pin(tls.tls_handshake(tcp));
         let handshake = tokio::time::timeout(terms.head.timeout, handshake).await;
         let Ok(Ok(tls)) = handshake else { return None };
-        let is_http2 = matches!(tls.selected_alpn_proto(), Some(ALPN::H2));
-        let connection = Connection::new(tls, head.clone(), terms.head, patience);
-        if !is_http2 {
-            return Some(Opened { stream: Box::new(connection), head, begun: None });
+        if !matches!(tls.selected_alpn_proto(), Some(ALPN::H2)) {
+            return Some(Opened::Http1(Connection::new(Line::Tls(Box::new(tls)), address, patience)));
         }
         let begun = Begun::default();
         let frames = Frames::new(clock.clone(), self.shared.metrics.floods.clone(), begun.clone());
-        let connection = connection.over_http2(frames);
-        Some(Opened { stream: Box::new(connection), head, begun: Some(begun) })
+        let deadline = tokio::time::sleep(terms.head.timeout);
+        Some(Opened::Http2(Box::new(Http2Stream::new(tls, deadline, patience, frames)), begun))
     }
 }
 
 /// A connection whose requests can be served.
-struct Opened {
-    stream: Stream,
-    head: HeadState,
-    /// Over HTTP/2 alone.
-    begun: Option<Begun>,
+enum Opened {
+    Http1(Connection),
+    Http2(Stream, Begun),
 }
 
 /// Whether the log has been told that no connection can be accepted.

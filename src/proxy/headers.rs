@@ -10,7 +10,6 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::protocols::http::ServerSession;
 use pingora::{ErrorType, OrErr, Result};
 
 use crate::proxy::client_address::{ClientAddress, Trust};
@@ -50,12 +49,6 @@ pub(super) struct Outbound<'a> {
     pub(super) host: Option<HeaderValue>,
     /// `http` or `https`: how the client came.
     pub(super) scheme: &'static str,
-}
-
-/// How the client came.
-pub(super) fn scheme_of(session: &ServerSession) -> &'static str {
-    let is_tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
-    if is_tls { "https" } else { "http" }
 }
 
 /// The host that a request names: its Host, or on HTTP/2 its `:authority`.

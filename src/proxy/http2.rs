@@ -148,7 +148,7 @@ impl HttpServerApp for Http2 {
         }
         let _under_way = UnderWay::of(self);
         if begun <= self.terms.requests.saturating_add(LATE_REQUESTS) {
-            self.gateway.request(session).await;
+            self.gateway.serve_http2(session).await;
         }
         None
     }

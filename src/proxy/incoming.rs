@@ -17,7 +17,7 @@ use crate::cache::recording::Failure;
 use crate::proxy::answer_framing::{self, Length};
 use crate::proxy::chunks::Chunks;
 use crate::proxy::link::Link;
-use crate::proxy::respond;
+use crate::proxy::response_head::plain_header;
 
 /// What is read at once, at most, in bytes.
 const LARGEST_READ: usize = 64 * 1024;
@@ -272,7 +272,7 @@ fn head_of(parsed: &httparse::Response<'_, '_>, bytes: &[u8], spelling: Spelling
             for field in &*parsed.headers {
                 fields.append(HeaderName::from_bytes(field.name.as_bytes()).ok()?, value_of(field));
             }
-            respond::head(status, fields)
+            plain_header(status, fields)
         }
         Spelling::Kept => {
             let mut head = ResponseHeader::build(status, Some(parsed.headers.len())).ok()?;

@@ -5,19 +5,16 @@
 
 use std::fmt;
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
-use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, Bytes};
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
-use pingora::protocols::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use crate::clock::{Clock, Monotonic};
+use crate::proxy::line::Line;
 
 /// The largest piece of a body that is handed over at once.
 pub(super) const LARGEST_PIECE: usize = 64 * 1024;
@@ -35,14 +32,6 @@ pub(super) struct Link {
     clock: Clock,
     /// When the socket last took something of this request.
     written: Option<Monotonic>,
-}
-
-/// What carries a link's bytes.
-pub(super) enum Line {
-    /// TCP itself.
-    Plain(TcpStream),
-    /// TLS, as pingora's connector made it.
-    Tls(Stream),
 }
 
 /// What is to be sent and was not yet.
@@ -127,11 +116,7 @@ impl Link {
     pub(super) fn again(mut self: Box<Self>) -> Option<Box<Self>> {
         let mut byte = [0];
         let look = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
-        let socket = match &self.line {
-            Line::Plain(stream) => stream.as_raw_fd(),
-            Line::Tls(stream) => stream.id(),
-        };
-        if recv(socket, &mut byte, look) != Err(Errno::EAGAIN) {
+        if recv(self.line.socket(), &mut byte, look) != Err(Errno::EAGAIN) {
             return None;
         }
         if matches!(self.line, Line::Tls(_)) && self.has_more() {
@@ -226,68 +211,6 @@ impl Outbox {
         }
         let of_tail = sent - of_text - of_piece;
         self.tail.drain(..of_tail.min(self.tail.len()));
-    }
-}
-
-impl Line {
-    /// TCP to `address`, without Nagle's wait.
-    ///
-    /// # Errors
-    /// It cannot be reached.
-    pub(super) async fn plain(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        Ok(Self::Plain(stream))
-    }
-}
-
-impl AsyncRead for Line {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
-        }
-    }
-}
-
-impl AsyncWrite for Line {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
-            Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
-        }
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Plain(stream) => stream.is_write_vectored(),
-            Self::Tls(stream) => stream.is_write_vectored(),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
     }
 }
 

@@ -8,10 +8,8 @@ use http::header::{
     ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, AGE, ALLOW, CONTENT_LENGTH, CONTENT_TYPE,
     ORIGIN, RETRY_AFTER, TRANSFER_ENCODING, VARY, WWW_AUTHENTICATE,
 };
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
+use http::{HeaderValue, Method, StatusCode, Version};
 use pingora::Result;
-use pingora::http::ResponseHeader;
-use pingora::protocols::http::ServerSession;
 
 use crate::cache::admit::is_kept;
 use crate::cache::control::CacheStatus;
@@ -20,8 +18,10 @@ use crate::cache::recording::AnswerHead;
 use crate::limits::verdict::{X_SHOULD_RETRY, decimal};
 use crate::outcome::rejection::{Rejection, RetryHint};
 use crate::proxy::ctx::Ctx;
-use crate::proxy::fields::Fields;
+use crate::proxy::fields::{FieldList, Fields};
 use crate::proxy::headers::{CACHE_STATUS, X_CACHE, X_REQUEST_ID};
+use crate::proxy::response_head::ResponseHead;
+use crate::proxy::session::Session;
 use crate::routing::route::ErrorShape;
 
 /// Room for the fields that the gateway adds.
@@ -38,51 +38,43 @@ const EXPOSED: HeaderValue = HeaderValue::from_static(
 /// # Errors
 /// None that can come up: every field was one before.
 pub(super) fn recorded(
-    session: &ServerSession,
+    session: &Session,
     ctx: &Ctx,
     answer: &AnswerHead,
     age: Option<Duration>,
-) -> Result<ResponseHeader> {
-    let mut fields = HeaderMap::with_capacity(answer.fields.len() + OWN_FIELDS);
+) -> Result<ResponseHead> {
+    let mut fields = FieldList::with_capacity(answer.fields.len() + OWN_FIELDS);
     let is_anothers = ctx.cache_status == Some(CacheStatus::Collapsed);
     let policy = ctx.route.as_ref().and_then(|live| live.route.cache.as_ref()).filter(|_| is_anothers);
     for (name, value) in &answer.fields {
         if policy.is_none_or(|policy| is_kept(policy, name)) {
-            fields.append(name.clone(), value.clone());
+            fields.push(name.clone(), value.clone());
         }
     }
     let has_body = !matches!(answer.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     match answer.length {
-        Some(length) if has_body => drop(fields.insert(CONTENT_LENGTH, decimal(length))),
-        None if session.req_header().version == Version::HTTP_11 => {
-            fields.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        Some(length) if has_body => fields.push(CONTENT_LENGTH, decimal(length)),
+        None if session.head().version == Version::HTTP_11 => {
+            fields.push(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
         _ => {}
     }
     if let Some(age) = age.filter(|_| scope(ctx) == Scope::Account) {
-        fields.insert(AGE, decimal(age.as_secs()));
+        fields.push(AGE, decimal(age.as_secs()));
     }
     decorate(&mut fields, session, ctx)?;
-    Ok(head(answer.status, fields))
+    Ok(ResponseHead::Plain(answer.status, fields))
 }
 
 /// Sends the head of an answer. While the gateway drains it tells that the connection ends with the answer.
 ///
 /// # Errors
 /// The client left.
-pub(super) async fn begin(session: &mut ServerSession, ctx: &Ctx, head: ResponseHeader) -> Result<()> {
+pub(super) async fn begin(session: &mut Session, ctx: &Ctx, head: ResponseHead) -> Result<()> {
     if ctx.open.is_draining() {
-        session.set_keepalive(None);
+        session.close();
     }
-    session.write_response_header(Box::new(head)).await
-}
-
-/// A head of plain fields.
-pub(super) fn head(status: StatusCode, fields: HeaderMap) -> ResponseHeader {
-    let (mut parts, ()) = http::Response::new(()).into_parts();
-    parts.status = status;
-    parts.headers = fields;
-    parts.into()
+    session.write_head(head, ctx.started.unix).await
 }
 
 /// The head and the body of a refusal.
@@ -90,20 +82,20 @@ pub(super) fn head(status: StatusCode, fields: HeaderMap) -> ResponseHeader {
 /// # Errors
 /// None that can come up.
 pub(super) fn rejected(
-    session: &ServerSession,
+    session: &Session,
     ctx: &Ctx,
     rejection: Rejection,
-) -> Result<(ResponseHeader, std::borrow::Cow<'static, str>)> {
+) -> Result<(ResponseHead, std::borrow::Cow<'static, str>)> {
     let shape = ctx.route.as_ref().map_or(ErrorShape::Safecache, |live| live.route.errors);
     let body = rejection.body(shape);
-    let mut fields = HeaderMap::with_capacity(OWN_FIELDS + 4);
-    fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    fields.insert(CONTENT_LENGTH, decimal(body.len() as u64));
+    let mut fields = FieldList::with_capacity(OWN_FIELDS + 4);
+    fields.push(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    fields.push(CONTENT_LENGTH, decimal(body.len() as u64));
     if let Some(challenge) = rejection.challenge() {
-        fields.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        fields.push(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
     }
     if let Some(methods) = rejection.allowed_methods() {
-        fields.insert(ALLOW, HeaderValue::from_static(methods));
+        fields.push(ALLOW, HeaderValue::from_static(methods));
     }
     let (retry_after, is_hopeless) = match rejection.retry_hint() {
         RetryHint::Unsaid => (None, false),
@@ -112,21 +104,21 @@ pub(super) fn rejected(
         RetryHint::NeverSoon(seconds) => (Some(seconds), true),
     };
     if let Some(seconds) = retry_after {
-        fields.insert(RETRY_AFTER, decimal(seconds));
+        fields.push(RETRY_AFTER, decimal(seconds));
     }
     if is_hopeless {
-        fields.insert(X_SHOULD_RETRY, HeaderValue::from_static("false"));
+        fields.push(X_SHOULD_RETRY, HeaderValue::from_static("false"));
     }
     decorate(&mut fields, session, ctx)?;
     let status = StatusCode::from_u16(rejection.row().status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    Ok((head(status, fields), body))
+    Ok((ResponseHead::Plain(status, fields), body))
 }
 
 /// Adds what the gateway says on every answer.
 ///
 /// # Errors
 /// None that can come up.
-pub(super) fn decorate(head: &mut impl Fields, session: &ServerSession, ctx: &Ctx) -> Result<()> {
+pub(super) fn decorate(head: &mut impl Fields, session: &Session, ctx: &Ctx) -> Result<()> {
     if let Some(id) = &ctx.request_id {
         head.insert(X_REQUEST_ID, id.clone())?;
     }
@@ -152,16 +144,16 @@ fn scope(ctx: &Ctx) -> Scope {
 }
 
 /// The request's origin, if it is a listed one.
-fn listed_origin(session: &ServerSession, ctx: &Ctx) -> Option<HeaderValue> {
+fn listed_origin(session: &Session, ctx: &Ctx) -> Option<HeaderValue> {
     let origins = &ctx.policy.snapshot.config.cors_origins;
     if origins.is_empty() {
         return None;
     }
-    let origin = session.get_header(ORIGIN)?;
+    let origin = session.field(ORIGIN)?;
     origins.iter().any(|listed| listed.as_bytes() == origin.as_bytes()).then(|| origin.clone())
 }
 
-fn allow_origin(head: &mut impl Fields, session: &ServerSession, ctx: &Ctx) -> Result<()> {
+fn allow_origin(head: &mut impl Fields, session: &Session, ctx: &Ctx) -> Result<()> {
     let Some(origin) = listed_origin(session, ctx) else { return Ok(()) };
     head.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin)?;
     head.remove(&ACCESS_CONTROL_ALLOW_CREDENTIALS);
@@ -173,8 +165,8 @@ fn allow_origin(head: &mut impl Fields, session: &ServerSession, ctx: &Ctx) -> R
 ///
 /// # Errors
 /// None that can come up.
-pub(super) fn preflight(session: &ServerSession, ctx: &Ctx) -> Result<Option<ResponseHeader>> {
-    let request = session.req_header();
+pub(super) fn preflight(session: &Session, ctx: &Ctx) -> Result<Option<ResponseHead>> {
+    let request = session.head();
     if request.method != Method::OPTIONS {
         return Ok(None);
     }
@@ -182,12 +174,12 @@ pub(super) fn preflight(session: &ServerSession, ctx: &Ctx) -> Result<Option<Res
     if listed_origin(session, ctx).is_none() {
         return Ok(None);
     }
-    let mut fields = HeaderMap::with_capacity(OWN_FIELDS);
-    fields.insert(ACCESS_CONTROL_ALLOW_METHODS, method.clone());
+    let mut fields = FieldList::with_capacity(OWN_FIELDS);
+    fields.push(ACCESS_CONTROL_ALLOW_METHODS, method.clone());
     if let Some(headers) = request.headers.get(ACCESS_CONTROL_REQUEST_HEADERS) {
-        fields.insert(ACCESS_CONTROL_ALLOW_HEADERS, headers.clone());
+        fields.push(ACCESS_CONTROL_ALLOW_HEADERS, headers.clone());
     }
-    fields.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+    fields.push(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
     decorate(&mut fields, session, ctx)?;
-    Ok(Some(head(StatusCode::NO_CONTENT, fields)))
+    Ok(Some(ResponseHead::Plain(StatusCode::NO_CONTENT, fields)))
 }

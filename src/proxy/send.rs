@@ -6,7 +6,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue};
-use pingora::protocols::http::ServerSession;
 
 use crate::cache::recording::reader::Reader;
 use crate::cache::recording::{AnswerHead, Failure, Step};
@@ -15,8 +14,9 @@ use crate::llm::request::Api;
 use crate::outcome::finished::Outcome;
 use crate::outcome::rejection::Rejection;
 use crate::proxy::ctx::Ctx;
-use crate::proxy::leaving::left;
+use crate::proxy::http1::Part;
 use crate::proxy::respond;
+use crate::proxy::session::Session;
 use crate::proxy::tail::Tail;
 use crate::routing::route::ErrorShape;
 
@@ -55,7 +55,7 @@ impl Sent {
 
 /// Sends what `reader` reads. `age` is a hit's.
 pub(super) async fn follow(
-    session: &mut ServerSession,
+    session: &mut Session,
     ctx: &mut Ctx,
     reader: &mut Reader,
     age: Option<Duration>,
@@ -79,7 +79,7 @@ pub(super) async fn follow(
     match end {
         // Of an entry that its reader has no room for, a part of a piece may be on its way.
         Sent::CutShort(failure) if failure != Failure::NoRoom && can_tell(&head) => {
-            let api = Api::of(session.req_header().uri.path());
+            let api = Api::of(session.head().uri.path());
             tell_in_stream(session, &watch.tail, api, failure).await
         }
         end => end,
@@ -103,7 +103,7 @@ fn settled(
 /// Drives a call and sends its answer in one task, each time behind the call: nothing else wakes the call's first
 /// reader. `None` for the call if it has run to its end, else what is left of it, for the caller to stop or to let run.
 pub(super) async fn lead<F>(
-    session: &mut ServerSession,
+    session: &mut Session,
     ctx: &mut Ctx,
     mut call: Pin<Box<F>>,
     mut reader: Reader,
@@ -131,7 +131,7 @@ where
 
 /// Writes piece after piece of a body of `length` bytes, if that is known.
 async fn pump(
-    session: &mut ServerSession,
+    session: &mut Session,
     reader: &mut Reader,
     watch: &mut ClientWatch,
     length: Option<u64>,
@@ -149,29 +149,28 @@ async fn pump(
         let piece = if is_slice { Bytes::copy_from_slice(&piece) } else { piece };
         watch.note(&piece);
         sent += piece.len() as u64;
-        let is_last = length == Some(sent);
+        let part = if length == Some(sent) { Part::Last } else { Part::More };
         tokio::select! {
             biased;
-            written = write(session, piece, is_last) => if written.is_err() { return Sent::ClientGone },
+            written = write(session, piece, part) => if written.is_err() { return Sent::ClientGone },
             () = reader.cut() => return Sent::CutShort(Failure::NoRoom),
         }
-        if is_last {
+        if part == Part::Last {
             return Sent::Whole;
         }
     }
-    match session.write_response_body(Bytes::new(), true).await {
+    match session.write_body(Bytes::new(), Part::Last).await {
         Ok(()) => Sent::Whole,
         Err(_) => Sent::ClientGone,
     }
 }
 
-#[expect(clippy::fn_params_excessive_bools, reason = "handed through to pingora's own")]
-async fn write(session: &mut ServerSession, mut piece: Bytes, is_last: bool) -> pingora::Result<()> {
+async fn write(session: &mut Session, mut piece: Bytes, part: Part) -> pingora::Result<()> {
     while piece.len() > LARGEST_SLICE {
         let first = piece.split_to(LARGEST_SLICE);
-        session.write_response_body(first, false).await?;
+        session.write_body(first, Part::More).await?;
     }
-    session.write_response_body(piece, is_last).await
+    session.write_body(piece, part).await
 }
 
 /// The longest that one piece may take over HTTP/2, where a client can hold up one stream of its connection: the
@@ -212,16 +211,11 @@ fn is_event_stream_type(value: &[u8]) -> bool {
 }
 
 /// Ends a stream that broke off with the API's own error event.
-pub(super) async fn tell_in_stream(
-    session: &mut ServerSession,
-    tail: &Tail,
-    api: Api,
-    failure: Failure,
-) -> Sent {
+pub(super) async fn tell_in_stream(session: &mut Session, tail: &Tail, api: Api, failure: Failure) -> Sent {
     let event = Bytes::from(format!("{}{}", tail.completion(), error_event(api, failure)));
     let told = async {
-        session.write_response_body(event, false).await?;
-        session.write_response_body(Bytes::new(), true).await
+        session.write_body(event, Part::More).await?;
+        session.write_body(Bytes::new(), Part::Last).await
     };
     match told.await {
         Ok(()) => Sent::ToldInStream(failure),
@@ -269,13 +263,13 @@ impl ClientWatch {
     /// whether it leaves.
     pub(super) async fn until_gone<T>(
         &mut self,
-        session: &mut ServerSession,
+        session: &mut Session,
         event: impl Future<Output = T>,
     ) -> Option<T> {
         tokio::select! {
             biased;
             value = event => Some(value),
-            () = left(session) => None,
+            () = session.left() => None,
         }
     }
 }

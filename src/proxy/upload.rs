@@ -6,16 +6,14 @@ use std::pin::pin;
 use std::task::Poll;
 
 use bytes::Bytes;
-use pingora::protocols::http::ServerSession;
-use pingora::{Error, ErrorType};
 
 use crate::memory::Permit;
 use crate::outcome::rejection::Rejection;
 use crate::proxy::attempts::Repeat;
 use crate::proxy::body::content_length;
-use crate::proxy::leaving::left;
 use crate::proxy::link::LARGEST_PIECE;
 use crate::proxy::patience::Patience;
+use crate::proxy::session::Session;
 
 /// Up to this size a body is kept until its answer begins: it may have to be sent once more. So much is also read
 /// ahead of a server that is not there yet.
@@ -78,11 +76,11 @@ impl Upload {
     /// # Errors
     /// [`Rejection::Overloaded`]: there is no memory for it.
     pub(super) fn of(
-        session: &mut ServerSession,
+        session: &mut Session,
         patience: Patience,
         mut memory: Permit,
     ) -> Result<Self, Rejection> {
-        let client = if session.is_body_done() { Client::Waits } else { Client::Sends };
+        let client = if session.is_body_over() { Client::Waits } else { Client::Sends };
         let most_held = match client {
             Client::Sends => content_length(session).unwrap_or(MOST_HELD).min(MOST_HELD),
             Client::Waits => 0,
@@ -122,7 +120,7 @@ impl Upload {
     ///
     /// # Errors
     /// There will be no more.
-    pub(super) async fn next(&mut self, session: &mut ServerSession) -> Result<Option<Bytes>, Fault> {
+    pub(super) async fn next(&mut self, session: &mut Session) -> Result<Option<Bytes>, Fault> {
         loop {
             if let Some(piece) = self.take() {
                 return Ok(Some(piece));
@@ -157,7 +155,7 @@ impl Upload {
     /// The client's came first.
     pub(super) async fn until<T>(
         &mut self,
-        session: &mut ServerSession,
+        session: &mut Session,
         event: impl Future<Output = T>,
     ) -> Result<T, Fault> {
         let value = tokio::select! {
@@ -169,13 +167,13 @@ impl Upload {
         Ok(value)
     }
 
-    async fn read_ahead(&mut self, session: &mut ServerSession) -> Fault {
+    async fn read_ahead(&mut self, session: &mut Session) -> Fault {
         while self.client != Client::Sends || self.size < KEPT {
             if let Err(fault) = self.read(session).await {
                 return fault;
             }
         }
-        left(session).await;
+        session.left().await;
         Fault::Gone
     }
 
@@ -199,11 +197,11 @@ impl Upload {
     }
 
     /// Reads a piece more; of a client that has sent all, waits until it leaves.
-    async fn read(&mut self, session: &mut ServerSession) -> Result<(), Fault> {
+    async fn read(&mut self, session: &mut Session) -> Result<(), Fault> {
         match self.client {
             Client::Sends => {
                 let piece = self.read_piece(session).await?;
-                if piece.is_none() || session.is_body_done() {
+                if piece.is_none() || session.is_body_over() {
                     self.client = Client::Waits;
                 }
                 // HTTP/2 clients commonly end a body with an empty frame.
@@ -217,14 +215,14 @@ impl Upload {
                 Ok(())
             }
             Client::Waits => {
-                left(session).await;
+                session.left().await;
                 Err(Fault::Gone)
             }
         }
     }
 
-    async fn read_piece(&mut self, session: &mut ServerSession) -> Result<Option<Bytes>, Fault> {
-        let mut reading = pin!(session.read_request_body());
+    async fn read_piece(&mut self, session: &mut Session) -> Result<Option<Bytes>, Fault> {
+        let mut reading = pin!(session.read_body());
         poll_fn(|cx| {
             let read = reading.as_mut().poll(cx);
             let moved = match &read {
@@ -232,7 +230,7 @@ impl Upload {
                 Poll::Pending => Poll::Pending,
             };
             match self.patience.note(cx, &moved) {
-                Ok(()) => read.map_err(|error| fault_of(&error)),
+                Ok(()) => read,
                 Err(_) => Poll::Ready(Err(Fault::Slow)),
             }
         })
@@ -240,16 +238,6 @@ impl Upload {
     }
 }
 
-fn size_of(read: &pingora::Result<Option<Bytes>>) -> usize {
+fn size_of(read: &Result<Option<Bytes>, Fault>) -> usize {
     read.as_ref().map_or(0, |piece| piece.as_ref().map_or(0, Bytes::len))
-}
-
-fn fault_of(error: &Error) -> Fault {
-    match error.etype() {
-        ErrorType::ReadTimedout => Fault::Slow,
-        ErrorType::InvalidHTTPHeader | ErrorType::Custom("InvalidChunk" | "InvalidTrailerEnd") => {
-            Fault::Broken
-        }
-        _ => Fault::Gone,
-    }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use safecache::clock::Clock;
 use safecache::proxy::connection::Connection;
-use safecache::proxy::head_state::{HeadBounds, HeadState};
+use safecache::proxy::line::Line;
 use safecache::proxy::patience::{Patience, Rate};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
@@ -25,19 +25,11 @@ const BODY: usize = 200_000;
 const MOST: usize = 100;
 
 /// A connection that asks for two hundred bytes in each span, and the client's end of it.
-fn connection(clock: &Clock) -> (Connection<DuplexStream>, DuplexStream) {
+fn connection(clock: &Clock) -> (Connection, DuplexStream) {
     let (ours, theirs) = duplex(1000);
     let rate = Rate { bytes: 200, span: SPAN };
     let patience = Patience::new(rate, clock.clone());
-    (
-        Connection::new(
-            ours,
-            HeadState::opened(),
-            HeadBounds { timeout: Duration::from_secs(60), bytes: 64 * 1024 },
-            patience,
-        ),
-        theirs,
-    )
+    (Connection::new(Line::Tls(Box::new(ours)), [127, 0, 0, 1].into(), patience), theirs)
 }
 
 #[tokio::test]

@@ -96,7 +96,9 @@ fn check(&Load { streams, size, readers }: &Load) {
     assert!(told >= BUDGET as f64 * 0.9 && told <= BUDGET as f64 * 1.1, "{told} bytes told");
     // What requests take beside their buffers is in it, and what the allocator keeps for its threads: a tenth, and
     // more where other tests keep the machine busy.
-    assert!((taken as f64 - told).abs() <= told * 0.2, "{told} bytes told, {taken} taken");
+    assert!(taken as f64 <= told * 1.2, "{told} bytes told, {taken} taken");
+    // What is reserved for a stream is told before it is filled: of many streams together that is much.
+    assert!(taken as f64 >= told * 0.6, "{told} bytes told, {taken} taken");
     drop((clients, opener));
     eventually("all is given back", || process.metric("safecache_buffer_bytes") == 0.0);
 }

@@ -92,7 +92,11 @@ fn head(lines: &[&[u8]], rest: &[u8]) -> Option<Head> {
     let target_ends = first.iter().rposition(|byte| *byte == b' ')?;
     let (method, version) = (&first[..method_ends], &first[target_ends + 1..]);
     let target = first.get(method_ends + 1..target_ends).filter(|target| !target.is_empty())?;
-    if !is_token(method) || !matches!(version, b"HTTP/1.1" | b"HTTP/1.0") {
+    let is_out_of_place = |byte: &u8| *byte <= b' ' || *byte == 0x7f;
+    if !is_token(method)
+        || target.iter().any(is_out_of_place)
+        || !matches!(version, b"HTTP/1.1" | b"HTTP/1.0")
+    {
         return None;
     }
     let fields = others.iter().map(|line| field(line)).collect::<Option<Vec<_>>>()?;
@@ -106,9 +110,12 @@ fn head(lines: &[&[u8]], rest: &[u8]) -> Option<Head> {
 fn field(line: &[u8]) -> Option<(String, Vec<u8>)> {
     let colon = line.iter().position(|byte| *byte == b':')?;
     let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
-    let is_text = |byte: &u8| *byte == b'\t' || !byte.is_ascii_control();
     let is_field = is_token(name) && value.iter().all(is_text);
     is_field.then(|| Some((String::from_utf8(name.to_ascii_lowercase()).ok()?, value.to_vec())))?
+}
+
+fn is_text(byte: &u8) -> bool {
+    *byte == b'\t' || !byte.is_ascii_control()
 }
 
 fn is_token(name: &[u8]) -> bool {
@@ -116,8 +123,7 @@ fn is_token(name: &[u8]) -> bool {
         && name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte))
 }
 
-/// A chunked body (RFC 9112 §7.1). Extensions and trailers are skipped, and a size without a digit is none, as the
-/// engine has it.
+/// A chunked body (RFC 9112 §7.1). Extensions and trailers are skipped, as long as they are text.
 fn chunked(bytes: &[u8]) -> Body {
     let (mut body, mut rest) = (Vec::new(), bytes);
     loop {
@@ -146,6 +152,7 @@ fn trailers(mut rest: &[u8]) -> Result<(), Body> {
         let end = rest.iter().position(|byte| *byte == b'\r').ok_or(Body::Part)?;
         match &rest[end..] {
             [_] => return Err(Body::Part),
+            _ if !rest[..end].iter().all(is_text) => return Err(Body::Broken),
             [_, b'\n', ..] if end == 0 => return Ok(()),
             [_, b'\n', next @ ..] => rest = next,
             _ => return Err(Body::Broken),
@@ -157,11 +164,10 @@ fn chunk_size(line: &[u8]) -> Option<usize> {
     let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
     let (digits, rest) = line.split_at(digits);
     let extension = rest.trim_ascii_start();
-    if !extension.is_empty() && extension[0] != b';' {
+    if !extension.is_empty() && extension[0] != b';' || !rest.iter().all(is_text) {
         return None;
     }
-    let digits = std::str::from_utf8(digits).ok()?;
-    if digits.is_empty() { Some(0) } else { usize::from_str_radix(digits, 16).ok() }
+    usize::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
 }
 
 impl Head {
@@ -188,20 +194,11 @@ impl Head {
         }
     }
 
-    /// The target as a server behind the gateway gets it: in origin form, with what may not stand in one encoded.
+    /// The target as a server behind the gateway gets it: in origin form.
     pub(crate) fn sent_target(&self) -> String {
-        let is_illegal = |byte: &u8| *byte <= b' ' || *byte == 0x7f;
-        let encoded = if self.target.iter().any(is_illegal) {
-            let encode = |byte: &u8| match byte {
-                0..=b' ' | b'"' | b'<' | b'>' | 0x7f.. => format!("%{byte:02X}"),
-                _ => char::from(*byte).to_string(),
-            };
-            self.target.iter().map(encode).collect()
-        } else {
-            String::from_utf8_lossy(&self.target).into_owned()
-        };
-        let absolute = encoded.split_once("://").filter(|_| !encoded.starts_with('/'));
-        let Some((_, after)) = absolute else { return encoded };
+        let target = String::from_utf8_lossy(&self.target).into_owned();
+        let absolute = target.split_once("://").filter(|_| !target.starts_with('/'));
+        let Some((_, after)) = absolute else { return target };
         match after.split_at_checked(after.find(['/', '?']).unwrap_or(after.len())) {
             Some((_, path)) if path.starts_with('/') => path.to_owned(),
             Some((_, query)) => format!("/{query}"),
