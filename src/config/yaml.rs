@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
-use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Tag};
 
 use crate::config::node::{Entry, Kind, Node, Place};
 use crate::config::problem::Sink;
@@ -38,11 +38,12 @@ pub fn parse<'a>(text: &'a str, document: Document, sink: &Sink) -> Option<Node<
         Document::Configuration => MOST_NODES,
         Document::KeyList => MOST_NODES_OF_LIST,
     };
-    let mut tree = Tree { open: Vec::new(), anchors: HashMap::new(), root: None, nodes: 0, most_nodes, sink };
+    let (open, anchors) = (Vec::new(), HashMap::new());
+    let mut tree = Tree { open, anchors, root: None, nodes: 0, most_nodes, last: end_of(text), sink };
     match tree.read(text) {
         Ok(()) => Some(tree.root.unwrap_or(Node::new((1, 1), Kind::Null))),
         Err(Stop { at, message, hint }) => {
-            sink.add(within(text, at), String::new(), message, hint.to_owned());
+            sink.add(at, String::new(), message, hint.to_owned());
             None
         }
     }
@@ -76,6 +77,8 @@ struct Tree<'a, 's> {
     root: Option<Node<'a>>,
     nodes: usize,
     most_nodes: usize,
+    /// Where the text ends.
+    last: (u32, u32),
     sink: &'s Sink,
 }
 
@@ -85,11 +88,11 @@ impl<'a> Tree<'a, '_> {
         let mut documents = 0;
         while let Some(event) = parser.next_event() {
             let (event, span) = event.map_err(|error| Stop {
-                at: (number(error.marker().line()), number(error.marker().col() + 1)),
+                at: self.place(error.marker()),
                 message: format!("not YAML: {}", error.info()),
                 hint: "indent with spaces alone; quote a text with `: ` or ` #` in it, or that begins with a sign",
             })?;
-            let at = position(&span);
+            let at = self.place(&span.start);
             match event {
                 Event::DocumentStart(_) => {
                     documents += 1;
@@ -117,6 +120,12 @@ impl<'a> Tree<'a, '_> {
             }
         }
         Ok(())
+    }
+
+    /// Where a mark stands. The parser sees a line more where the last one does not end: that is the text's end.
+    fn place(&self, mark: &Marker) -> (u32, u32) {
+        let at = (number(mark.line()), number(mark.col() + 1));
+        if at.0 <= self.last.0 { at } else { self.last }
     }
 
     fn begin(
@@ -271,17 +280,12 @@ fn key(node: Node<'_>) -> Result<(Cow<'_, str>, (u32, u32)), Stop> {
     }
 }
 
-/// The place itself, if the text has that line, else the text's end: the parser sees a line more where the last one does
-/// not end.
-fn within(text: &str, at: (u32, u32)) -> (u32, u32) {
-    let text = text.replace("\r\n", "\n");
-    let lines = text.split(['\n', '\r']);
-    let (count, last) = lines.fold((0, ""), |(count, _), line| (count + 1, line));
-    if at.0 <= number(count) { at } else { (number(count), number(last.chars().count() + 1)) }
-}
-
-fn position(span: &Span) -> (u32, u32) {
-    (number(span.start.line()), number(span.start.col() + 1))
+/// The place behind the last character.
+fn end_of(text: &str) -> (u32, u32) {
+    let count = |end: u8| memchr::memchr_iter(end, text.as_bytes()).count();
+    let lines = count(b'\n') + count(b'\r') - text.matches("\r\n").count();
+    let last = text.rsplit(['\n', '\r']).next().unwrap_or_default();
+    (number(lines + 1), number(last.chars().count() + 1))
 }
 
 fn number(value: usize) -> u32 {

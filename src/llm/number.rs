@@ -42,10 +42,23 @@ pub fn write_ecmascript(value: f64, out: &mut String) {
     }
 }
 
-/// The shortest digits of a positive number, and the exponent of ten of the first of them.
+/// The shortest digits of a positive number, and the exponent of ten of the first of them. Of two that are equally near
+/// the even ones, as RFC 8785 §3.2.2.3 has it; Rust's own shortest form takes the greater.
 fn shortest(value: f64) -> (String, i32) {
     let scientific = format!("{value:e}");
-    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    let found = parts(&scientific);
+    // Two so short ones are never the same double.
+    if found.0.len() <= f64::DIGITS as usize {
+        return found;
+    }
+    let nearest = format!("{value:.*e}", found.0.len() - 1);
+    // Below a power of two the nearest may be another double's.
+    if nearest.parse() == Ok(value) { parts(&nearest) } else { found }
+}
+
+/// The digits of a number in scientific notation, and its exponent.
+fn parts(scientific: &str) -> (String, i32) {
+    let (mantissa, exponent) = scientific.split_once('e').unwrap_or((scientific, "0"));
     let digits = mantissa.chars().filter(char::is_ascii_digit).collect();
     (digits, exponent.parse().unwrap_or(0))
 }
@@ -81,5 +94,24 @@ mod tests {
         check(5e-324, "5e-324");
         check(f64::MAX, "1.7976931348623157e+308");
         check(9007199254740992.0, "9007199254740992");
+    }
+
+    /// Those of RFC 8785, appendix B, that lie on the edge, and others in the middle between two.
+    #[test]
+    fn takes_the_nearest_and_of_two_the_even_one() {
+        check(f64::from_bits(0x4314_3ff3_c1cb_0959), "1424953923781206.2");
+        check(f64::from_bits(0x44b5_2d02_c7e1_4af6), "1e+23");
+        check(f64::from_bits(0x44b5_2d02_c7e1_4af5), "9.999999999999997e+22");
+        check(f64::from_bits(0x44b5_2d02_c7e1_4af7), "1.0000000000000001e+23");
+        check(f64::from_bits(0x444b_1ae4_d6e2_ef4e), "999999999999999700000");
+        check(f64::from_bits(0x444b_1ae4_d6e2_ef4f), "999999999999999900000");
+        check(f64::from_bits(0x3eb0_c6f7_a0b5_ed8c), "9.999999999999997e-7");
+        check(f64::from_bits(0x41b3_de43_5555_5553), "333333333.3333332");
+        check(f64::from_bits(0x41b3_de43_5555_5556), "333333333.3333334");
+        check(f64::from_bits(0xbecb_f647_612f_3696), "-0.0000033333333333333333");
+        check(900719925474099.25, "900719925474099.2");
+        check(900719925474099.75, "900719925474099.8");
+        check(5e-324, "5e-324");
+        check(2f64.powi(-44), "5.684341886080802e-14");
     }
 }

@@ -172,15 +172,23 @@ fn naive(value: &Value) -> String {
     }
 }
 
+/// Rust's own shortest form, but of two forms that are equally near the even one.
 fn naive_double(double: f64) -> String {
-    let size = double.abs();
     if double == 0.0 {
-        "0".to_owned()
-    } else if (1e-6..1e21).contains(&size) {
-        format!("{double}")
-    } else {
-        format!("{double:e}").replace('e', if size < 1.0 { "e" } else { "e+" })
+        return "0".to_owned();
     }
+    let size = double.abs();
+    let is_plain = (1e-6..1e21).contains(&size);
+    let shortest = if is_plain { format!("{double}") } else { format!("{double:e}") };
+    let form = match shortest.split_once('.') {
+        None => shortest,
+        Some((_, fraction)) => {
+            let places = fraction.split('e').next().map_or(0, str::len);
+            let nearest = if is_plain { format!("{double:.places$}") } else { format!("{double:.places$e}") };
+            if nearest.parse() == Ok(double) { nearest } else { shortest }
+        }
+    };
+    form.replace('e', if size < 1.0 { "e" } else { "e+" })
 }
 
 fn naive_string(text: &str) -> String {

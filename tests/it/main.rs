@@ -24,6 +24,7 @@ mod config;
 mod cut_requests;
 mod demo_llm;
 mod demo_process;
+mod disks;
 mod early_answers;
 mod ending;
 mod faults;

@@ -5,6 +5,7 @@ pub(crate) mod client;
 pub(crate) mod front;
 pub(crate) mod gateway;
 pub(crate) mod h2;
+pub(crate) mod mounted;
 pub(crate) mod next_hop;
 pub(crate) mod over;
 pub(crate) mod plans;

@@ -12,7 +12,7 @@ mod checks;
 mod rules;
 mod source;
 
-use checks::problems;
+use checks::{crates, problems};
 use source::SourceFile;
 
 /// Every Rust file below `src` and `tests`, the folders that hold the project's own code.
@@ -54,6 +54,36 @@ fn lock_files_name_no_addresses() {
         assert!(!text.contains("://"), "{lock} names an address");
         assert!(text.contains("sha256:") || text.contains("sha512-"), "{lock} carries no hashes");
     }
+}
+
+/// `make test` builds no fuzzer, so that a crate they lack would show only when somebody runs them.
+#[test]
+fn the_fuzzers_link_what_their_layers_use() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| fs::read_to_string(root.join(path)).expect("a file of the tree");
+    let linked = |path: &str| -> Vec<String> {
+        let text = read(path);
+        let (_, dependencies) = text.split_once("[dependencies]\n").expect("dependencies");
+        let names = dependencies.lines().take_while(|line| !line.starts_with('['));
+        names.filter_map(|line| Some(line.split_once(" = ")?.0.replace('-', "_"))).collect()
+    };
+    let (all, fuzzers) = (linked("Cargo.toml"), linked("fuzz/Cargo.toml"));
+    let layers = read("fuzz/src/lib.rs");
+    let is_fuzzed = |file: &SourceFile| {
+        file.module().is_some_and(|module| layers.contains(&format!("    pub mod {module};\n")))
+    };
+    let (mut looked_at, mut missing) = (0, Vec::new());
+    for file in tree().iter().filter(|file| is_fuzzed(file)) {
+        looked_at += 1;
+        for name in file.product().flat_map(|(_, code)| crates(code)) {
+            let is_linked = fuzzers.iter().any(|linked| linked == name);
+            if all.iter().any(|linked| linked == name) && !is_linked {
+                missing.push(format!("{}: {name}", file.path));
+            }
+        }
+    }
+    assert!(looked_at > 20, "only {looked_at} files");
+    assert_eq!(missing, Vec::<String>::new(), "not in fuzz/Cargo.toml");
 }
 
 /// The problems of one file on its own, without the rule that each file is declared by its parent.

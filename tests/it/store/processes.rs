@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use futures_util::future::join_all;
@@ -20,34 +20,8 @@ use tempfile::TempDir;
 
 use super::opening::YAML;
 use super::{NOW, answer, every, put, question, run, sqlite, text};
-use crate::support::process::{Ended, Process, safecache, write_config};
-
-/// Where a test that was run again works.
-const FOLDER: &str = "SAFECACHE_TEST_FOLDER";
-
-/// The folder, in the process of its own.
-fn own_folder() -> Option<PathBuf> {
-    std::env::var_os(FOLDER).map(PathBuf::from)
-}
-
-/// This binary with the one test `name`, to work in `folder`.
-fn again(name: &str, folder: &Path) -> Vec<String> {
-    let binary = std::env::current_exe().expect("this binary");
-    let words = ["env", &format!("{FOLDER}={}", folder.display()), &binary.display().to_string()];
-    words.into_iter().map(str::to_owned).chain([name, "--exact", "--nocapture"].map(str::to_owned)).collect()
-}
-
-/// `words`, run where `mount` has been done in `folder`; for nobody else, and without special rights.
-fn mounted(mount: &str, folder: &Path, words: &[String]) -> Command {
-    let mut command = Command::new("unshare");
-    command.args([if rustix::process::geteuid().is_root() { "-m" } else { "-rm" }, "sh", "-c"]);
-    command.arg(format!("mount {mount} && exec \"$@\"")).arg("sh").args(words).current_dir(folder);
-    command
-}
-
-fn passed(ended: &Ended) {
-    assert!(ended.code == Some(0) && ended.stdout.contains("1 passed"), "{ended:?}");
-}
+use crate::support::mounted::{again, mounted, own_folder, passed};
+use crate::support::process::{Process, safecache, write_config};
 
 fn text_of(number: u32) -> String {
     format!("{number}:{}", "x".repeat(number as usize * 37 % 9000))

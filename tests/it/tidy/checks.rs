@@ -193,7 +193,7 @@ fn lost(file: &SourceFile, files: &[SourceFile]) -> Option<String> {
 }
 
 /// The first names of the paths in a line of code, and what it imports whole.
-fn crates(code: &str) -> impl Iterator<Item = &str> {
+pub(super) fn crates(code: &str) -> impl Iterator<Item = &str> {
     let paths = code.match_indices("::").filter_map(|(end, _)| {
         let (before, _) = code.split_at(end);
         let start = before.rfind(|c: char| !is_word(c)).map_or(0, |at| at + 1);
