@@ -1,6 +1,6 @@
 //! The data port: pingora around the pure rules.
 //!
-//! - `guard` accepts connections within bounds, `table` counts them by address; `connection` is one of them, `client`
+//! - `guard` accepts connections within bounds, `table` counts them by address, `crew` says which worker serves one; `connection` is one of them, `client`
 //!   what requests see of it, `head_state` where it is between two requests, `patience` its account of slow reading,
 //!   `http2` what holds the requests of one over HTTP/2 together, `frames` what comes beside those. `handshakes` is what its TLS listeners say, `leaving` the eye on
 //!   a client that waits, `cut` how all requests end at once.
@@ -32,6 +32,7 @@ mod chunks;
 mod client;
 mod client_address;
 pub mod connection;
+pub mod crew;
 pub mod ctx;
 pub mod cut;
 pub mod derived;

@@ -22,6 +22,7 @@ use crate::proxy::answer::answer;
 use crate::proxy::body::PIECE_TIMEOUT;
 use crate::proxy::client::client;
 use crate::proxy::ctx::Ctx;
+use crate::proxy::cut;
 use crate::proxy::finish::finish;
 use crate::proxy::forward::forward;
 use crate::proxy::head_state::is_empty_lines;
@@ -29,29 +30,28 @@ use crate::proxy::http2::Terms;
 use crate::proxy::reject::{self, reject};
 use crate::proxy::respond;
 use crate::proxy::send::{Sent, stream_write_timeout};
-use crate::proxy::shared::Shared;
+use crate::proxy::shared::{Held, Shared};
+use crate::spread::Lending;
 
 /// Longest wait for a client to take what is left of an answer that was cut short.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What serves requests.
 pub struct Gateway {
-    shared: Arc<Shared>,
+    shared: Lending<Shared>,
 }
 
 impl Gateway {
     /// A gateway over `shared`.
     pub fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+        Self { shared: Lending::new(shared) }
     }
 
     /// Serves the requests of a connection that speaks HTTP/1.1, one after another (RFC 9112 §9.3) and no more than
     /// `terms` has, until either side ends it. Once the shutdown is told, an idle one ends; a head that has begun is read
     /// within its time.
     pub(super) async fn serve_http1(&self, stream: Stream, shutdown: &ShutdownWatch, terms: Terms) {
-        let mut shutdown = shutdown.clone();
-        // Whoever could tell is gone: as good as told.
-        let mut stopped = pin!(async { drop(shutdown.wait_for(|told| *told).await) });
+        let mut stopped = pin!(cut::told(shutdown.clone()));
         let mut is_stopped = false;
         let mut next = Some(stream);
         for others in (0..terms.requests).rev() {
@@ -96,13 +96,13 @@ impl Gateway {
             return;
         };
         let ServerSession::H1(session) = session else { return };
-        linger(session.into_inner(), &self.shared.policy().snapshot.config.limits).await;
+        linger(session.into_inner(), &self.shared.lend().policy().snapshot.config.limits).await;
     }
 
     /// Answers the request whose head `session` has read. Gives back an HTTP/1.1 connection that may carry another: one
     /// that brought anything behind this request may not.
     pub(super) async fn request(&self, mut session: ServerSession) -> Option<Stream> {
-        let shared = &self.shared;
+        let shared = self.shared.lend();
         if let Some(client) = session.stream().and_then(client) {
             client.head_state().head_read();
         }
@@ -170,7 +170,7 @@ async fn linger(mut stream: Stream, limits: &Limits) {
 }
 
 /// Answers a request, whatever it is.
-async fn serve(shared: &Arc<Shared>, session: &mut ServerSession, ctx: &mut Ctx) -> Result<Sent> {
+async fn serve(shared: &Held, session: &mut ServerSession, ctx: &mut Ctx) -> Result<Sent> {
     if let Some(head) = respond::preflight(session, ctx)? {
         ctx.outcome = Some(Outcome::Forwarded);
         respond::begin(session, ctx, head).await?;

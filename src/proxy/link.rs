@@ -142,6 +142,16 @@ impl Link {
         Some(self)
     }
 
+    /// The link as the calling worker drives it; `None` if it cannot be. One over TLS stays where it is: the worker that
+    /// opened it wakes this one when something comes.
+    pub(super) fn moved(mut self: Box<Self>) -> Option<Box<Self>> {
+        self.line = match self.line {
+            Line::Plain(stream) => Line::Plain(TcpStream::from_std(stream.into_std().ok()?).ok()?),
+            tls @ Line::Tls(_) => tls,
+        };
+        Some(self)
+    }
+
     /// True if a read would bring something now, if only the end. Takes what it brings: for a connection that is given
     /// up then.
     fn has_more(&mut self) -> bool {
