@@ -212,7 +212,7 @@ fn cache_key(times: u32) {
 
 /// An entry found, followed and read to its end.
 fn hit(times: u32) {
-    let entries = Entries::new(ByteSize::mib(1), |_, _| {});
+    let entries = Entries::new(ByteSize::mib(1), ByteSize::mib(1), |_, _| {});
     let Some(key) = key_of(body().as_bytes(), &headers(KEY), &policy()) else { return };
     let slot = Slot { key, form: AnswerForm::Json };
     let (clock, _) = Clock::manual(UnixTime::from_secs(1));

@@ -31,6 +31,7 @@ pub mod runtime;
 pub mod secret;
 pub mod server;
 pub mod spread;
+pub mod stock;
 pub mod store;
 pub mod telemetry;
 pub mod units;

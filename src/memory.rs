@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::memory::blocks::Blocks;
+use crate::spread::{Lending, Lent};
+use crate::stock::Stock;
 
 pub mod blocks;
 
@@ -37,23 +39,23 @@ impl Pool {
 
 /// The memory of all bodies and answers together. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct Buffers(Arc<Memory>);
+pub struct Buffers(Arc<Lending<Memory>>);
 
 #[derive(Debug, Default)]
 struct Memory {
-    total: Pool,
+    total: Stock,
     blocks: Blocks,
 }
 
 impl Buffers {
     /// Bytes held now.
     pub fn used(&self) -> u64 {
-        self.0.total.used()
+        self.0.lend().total.used()
     }
 
     /// Where what is held for long is kept.
     pub fn blocks(&self) -> &Blocks {
-        &self.0.blocks
+        &self.0.lend().blocks
     }
 }
 
@@ -75,7 +77,7 @@ pub struct Bounds {
 /// A counted piece of memory; given back when dropped.
 #[derive(Debug)]
 pub struct Permit {
-    buffers: Buffers,
+    memory: Arc<Lent<Memory>>,
     share: Pool,
     bounds: Bounds,
     bytes: u64,
@@ -84,17 +86,17 @@ pub struct Permit {
 impl Permit {
     /// A permit for nothing yet.
     pub fn new(buffers: &Buffers, share: &Pool, bounds: Bounds) -> Self {
-        Self { buffers: buffers.clone(), share: share.clone(), bounds, bytes: 0 }
+        Self { memory: Arc::clone(buffers.0.lend()), share: share.clone(), bounds, bytes: 0 }
     }
 
     /// Another permit within the same bounds, for nothing yet.
     pub fn another(&self) -> Self {
-        Self::new(&self.buffers, &self.share, self.bounds)
+        Self { memory: Arc::clone(&self.memory), share: self.share.clone(), bounds: self.bounds, bytes: 0 }
     }
 
     /// Where what is held for long is kept.
     pub fn blocks(&self) -> &Blocks {
-        self.buffers.blocks()
+        &self.memory.blocks
     }
 
     /// Bytes held by this permit.
@@ -108,7 +110,7 @@ impl Permit {
         if !self.share.try_add(bytes, self.bounds.share) {
             return false;
         }
-        if !self.buffers.0.total.try_add(bytes, self.bounds.total) {
+        if !self.memory.total.take(bytes, self.bounds.total) {
             self.share.subtract(bytes);
             return false;
         }
@@ -132,7 +134,7 @@ impl Permit {
         if !self.share.try_add(bytes, self.bounds.share) {
             return false;
         }
-        self.buffers.0.total.add(bytes);
+        self.memory.total.add(bytes);
         self.bytes += bytes;
         true
     }
@@ -150,7 +152,7 @@ impl Permit {
     /// Gives all but `bytes` back.
     pub fn shrink_to(&mut self, bytes: u64) {
         if let Some(surplus) = self.bytes.checked_sub(bytes) {
-            self.buffers.0.total.subtract(surplus);
+            self.memory.total.give(surplus);
             self.share.subtract(surplus);
             self.bytes = bytes;
         }

@@ -1,10 +1,11 @@
 //! The data port: pingora around the pure rules.
 //!
-//! - `guard` accepts connections within bounds, `table` counts them by address, `handshakes` is what its TLS listeners
-//!   say. `connection` is one over HTTP/1.1, `next_head` the wait for its next request, `request_head` how that is read,
-//!   `http1` the request's body and its answer, whose head is a `response_head`. `http2_stream` is one over HTTP/2, `http2`
-//!   what holds its requests together, `frames` what comes beside them. `session` is a request over either; `line` carries
-//!   bytes, `patience` is the account of slow readers, `cut` how all requests end at once.
+//! - `guard` accepts connections within bounds, `table` counts them by address, `crew` says which worker serves one,
+//!   `handshakes` is what the TLS listeners say. `connection` is one over HTTP/1.1, `next_head` the wait for its next request,
+//!   `request_head` how that is read, `http1` the request's body and its answer, whose head is a `response_head`.
+//!   `http2_stream` is one over HTTP/2, `http2` what holds its requests together, `frames` what comes beside them. `session`
+//!   is a request over either; `line` carries bytes, `patience` is the account of slow readers, `cut` how all requests end at
+//!   once.
 //! - `gateway` takes a connection's requests one after another from head to access line; `ctx` is a request's own
 //!   state, `derived` what all requests of a snapshot share, `shared` what outlives it.
 //! - `framing`, `client_address`, `query`, `admit`, `auth_failures`, `body`: from a head to an admitted request.
@@ -32,6 +33,7 @@ pub mod checks;
 mod chunks;
 mod client_address;
 pub mod connection;
+pub mod crew;
 pub mod ctx;
 pub mod cut;
 mod date;

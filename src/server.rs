@@ -1,6 +1,6 @@
 //! Assembly: configuration to listeners and tasks, and their ordered end. The only place where everything meets.
 //!
-//! Three runtimes: the *data* runtime has the configured worker threads and serves clients alone; the *control* runtime
+//! A *data* runtime for each of the configured workers, on a thread of its own, serves clients alone; the *control* runtime
 //! has one thread for the admin listener, the resolver, and the eye on key list and certificates, the *store* runtime
 //! one for what lasts, so that none of them can hold up a request.
 
@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Listener};
 use crate::limits::limiter::Limiter;
 use crate::memory::Buffers;
+use crate::proxy::crew::Crew;
 use crate::proxy::derived::{Derived, derive};
 use crate::proxy::gateway::Gateway;
 use crate::proxy::guard::Guard;
@@ -36,7 +37,7 @@ use crate::server::hand_over::message::Port;
 use crate::server::hand_over::take::{Inherited, Ward};
 use crate::server::lasting::Lasting;
 use crate::server::listeners::{Bound, Handshake, bind};
-use crate::server::threads::Threads;
+use crate::server::threads::{Threads, Workers};
 use crate::telemetry::access_log::{AccessLog, AccessWriter};
 use crate::telemetry::metrics::Metrics;
 
@@ -82,7 +83,7 @@ pub struct Running {
     /// Attends to the process before this one, until that is gone.
     ward: Option<JoinHandle<()>>,
     lasting: Lasting,
-    data: Threads,
+    data: Workers,
     control: Threads,
 }
 
@@ -110,7 +111,7 @@ pub fn start(start: Start) -> anyhow::Result<Running> {
     let entries = entries(config, &metrics);
     let workers = worker_threads(config);
     let seen = Seen::now(config.keys_file.clone());
-    let control = Threads::start("control", 1)?;
+    let control = Threads::start("control")?;
     let resolver = Resolver::new(start.lookup, control.handle().clone());
     let roll = Roll::default();
     let (live, reloader) = reload::first(
@@ -147,7 +148,7 @@ pub fn start(start: Start) -> anyhow::Result<Running> {
         access: writer,
         ward: None,
         lasting,
-        data: Threads::start("data", workers.get())?,
+        data: Workers::start("data", workers)?,
         control,
     };
     if !resolver.ask_all(&live.load().derived).wait(FIRST_RESOLVE) {
@@ -230,14 +231,15 @@ impl Running {
     }
 
     fn open_data(&self, listeners: Vec<Bound>) -> anyhow::Result<()> {
-        for (index, bound) in listeners.into_iter().enumerate() {
+        let crew = Arc::new(Crew::new(self.data.handles().cloned()));
+        for ((index, bound), worker) in listeners.into_iter().enumerate().zip(self.data.handles().cycle()) {
             let (gateway, shared) = (Arc::clone(&self.gateway), Arc::clone(&self.shared));
-            let guard = Guard::new(gateway, shared, self.ending.of_data(), index);
+            let guard = Guard::new(gateway, shared, self.ending.of_data(), index, Arc::clone(&crew));
             let listener = {
-                let _entered = self.data.handle().enter();
+                let _entered = worker.enter();
                 bound.into_listener()?
             };
-            self.data.handle().spawn(guard.accept(listener));
+            worker.spawn(guard.accept(listener));
         }
         self.ready.store(true, Ordering::Relaxed);
         Ok(())
@@ -294,10 +296,10 @@ fn worker_threads(config: &Config) -> NonZeroUsize {
 /// The cache; an entry that is evicted while it is still being sent counts as held memory until it has been.
 fn entries(config: &Config, metrics: &Arc<Metrics>) -> Entries {
     // A counter that is there from the start shows its first event as a rise.
-    Removal::ALL.iter().for_each(|removal| drop(metrics.cache_evictions(removal.as_str())));
-    let metrics = Arc::clone(metrics);
-    Entries::new(config.cache.memory, move |removal: Removal, entry: &Entry| {
-        metrics.cache_evictions(removal.as_str()).inc();
+    let counters = Removal::ALL.map(|removal| (removal, metrics.cache_evictions(removal.as_str())));
+    Entries::new(config.cache.memory, config.cache.max_entry, move |removal: Removal, entry: &Entry| {
+        let counter = counters.iter().find(|(counted, _)| *counted == removal);
+        counter.into_iter().for_each(|(_, counter)| counter.inc());
         entry.recording.leave_cache();
     })
 }
@@ -336,6 +338,7 @@ fn refresh(
         metrics.cache_entries.set(gauge(count));
         metrics.cache_bytes.set(gauge(bytes));
         metrics.buffer_bytes.set(gauge(buffers.used()));
+        metrics.in_flight_requests.set(gauge(shared.in_flight()));
         let policy = shared.policy();
         let counts = policy.snapshot.ring.counts(shared.clock().unix());
         metrics.keys("active").set(gauge(counts.active as u64));

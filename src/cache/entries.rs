@@ -4,6 +4,7 @@
 //! clock so that it does not take room from others.
 
 use std::hash::{BuildHasher, Hash, Hasher};
+use std::iter;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -19,6 +20,7 @@ use crate::cache::recording::Recording;
 use crate::clock::Monotonic;
 use crate::llm::translate::AnswerForm;
 use crate::llm::usage::Usage;
+use crate::spread::cores;
 use crate::units::ByteSize;
 
 /// Bytes counted for an entry beside its body and its head's fields: key, recording and bookkeeping, as measured with
@@ -28,6 +30,9 @@ const OVERHEAD: u64 = 824;
 /// Bytes of a common entry. The table has room from the start for as many of these as fit into the cache: a table that
 /// grows looks at each of its keys again.
 const COMMON_SIZE: u64 = 4096;
+
+/// Each of several tables has room for so many bytes at least, and for two of the largest entries.
+const LEAST_TABLE: u64 = 64 * 1024 * 1024;
 
 /// Entries that there is room for from the start, at most.
 const MOST_AT_FIRST: u64 = 1 << 20;
@@ -102,37 +107,47 @@ impl Removal {
 }
 
 /// All entries. Clones share them.
+///
+/// Each look-up is told to a queue of its table, from which the table learns what is asked for often. So that cores do not
+/// crowd at one queue there are more tables with more cores, as far as there is room for each.
 #[derive(Clone, Debug)]
 pub struct Entries {
-    cache: Cache<Slot, Arc<Entry>, SpreadKeys>,
+    first: Table,
+    /// All of them, the first too.
+    tables: Arc<[Table]>,
     purges: Arc<AtomicU64>,
 }
 
+type Table = Cache<Slot, Arc<Entry>, SpreadKeys>;
+
 impl Entries {
-    /// Room for `memory` bytes of entries; `removed` hears of each that goes.
-    pub fn new(memory: ByteSize, removed: impl Fn(Removal, &Entry) + Send + Sync + 'static) -> Self {
-        let listener = move |_: Arc<Slot>, entry: Arc<Entry>, cause| {
-            let removal = match cause {
-                RemovalCause::Expired => Removal::Expired,
-                RemovalCause::Replaced | RemovalCause::Explicit => Removal::Replaced,
-                RemovalCause::Size => Removal::Size,
-            };
-            removed(removal, &entry);
+    /// Room for `memory` bytes of entries, the largest of so many bytes; `removed` hears of each that goes.
+    pub fn new(
+        memory: ByteSize,
+        largest: ByteSize,
+        removed: impl Fn(Removal, &Entry) + Send + Sync + 'static,
+    ) -> Self {
+        let least = largest.as_u64().saturating_mul(2).max(LEAST_TABLE);
+        let count = (memory.as_u64() / least).clamp(1, cores().get() as u64);
+        let removed = Arc::new(removed);
+        let table = || {
+            let removed = Arc::clone(&removed);
+            table(memory.as_u64() / count, move |removal, entry| removed(removal, entry))
         };
-        let at_first = (memory.as_u64() / COMMON_SIZE).min(MOST_AT_FIRST);
-        let cache = Cache::builder()
-            .max_capacity(memory.as_u64())
-            .initial_capacity(usize::try_from(at_first).unwrap_or_default())
-            .weigher(|_, entry: &Arc<Entry>| u32::try_from(entry.size()).unwrap_or(u32::MAX))
-            .expire_after(Lifetimes)
-            .eviction_listener(listener)
-            .build_with_hasher(SpreadKeys);
-        Self { cache, purges: Arc::default() }
+        let first = table();
+        let others = (1..count).map(|_| table());
+        Self { tables: iter::once(first.clone()).chain(others).collect(), first, purges: Arc::default() }
+    }
+
+    /// Where a slot is, and the same answer's in its other forms.
+    fn table(&self, slot: &Slot) -> &Table {
+        let [.., last] = slot.key.as_bytes();
+        self.tables.get(usize::from(*last) % self.tables.len()).unwrap_or(&self.first)
     }
 
     /// The entry in `slot` and its age, if it is to be served at `now`.
     pub fn find(&self, slot: &Slot, now: Monotonic) -> Option<(Arc<Entry>, Duration)> {
-        let entry = self.cache.get(slot)?;
+        let entry = self.table(slot).get(slot)?;
         let age = now.saturating_since(entry.stored);
         (age < entry.ttl && entry.epoch == self.epoch()).then_some((entry, age))
     }
@@ -144,10 +159,9 @@ impl Entries {
 
     /// Forgets all entries, and what calls bring that have been begun before; about how many entries there were.
     pub fn purge(&self) -> u64 {
-        self.cache.run_pending_tasks();
-        let count = self.cache.entry_count();
+        let (count, _) = self.measure();
         self.purges.fetch_add(1, Ordering::SeqCst);
-        self.cache.invalidate_all();
+        self.tables.iter().for_each(Table::invalidate_all);
         count
     }
 
@@ -164,17 +178,14 @@ impl Entries {
             return;
         }
         let is_newer = |there: &Entry| begun < there.stored && there.stored < entry.stored;
-        if self.cache.contains_key(&slot) && self.cache.get(&slot).is_some_and(|there| is_newer(&there)) {
+        let table = self.table(&slot);
+        if table.contains_key(&slot) && table.get(&slot).is_some_and(|there| is_newer(&there)) {
             return;
         }
         // Before, so that nothing is made of them any more; and behind, for what had been begun.
-        self.remove(others.clone());
-        self.cache.insert(slot, Arc::new(entry));
-        self.remove(others);
-    }
-
-    fn remove(&self, slots: impl Iterator<Item = Slot>) {
-        slots.filter(|slot| self.cache.contains_key(slot)).for_each(|slot| self.cache.invalidate(&slot));
+        remove(table, others.clone());
+        table.insert(slot, Arc::new(entry));
+        remove(table, others);
     }
 
     /// Puts in what `source` became, the entry in the slot `from`, unless that has been replaced meanwhile, or there is
@@ -184,28 +195,56 @@ impl Entries {
             Some(there) if entry.stored < there.value().stored => Op::Nop,
             _ => Op::Put(Arc::clone(entry)),
         };
-        let is_put = !matches!(self.cache.entry(slot).and_compute_with(put), CompResult::Unchanged(_));
+        let table = self.table(&slot);
+        let is_put = !matches!(table.entry(slot).and_compute_with(put), CompResult::Unchanged(_));
         if !is_put {
             entry.recording.leave_cache();
             return;
         }
         // It looks behind it, so that a newer answer that came at the same time is not outlived by this one.
-        let is_there = self.cache.get(from).is_some_and(|there| Arc::ptr_eq(&there, source));
+        let is_there = table.get(from).is_some_and(|there| Arc::ptr_eq(&there, source));
         if !is_there {
-            self.cache.invalidate(&slot);
+            table.invalidate(&slot);
         }
     }
 
     /// True if there may be an entry in `slot`. Costs less than to find it, and keeps it no longer.
     pub fn may_have(&self, slot: &Slot) -> bool {
-        self.cache.contains_key(slot)
+        self.table(slot).contains_key(slot)
     }
 
     /// How many entries there are and how many bytes they take, brought up to date first: not for the request path.
     pub fn measure(&self) -> (u64, u64) {
-        self.cache.run_pending_tasks();
-        (self.cache.entry_count(), self.cache.weighted_size())
+        self.tables.iter().fold((0, 0), |(count, bytes), table| {
+            table.run_pending_tasks();
+            (count + table.entry_count(), bytes + table.weighted_size())
+        })
     }
+}
+
+/// Removes `slots`, which are all of this table.
+fn remove(table: &Table, slots: impl Iterator<Item = Slot>) {
+    slots.filter(|slot| table.contains_key(slot)).for_each(|slot| table.invalidate(&slot));
+}
+
+/// A table with room for `memory` bytes of entries.
+fn table(memory: u64, removed: impl Fn(Removal, &Entry) + Send + Sync + 'static) -> Table {
+    let listener = move |_: Arc<Slot>, entry: Arc<Entry>, cause| {
+        let removal = match cause {
+            RemovalCause::Expired => Removal::Expired,
+            RemovalCause::Replaced | RemovalCause::Explicit => Removal::Replaced,
+            RemovalCause::Size => Removal::Size,
+        };
+        removed(removal, &entry);
+    };
+    let at_first = (memory / COMMON_SIZE).min(MOST_AT_FIRST);
+    Cache::builder()
+        .max_capacity(memory)
+        .initial_capacity(usize::try_from(at_first).unwrap_or_default())
+        .weigher(|_, entry: &Arc<Entry>| u32::try_from(entry.size()).unwrap_or(u32::MAX))
+        .expire_after(Lifetimes)
+        .eviction_listener(listener)
+        .build_with_hasher(SpreadKeys)
 }
 
 impl Entry {

@@ -15,12 +15,13 @@ use crate::cache::recording::writer::Writer;
 use crate::cache::recording::{Recording, begin, join};
 use crate::clock::Monotonic;
 use crate::memory::Permit;
+use crate::spread::{Lending, Lent};
 
 /// A call that has run for longer is no longer joined: who asks now had better have an answer of now.
 pub const JOINED_WITHIN: Duration = Duration::from_secs(60);
 
 /// Tables that are locked apart.
-const SHARDS: usize = 16;
+const SHARDS: usize = 64;
 
 /// What must be equal for two requests to share a call.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -34,8 +35,16 @@ pub struct FlightKey {
 }
 
 /// All calls that may be joined. Clones share them.
-#[derive(Clone, Debug)]
-pub struct Flights(Arc<[Mutex<Table>; SHARDS]>);
+#[derive(Clone, Debug, Default)]
+pub struct Flights(Arc<Lending<Tables>>);
+
+#[derive(Debug)]
+struct Tables([Shard; SHARDS]);
+
+/// On cache lines of its own.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Shard(Mutex<Table>);
 
 type Table = HashMap<FlightKey, Flight, SpreadKeys>;
 
@@ -57,14 +66,14 @@ pub enum Boarding {
 /// The leader's hold on its flight. While it lives the flight may be joined.
 #[derive(Debug)]
 pub struct Ticket {
-    flights: Flights,
+    tables: Arc<Lent<Tables>>,
     key: FlightKey,
     recording: Arc<Recording>,
 }
 
-impl Default for Flights {
+impl Default for Tables {
     fn default() -> Self {
-        Self(Arc::new(std::array::from_fn(|_| Mutex::default())))
+        Self(std::array::from_fn(|_| Shard::default()))
     }
 }
 
@@ -78,7 +87,8 @@ impl Flights {
         purse: impl FnOnce() -> Permit,
         permit: impl FnOnce() -> Option<Permit>,
     ) -> Option<Boarding> {
-        let mut table = self.table(key);
+        let tables = self.0.lend();
+        let mut table = tables.of(key);
         let place = match table.entry(key.clone()) {
             Place::Occupied(flight) => {
                 if let Some(reader) = flight.get().join(now, purse) {
@@ -92,18 +102,20 @@ impl Flights {
         let recording = Arc::clone(writer.recording());
         place.insert_entry(Flight { recording: Arc::clone(&recording), began: now });
         drop(table);
-        let ticket = Ticket { flights: self.clone(), key: key.clone(), recording };
+        let ticket = Ticket { tables: Arc::clone(tables), key: key.clone(), recording };
         Some(Boarding::Lead(ticket, writer, reader))
     }
 
     /// How many calls may be joined now.
     pub fn count(&self) -> usize {
-        self.0.iter().map(|table| lock(table).len()).sum()
+        self.0.lend().0.iter().map(|shard| lock(&shard.0).len()).sum()
     }
+}
 
-    fn table(&self, key: &FlightKey) -> MutexGuard<'_, Table> {
-        let ([byte, ..], [first, ..]) = (key.slot.key.as_bytes(), self.0.as_ref());
-        lock(self.0.get(usize::from(*byte) % SHARDS).unwrap_or(first))
+impl Tables {
+    fn of(&self, key: &FlightKey) -> MutexGuard<'_, Table> {
+        let ([byte, ..], [first, ..]) = (key.slot.key.as_bytes(), &self.0);
+        lock(&self.0.get(usize::from(*byte) % SHARDS).unwrap_or(first).0)
     }
 }
 
@@ -117,7 +129,7 @@ impl Flight {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let mut table = self.flights.table(&self.key);
+        let mut table = self.tables.of(&self.key);
         let is_own =
             table.get(&self.key).is_some_and(|flight| Arc::ptr_eq(&flight.recording, &self.recording));
         if is_own {

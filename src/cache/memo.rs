@@ -3,6 +3,7 @@
 //! A body is known again by all of its bytes, so that nothing rests on a hash, and only to the account that sent it:
 //! how fast an answer comes tells nobody what others have asked. What is remembered is bounded in bytes.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use ahash::RandomState;
@@ -19,6 +20,9 @@ const LONGEST: usize = 16 * 1024;
 
 /// Bytes of all that is remembered.
 const CAPACITY: u64 = 16 * 1024 * 1024;
+
+/// Bytes of all that one of many memos remembers, at least.
+const LEAST: u64 = 1024 * 1024;
 
 /// Bytes counted for a body beside its own and the texts that were read in it.
 const OVERHEAD: usize = 512;
@@ -55,13 +59,19 @@ pub struct Known {
 
 impl Default for BodyMemo {
     fn default() -> Self {
-        let weigh = |_: &u64, known: &Arc<Known>| u32::try_from(known.size()).unwrap_or(u32::MAX);
-        let bodies = Cache::builder().max_capacity(CAPACITY).weigher(weigh).build_with_hasher(SpreadKeys);
-        Self { bodies, hasher: RandomState::new() }
+        Self::one_of(NonZeroUsize::MIN)
     }
 }
 
 impl BodyMemo {
+    /// One of so many that share the room there is, each with some of its own.
+    pub fn one_of(count: NonZeroUsize) -> Self {
+        let capacity = (CAPACITY / count.get() as u64).max(LEAST);
+        let weigh = |_: &u64, known: &Arc<Known>| u32::try_from(known.size()).unwrap_or(u32::MAX);
+        let bodies = Cache::builder().max_capacity(capacity).weigher(weigh).build_with_hasher(SpreadKeys);
+        Self { bodies, hasher: RandomState::new() }
+    }
+
     /// What was read in `body`, if it is remembered.
     pub fn find(&self, body: &Body<'_>) -> Option<Arc<Known>> {
         if body.bytes.len() > LONGEST {

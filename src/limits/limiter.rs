@@ -115,7 +115,7 @@ impl Limiter {
         let mut taken = usual;
         loop {
             if let Some(decision) = taken {
-                return Ok(Verdict::new(decision, Arc::clone(&holder.plan), now.unix));
+                return Ok(Verdict::new(decision, &holder.plan, now.unix));
             }
             // Comes round again only if a request of an older snapshot took the bucket back to its own rate.
             taken = self.settle(holder, now.monotonic)?.bucket.take(rate, now.monotonic).ok();

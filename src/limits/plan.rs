@@ -1,12 +1,14 @@
 //! A plan: how fast and how far ahead a key may go. Policy only; levels are kept in `limiter`.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
 
 use crate::ids::{PlanName, is_config_name};
 use crate::limits::bucket::Rate;
+use crate::spread::Spread;
 
 /// Most requests a minute that a plan may allow: one a microsecond.
 pub const MAX_REQUESTS_PER_MINUTE: u32 = 60_000_000;
@@ -24,13 +26,21 @@ pub enum Per {
 }
 
 /// The checked numbers of a plan.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Plan {
+    per: Per,
+    rate: Rate,
+    /// Held by each request: once for each worker.
+    terms: Arc<Spread<Arc<Terms>>>,
+}
+
+/// What answers tell of a plan.
+#[derive(Debug, PartialEq, Eq)]
+#[repr(align(128))]
+pub struct Terms {
     name: PlanName,
     requests_per_minute: NonZeroU32,
     burst: NonZeroU32,
-    per: Per,
-    rate: Rate,
     limit_header: HeaderValue,
     policy_header: HeaderValue,
 }
@@ -70,13 +80,62 @@ impl Plan {
         if !is_config_name(name.as_str()) {
             return Err(PlanError::Name);
         }
-        let limit_header = HeaderValue::from(requests_per_minute.get());
         let fill_seconds = rate.fill_time().as_nanos().div_ceil(1_000_000_000);
         let policy = format!("\"{name}\";q={burst};w={fill_seconds}");
-        let policy_header = HeaderValue::try_from(policy).map_err(|_| PlanError::Name)?;
-        Ok(Self { name, requests_per_minute, burst, per, rate, limit_header, policy_header })
+        HeaderValue::from_str(&policy).map_err(|_| PlanError::Name)?;
+        let terms = Spread::for_cores(|_| {
+            Arc::new(Terms {
+                name: name.clone(),
+                requests_per_minute,
+                burst,
+                limit_header: HeaderValue::from(requests_per_minute.get()),
+                // Checked above.
+                policy_header: HeaderValue::from_str(&policy).unwrap_or(HeaderValue::from_static("")),
+            })
+        });
+        Ok(Self { per, rate, terms: Arc::new(terms) })
     }
 
+    /// What answers tell of it.
+    pub fn terms(&self) -> &Arc<Terms> {
+        self.terms.mine()
+    }
+
+    /// The plan's name.
+    pub fn name(&self) -> &PlanName {
+        &self.terms().name
+    }
+
+    /// Requests a minute, once the burst is spent.
+    pub fn requests_per_minute(&self) -> NonZeroU32 {
+        self.terms().requests_per_minute
+    }
+
+    /// What a full bucket holds, in requests.
+    pub fn burst(&self) -> NonZeroU32 {
+        self.terms().burst
+    }
+
+    /// Whose bucket it is.
+    pub fn per(&self) -> Per {
+        self.per
+    }
+
+    /// The same numbers as the bucket's arithmetic takes them.
+    pub fn rate(&self) -> Rate {
+        self.rate
+    }
+}
+
+impl PartialEq for Plan {
+    fn eq(&self, other: &Self) -> bool {
+        self.per == other.per && self.rate == other.rate && self.terms() == other.terms()
+    }
+}
+
+impl Eq for Plan {}
+
+impl Terms {
     /// The plan's name.
     pub fn name(&self) -> &PlanName {
         &self.name
@@ -92,11 +151,6 @@ impl Plan {
         self.burst
     }
 
-    /// Whose bucket it is.
-    pub fn per(&self) -> Per {
-        self.per
-    }
-
     /// `X-RateLimit-Limit`: requests a minute.
     pub fn limit_header(&self) -> &HeaderValue {
         &self.limit_header
@@ -105,10 +159,5 @@ impl Plan {
     /// `RateLimit-Policy`: `"PLAN";q=BURST;w=SECONDS_TO_FILL`, seconds rounded up.
     pub fn policy_header(&self) -> &HeaderValue {
         &self.policy_header
-    }
-
-    /// The same numbers as the bucket's arithmetic takes them.
-    pub fn rate(&self) -> Rate {
-        self.rate
     }
 }

@@ -11,7 +11,7 @@ use http::header::{HeaderName, HeaderValue, RETRY_AFTER};
 
 use crate::clock::UnixTime;
 use crate::limits::bucket::Decision;
-use crate::limits::plan::Plan;
+use crate::limits::plan::{Plan, Terms};
 
 /// Requests a minute.
 pub const X_RATELIMIT_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
@@ -35,14 +35,14 @@ const LONGEST_RETRY: u64 = 60;
 #[derive(Clone, Debug)]
 pub struct Verdict {
     decision: Decision,
-    plan: Arc<Plan>,
+    plan: Arc<Terms>,
     at: UnixTime,
 }
 
 impl Verdict {
     /// The verdict on a request at the time `at`; `decision` must have been made at `plan`'s rate.
-    pub fn new(decision: Decision, plan: Arc<Plan>, at: UnixTime) -> Self {
-        Self { decision, plan, at }
+    pub fn new(decision: Decision, plan: &Plan, at: UnixTime) -> Self {
+        Self { decision, plan: Arc::clone(plan.terms()), at }
     }
 
     /// True if the request may go on; a token is taken then.
@@ -51,7 +51,7 @@ impl Verdict {
     }
 
     /// The plan that decided.
-    pub fn plan(&self) -> &Arc<Plan> {
+    pub fn plan(&self) -> &Terms {
         &self.plan
     }
 

@@ -9,6 +9,7 @@ use pingora::upstreams::peer::HttpPeer;
 
 use crate::clock::Monotonic;
 use crate::proxy::idle::Idle;
+use crate::spread::{Lent, Spread};
 
 /// Addresses of one server that are tried for one request, at most.
 const MOST_TRIED: usize = 3;
@@ -27,7 +28,7 @@ pub(super) struct Address {
 /// The addresses of a server as one request sees them.
 #[derive(Clone, Debug)]
 pub(super) struct Addresses {
-    all: Arc<Vec<Arc<Address>>>,
+    all: Arc<Lent<Vec<Arc<Address>>>>,
     /// Where this request begins.
     first: usize,
 }
@@ -52,21 +53,27 @@ impl Address {
 
 impl Addresses {
     /// `all` as the next request sees them, which begins with the next one in turn; `None` if there is none.
-    pub(super) fn in_turn(all: Arc<Vec<Arc<Address>>>, turn: &AtomicUsize) -> Option<Self> {
-        let turn = if all.len() < 2 { 0 } else { turn.fetch_add(1, Ordering::Relaxed) };
+    pub(super) fn in_turn(all: Arc<Lent<Vec<Arc<Address>>>>, turn: &Spread<AtomicUsize>) -> Option<Self> {
+        let turn = if all.len() < 2 { 0 } else { turn.mine().fetch_add(1, Ordering::Relaxed) };
         let first = turn.checked_rem(all.len())?;
         Some(Self { all, first })
     }
 
     /// The next address, and its place in `tried`; those that were lately not to be reached come last. `None` when
     /// enough have been tried.
-    pub(super) fn next(&self, tried: &[usize], now: Monotonic) -> Option<(usize, &Arc<Address>)> {
+    pub(super) fn next(&self, tried: &[usize], now: Monotonic) -> Option<(usize, &Address)> {
         if tried.len() >= MOST_TRIED {
             return None;
         }
-        let order = || self.all.iter().enumerate().cycle().skip(self.first).take(self.all.len());
+        let order =
+            || self.all.iter().map(AsRef::as_ref).enumerate().cycle().skip(self.first).take(self.all.len());
         let mut untried = order().filter(|(place, _)| !tried.contains(place));
         let well = untried.clone().find(|(_, address)| !address.is_last(now));
         well.or_else(|| untried.next())
+    }
+
+    /// The address at a place.
+    pub(super) fn at(&self, place: usize) -> Option<&Address> {
+        self.all.get(place).map(AsRef::as_ref)
     }
 }

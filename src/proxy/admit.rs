@@ -150,7 +150,7 @@ fn check_queried_model(key: &KeyRecord, query: Option<&str>) -> Result<(), Rejec
 
 /// Step 8: a place among the requests in flight. A slow body has none yet: its memory is what bounds it.
 pub(super) fn take_room(shared: &Shared, config: &Config) -> Result<Room, Rejection> {
-    let place = Place::take(&shared.metrics.in_flight_requests, config.limits.max_requests.get());
+    let place = Place::take(&shared.in_flight, config.limits.max_requests.get());
     place.map(Room::new).ok_or(Rejection::Overloaded)
 }
 

@@ -34,27 +34,24 @@ use crate::proxy::forms::Wanted;
 use crate::proxy::headers;
 use crate::proxy::send::{self, Sent};
 use crate::proxy::session::Session;
-use crate::proxy::shared::Shared;
+use crate::proxy::shared::{Held, Shared};
 
 /// Answers the request, or says why not.
 ///
 /// # Errors
 /// The client is still to be told.
-pub(super) async fn answer(
-    shared: &Arc<Shared>,
-    session: &mut Session,
-    ctx: &mut Ctx,
-) -> Result<Sent, Rejection> {
+pub(super) async fn answer(shared: &Held, session: &mut Session, ctx: &mut Ctx) -> Result<Sent, Rejection> {
     let (Some(live), Some(address)) = (ctx.route.clone(), ctx.address) else {
         return Err(Rejection::Internal);
     };
     let mut memory = shared.permit(ctx);
-    let config = Arc::clone(&ctx.policy.snapshot.config);
+    let policy = Arc::clone(&ctx.policy);
+    let config = policy.snapshot.config.as_ref();
     let body = read_body(session, ctx, &config.limits, &mut memory).await?;
     let nominated = headers::nominated(&session.head().headers);
     let request = Request { shared, live: &live, address: &address, nominated, memory, body };
     let mut plan = request.plan(session, ctx)?;
-    ctx.room = Some(take_room(shared, &config)?);
+    ctx.room = Some(take_room(shared, config)?);
     if let Some((entry, age)) = request.find(&mut plan, ctx).await {
         request.remember(plan, ctx);
         // The body was of use for its key alone: its memory is given back before the answer is sent.
@@ -86,7 +83,7 @@ async fn read_body(
 
 /// A request with its body.
 pub(super) struct Request<'a> {
-    pub(super) shared: &'a Arc<Shared>,
+    pub(super) shared: &'a Held,
     pub(super) live: &'a Arc<LiveRoute>,
     pub(super) address: &'a ClientAddress,
     /// The fields that its Connection names.
@@ -178,7 +175,8 @@ impl Request<'_> {
         api: Api,
         cached: Option<&Arc<RoutePolicy>>,
     ) -> Result<Option<Scan>, Rejection> {
-        let known = cached.and_then(|policy| self.shared.bodies.find(&self.known_as(ctx, api, policy)?));
+        let known =
+            cached.and_then(|policy| self.shared.bodies.mine().find(&self.known_as(ctx, api, policy)?));
         if let Some(known) = known {
             return Ok(Some(Scan::Known(known)));
         }
@@ -194,7 +192,7 @@ impl Request<'_> {
     fn remember(&self, plan: Plan, ctx: &Ctx) {
         let Some(((_, policy), fresh)) = plan.slot.zip(plan.fresh) else { return };
         if let Some(body) = self.known_as(ctx, plan.api, &policy) {
-            self.shared.bodies.remember(&body, fresh);
+            self.shared.bodies.mine().remember(&body, fresh);
         }
     }
 

@@ -1,7 +1,6 @@
 //! Which server is asked, over which connection, and when once more (contract §4): nothing that a server can have
 //! read is sent again.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use pingora::http::ResponseHeader;
@@ -10,7 +9,7 @@ use pingora::{Error, ErrorType};
 
 use crate::cache::recording::Failure;
 use crate::clock::Monotonic;
-use crate::proxy::addresses::Address;
+use crate::proxy::addresses::{Address, Addresses};
 use crate::proxy::ctx::Report;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::headers::KEEP_ALIVE;
@@ -38,7 +37,8 @@ pub(super) struct Attempt {
     pub(super) exchange: Box<Exchange>,
     server: usize,
     /// Where the connection goes to, and waits.
-    address: Arc<Address>,
+    addresses: Addresses,
+    place: usize,
     origin: Origin,
     begun: Monotonic,
     sent: Option<Monotonic>,
@@ -84,13 +84,14 @@ impl<'a> Attempts<'a> {
             self.left -= 1;
             let now = self.shared.clock.monotonic();
             let Some(choice) = self.upstream.choose(&mut self.tried, now) else { break };
-            match self.connect_to(&choice, now).await {
+            let server = choice.server;
+            match self.connect_to(choice, now).await {
                 Ok(attempt) => return Ok(attempt),
                 // No server has to do with it.
                 Err(Failure::NoFiles) => return Err(Failure::NoFiles),
                 Err(why) => {
-                    self.upstream.failed(choice.server, self.shared.clock.monotonic());
-                    self.tried.push(choice.server);
+                    self.upstream.failed(server, self.shared.clock.monotonic());
+                    self.tried.push(server);
                     failure = why;
                 }
             }
@@ -99,14 +100,22 @@ impl<'a> Attempts<'a> {
     }
 
     /// A connection to one of the addresses of the server chosen: each has the whole `connect_timeout`.
-    async fn connect_to(&self, choice: &Choice, mut now: Monotonic) -> Result<Attempt, Failure> {
+    async fn connect_to(&self, choice: Choice, mut now: Monotonic) -> Result<Attempt, Failure> {
         let mut failure = Failure::Connect;
         let mut tried = Vec::new();
         while let Some((place, address)) = choice.addresses.next(&tried, now) {
             match self.connect_at(address, now).await {
                 Ok((exchange, origin)) => {
-                    let (server, address) = (choice.server, Arc::clone(address));
-                    return Ok(Attempt { exchange, server, address, origin, begun: now, sent: None });
+                    let Choice { server, addresses } = choice;
+                    return Ok(Attempt {
+                        exchange,
+                        server,
+                        addresses,
+                        place,
+                        origin,
+                        begun: now,
+                        sent: None,
+                    });
                 }
                 Err(Failure::NoFiles) => return Err(Failure::NoFiles),
                 Err(why) => {
@@ -166,7 +175,7 @@ impl<'a> Attempts<'a> {
         if let Some(rest) = rest {
             self.upstream.wants_rest(attempt.server, rest, self.shared.clock.monotonic());
         }
-        self.upstream.first_byte.observe(waited.as_secs_f64());
+        self.upstream.first_byte.observe(waited);
         self.report.first_byte(waited);
     }
 
@@ -207,8 +216,8 @@ impl Attempt {
     /// Lets the connection wait for another request from `now` on, if it may carry another request.
     pub(super) fn give_back(self, now: Monotonic) {
         let Some(idle) = self.exchange.head().and_then(idle_for) else { return };
-        if let Some(link) = self.exchange.reuse() {
-            self.address.idle.put(link, now.saturating_add(idle));
+        if let Some((address, link)) = self.addresses.at(self.place).zip(self.exchange.reuse()) {
+            address.idle.put(link, now.saturating_add(idle));
         }
     }
 }

@@ -176,8 +176,7 @@ impl Request<'_> {
             storing.as_ref().map_or(OnDisconnect::Stop, |storing| storing.policy.on_disconnect);
         let fetch = Fetch {
             shared: Arc::clone(self.shared),
-            upstream: Arc::clone(&self.live.upstream),
-            route: Arc::clone(&self.live.route),
+            live: Arc::clone(self.live),
             head: self.outbound_head(session, ctx)?,
             body: self.body,
             memory: self.memory,
@@ -230,7 +229,7 @@ impl Request<'_> {
         let mut fields = headers::message_fields(&head.headers, &self.nominated);
         let outbound = Outbound {
             route: &self.live.route,
-            upstream: &self.live.upstream.settings,
+            upstream: &self.live.settings,
             address: self.address,
             request_id,
             path: head.uri.path(),

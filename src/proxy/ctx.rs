@@ -5,7 +5,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::HeaderValue;
-use prometheus::IntGauge;
 
 use crate::auth::key_record::KeyRecord;
 use crate::cache::control::CacheStatus;
@@ -18,14 +17,16 @@ use crate::proxy::cut::Open;
 use crate::proxy::derived::{Derived, LiveRoute};
 use crate::proxy::places;
 use crate::proxy::tunnel::Carried;
-use crate::runtime::snapshot::Loaded;
+use crate::runtime::live::Policy;
+use crate::spread::{Lending, Lent};
+use crate::stock::Stock;
 
 /// What is known of a request so far.
 pub struct Ctx {
     pub(super) clock: Clock,
     pub(super) started: Now,
     /// The policy that it began with, and ends with.
-    pub(super) policy: Arc<Loaded<Derived>>,
+    pub(super) policy: Policy<Derived>,
     pub(super) request_id: Option<HeaderValue>,
     pub(super) route: Option<Arc<LiveRoute>>,
     pub(super) address: Option<ClientAddress>,
@@ -58,20 +59,19 @@ impl Room {
 }
 
 /// One of the requests in flight; counted until dropped.
-pub(super) struct Place(IntGauge);
+pub(super) struct Place(Arc<Lent<Stock>>);
 
 impl Place {
     /// A place, if fewer than `max` are taken.
-    pub(super) fn take(in_flight: &IntGauge, max: u32) -> Option<Self> {
-        in_flight.inc();
-        let place = Self(in_flight.clone());
-        (in_flight.get() <= i64::from(max)).then_some(place)
+    pub(super) fn take(in_flight: &Lending<Stock>, max: u32) -> Option<Self> {
+        let places = in_flight.lend();
+        places.take(1, max.into()).then(|| Self(Arc::clone(places)))
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.dec();
+        self.0.give(1);
     }
 }
 
@@ -123,7 +123,7 @@ impl Report {
 
 impl Ctx {
     /// A request whose head has just been read.
-    pub(super) fn new(clock: &Clock, policy: Arc<Loaded<Derived>>, open: Open) -> Self {
+    pub(super) fn new(clock: &Clock, policy: Policy<Derived>, open: Open) -> Self {
         Self {
             started: clock.now(),
             clock: clock.clone(),

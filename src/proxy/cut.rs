@@ -12,21 +12,39 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 
+use pingora::server::ShutdownWatch;
 use tokio::sync::Notify;
+
+use crate::spread::Spread;
 
 /// Whether all requests are to end at once, and how many there are.
 #[derive(Debug, Default)]
 pub struct Cut {
     is_told: AtomicBool,
     wake: Notify,
-    open: Arc<Count>,
+    open: Spread<Arc<Count>>,
 }
 
-/// What open requests hold. On a cache line of its own: every request writes how many hold it.
+/// What a worker's open requests hold. On a cache line of its own: every request writes how many hold it.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Count {
     is_draining: AtomicBool,
+}
+
+/// Ready once `watch` is told, or nobody is left who could tell. To be polled by one task alone, whose waker stays the same:
+/// it is left with the watch once, behind a lock that all connections share, and later looks take none.
+pub(super) async fn told(mut watch: ShutdownWatch) {
+    let look = watch.clone();
+    let mut telling = pin!(async { drop(watch.wait_for(|told| *told).await) });
+    let mut has_waker = false;
+    poll_fn(|cx| {
+        if !std::mem::replace(&mut has_waker, true) {
+            return telling.as_mut().poll(cx);
+        }
+        if look.has_changed().unwrap_or(true) { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
 }
 
 /// A request from its head to its access line; counted until dropped.
@@ -42,7 +60,7 @@ impl Open {
 impl Cut {
     /// From now on every answer closes its connection.
     pub fn drain(&self) {
-        self.open.is_draining.store(true, Ordering::Relaxed);
+        self.open.all().for_each(|count| count.is_draining.store(true, Ordering::Relaxed));
     }
 
     /// Ends all requests, from now on.
@@ -53,12 +71,12 @@ impl Cut {
 
     /// Requests whose head has been read, and which have not been told in the access log.
     pub fn open_requests(&self) -> usize {
-        Arc::strong_count(&self.open) - 1
+        self.open.all().map(|count| Arc::strong_count(count) - 1).sum()
     }
 
     /// A head has been read.
     pub(super) fn open(&self) -> Open {
-        Open(Arc::clone(&self.open))
+        Open(Arc::clone(self.open.mine()))
     }
 
     /// Drives a connection's own task, which looks again at all that it waits for when the requests are to end. Costs

@@ -4,33 +4,45 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use prometheus::IntCounter;
-
 use crate::ids::PlanName;
 use crate::proxy::auth_failures::AuthFailures;
 use crate::proxy::handshakes::Handshakes;
+use crate::proxy::headers;
 use crate::proxy::upstreams::LiveUpstream;
 use crate::routing::route::Route;
 use crate::runtime::snapshot::{Loaded, Snapshot};
+use crate::spread::Spread;
+use crate::telemetry::metrics::counted::Counter;
 use crate::telemetry::metrics::{Metrics, RouteMetrics};
+use crate::upstream::settings::UpstreamSettings;
 
 /// The proxy's side of a snapshot.
 #[derive(Debug)]
 pub struct Derived {
-    routes: Vec<Arc<LiveRoute>>,
+    routes: Vec<Arc<LiveRoutes>>,
     pub(super) unrouted: Arc<RouteMetrics>,
     upstreams: Vec<Arc<LiveUpstream>>,
     /// What each plan's buckets refused.
-    rate_limited: Vec<(PlanName, IntCounter)>,
+    rate_limited: Vec<(PlanName, Counter)>,
     pub(super) failures: Arc<AuthFailures>,
     auth_failures: Option<NonZeroU32>,
     handshakes: Handshakes,
 }
 
-/// A route with everything that a request on it needs.
+/// One route, as each worker has it.
 #[derive(Debug)]
+struct LiveRoutes {
+    source: Arc<Route>,
+    each: Spread<Arc<LiveRoute>>,
+}
+
+/// A route with everything that a request on it needs, and holds on to: each worker has its own, down to the values that
+/// are cloned.
+#[derive(Debug)]
+#[repr(align(128))]
 pub struct LiveRoute {
-    pub(super) route: Arc<Route>,
+    pub(super) route: Route,
+    pub(super) settings: UpstreamSettings,
     pub(super) upstream: Arc<LiveUpstream>,
     pub(super) metrics: Arc<RouteMetrics>,
 }
@@ -48,8 +60,10 @@ pub fn derive(next: &Snapshot, previous: Option<&Loaded<Derived>>, metrics: &Met
         .collect();
     let routes = next.config.routes.iter().filter_map(|route| {
         // Present by construction: `config::build` resolved the index.
-        let upstream = Arc::clone(upstreams.get(route.upstream)?);
-        Some(Arc::new(LiveRoute { route: Arc::clone(route), upstream, metrics: metrics.route(&route.label) }))
+        let upstream = upstreams.get(route.upstream)?;
+        let known = previous
+            .and_then(|previous| previous.derived.routes.iter().find(|known| known.is(route, upstream)));
+        Some(known.map_or_else(|| LiveRoutes::new(route, upstream, metrics), Arc::clone))
     });
     // A counter that is there from the start shows its first event as a rise.
     let counted = |plan: &PlanName| (plan.clone(), metrics.rate_limited(plan.as_str()));
@@ -69,14 +83,35 @@ pub fn derive(next: &Snapshot, previous: Option<&Loaded<Derived>>, metrics: &Met
     }
 }
 
+impl LiveRoutes {
+    fn new(route: &Arc<Route>, upstream: &Arc<LiveUpstream>, metrics: &Metrics) -> Arc<Self> {
+        let shown = metrics.route(&route.label);
+        let each = Spread::for_cores(|_| {
+            let cache = route.cache.as_deref().cloned().map(Arc::new);
+            Arc::new(LiveRoute {
+                route: Route { label: Arc::from(&*route.label), cache, ..Route::clone(route) },
+                settings: headers::copied(&upstream.settings),
+                upstream: Arc::clone(upstream),
+                metrics: Arc::clone(&shown),
+            })
+        });
+        Arc::new(Self { source: Arc::clone(route), each })
+    }
+
+    /// True if it is made of these.
+    fn is(&self, route: &Arc<Route>, upstream: &Arc<LiveUpstream>) -> bool {
+        Arc::ptr_eq(&self.source, route) && Arc::ptr_eq(&self.each.mine().upstream, upstream)
+    }
+}
+
 impl Derived {
     /// The route at an index of the configuration's table.
     pub(super) fn route(&self, index: usize) -> Option<&Arc<LiveRoute>> {
-        self.routes.get(index)
+        self.routes.get(index).map(|routes| routes.each.mine())
     }
 
     /// The counter of what a plan's buckets refuse; `None` for a plan of another snapshot.
-    pub(super) fn rate_limited(&self, plan: &PlanName) -> Option<&IntCounter> {
+    pub(super) fn rate_limited(&self, plan: &PlanName) -> Option<&Counter> {
         self.rate_limited.iter().find(|(name, _)| name == plan).map(|(_, counter)| counter)
     }
 

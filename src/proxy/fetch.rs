@@ -20,6 +20,7 @@ use crate::memory::Permit;
 use crate::proxy::answer_framing;
 use crate::proxy::attempts::{Attempt, Attempts, Repeat};
 use crate::proxy::ctx::Report;
+use crate::proxy::derived::LiveRoute;
 use crate::proxy::exchange::{Event, Exchange};
 use crate::proxy::fields::FieldList;
 use crate::proxy::headers::{Cookies, end_to_end, server_target};
@@ -27,15 +28,14 @@ use crate::proxy::incoming::{Portion, Spelling};
 use crate::proxy::link::COPIED;
 use crate::proxy::outgoing::{Lines, Outgoing};
 use crate::proxy::reading::{Kept, Reading, Storing};
-use crate::proxy::shared::Shared;
-use crate::proxy::upstreams::{LiveServer, LiveUpstream};
+use crate::proxy::shared::Held;
+use crate::proxy::upstreams::LiveServer;
 use crate::routing::route::Route;
 
 /// A call that is about to be made.
 pub(super) struct Fetch {
-    pub(super) shared: Arc<Shared>,
-    pub(super) upstream: Arc<LiveUpstream>,
-    pub(super) route: Arc<Route>,
+    pub(super) shared: Held,
+    pub(super) live: Arc<LiveRoute>,
     pub(super) head: OutboundHead,
     pub(super) body: Bytes,
     /// Counts the body.
@@ -77,7 +77,7 @@ impl OutboundHead {
 impl Fetch {
     /// Makes the call and writes its answer, to the end or to its failure.
     pub(super) async fn run(mut self) {
-        let Ok(_place) = self.upstream.place().await else { return self.writer.fail(Failure::Busy) };
+        let Ok(_place) = self.live.upstream.place().await else { return self.writer.fail(Failure::Busy) };
         let answered = self.answered().await;
         let question = self.body.len() as u64;
         match answered {
@@ -95,7 +95,7 @@ impl Fetch {
 
     /// Tries servers until one has sent the head of an answer.
     async fn answered(&self) -> Result<Attempt, Failure> {
-        let mut attempts = Attempts::new(&self.shared, &self.upstream, &self.report, Spelling::Lost);
+        let mut attempts = Attempts::new(&self.shared, &self.live.upstream, &self.report, Spelling::Lost);
         loop {
             let mut attempt = attempts.connect().await?;
             match self.ask(&attempts, &mut attempt).await {
@@ -108,7 +108,7 @@ impl Fetch {
     /// Sends the request and waits for the answer's head, which may come first.
     async fn ask(&self, attempts: &Attempts<'_>, attempt: &mut Attempt) -> Result<(), Failure> {
         let server = attempts.server(attempt).ok_or(Failure::Connect)?;
-        let head = self.head.for_server(&self.route, server, self.body.len())?;
+        let head = self.head.for_server(&self.live.route, server, self.body.len())?;
         attempt.exchange.begin(head);
         attempt.exchange.read(Portion::Little);
         attempts.begun(attempt);
@@ -146,7 +146,7 @@ impl Fetch {
         if let Err(failure) = copied {
             self.report.tokens(reading.tokens(question));
             if failure != Failure::Stopped {
-                attempt.broke_off(&self.shared, &self.upstream);
+                attempt.broke_off(&self.shared, &self.live.upstream);
             }
             return self.writer.fail(failure);
         }
@@ -180,7 +180,7 @@ impl Fetch {
     ) -> Vec<(HeaderName, HeaderValue)> {
         match shared.filter(|policy| policy.scope == Scope::Global) {
             Some(policy) => kept_headers(policy, &head.headers),
-            None => end_to_end(head, Cookies::of(&self.route, self.head.uri.path())),
+            None => end_to_end(head, Cookies::of(&self.live.route, self.head.uri.path())),
         }
     }
 

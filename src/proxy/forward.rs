@@ -165,7 +165,7 @@ impl Forward<'_> {
         let came = session.head();
         let outbound = Outbound {
             route: &self.live.route,
-            upstream: &self.live.upstream.settings,
+            upstream: &self.live.settings,
             address: ctx.address.as_ref()?,
             request_id: ctx.request_id.as_ref()?,
             path: came.uri.path(),

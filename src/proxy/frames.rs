@@ -11,9 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::Poll;
 
-use prometheus::IntCounter;
-
 use crate::clock::{Clock, Monotonic};
+use crate::telemetry::metrics::counted::Counter;
 
 /// Idle frames that a connection may bring within [`SPAN_NANOS`].
 const ALLOWANCE: u32 = 1000;
@@ -54,7 +53,7 @@ pub struct Flood;
 /// The account of a connection's frames.
 pub struct Frames {
     clock: Clock,
-    floods: IntCounter,
+    floods: Counter,
     /// Bytes to pass over: the preface, or the payload of the frame that has begun.
     skip: usize,
     /// The head of the next frame as far as it has come.
@@ -91,7 +90,7 @@ impl Begun {
 
 impl Frames {
     /// Of a connection that has just been opened; a flood is counted in `floods`, its requests in `begun`.
-    pub fn new(clock: Clock, floods: IntCounter, begun: Begun) -> Self {
+    pub fn new(clock: Clock, floods: Counter, begun: Begun) -> Self {
         let since = clock.monotonic();
         Self {
             clock,

@@ -20,6 +20,7 @@ use crate::proxy::answer::answer;
 use crate::proxy::body::PIECE_TIMEOUT;
 use crate::proxy::connection::Connection;
 use crate::proxy::ctx::Ctx;
+use crate::proxy::cut;
 use crate::proxy::fields::FieldList;
 use crate::proxy::finish::finish;
 use crate::proxy::forward::forward;
@@ -31,20 +32,21 @@ use crate::proxy::respond;
 use crate::proxy::response_head::ResponseHead;
 use crate::proxy::send::{Sent, stream_write_timeout};
 use crate::proxy::session::{Carrier, Session};
-use crate::proxy::shared::Shared;
+use crate::proxy::shared::{Held, Shared};
+use crate::spread::Lending;
 
 /// Longest wait for a client to take what is left of an answer that was cut short.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What serves requests.
 pub struct Gateway {
-    shared: Arc<Shared>,
+    shared: Lending<Shared>,
 }
 
 impl Gateway {
     /// A gateway over `shared`.
     pub fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+        Self { shared: Lending::new(shared) }
     }
 
     /// Serves the requests of a connection that speaks HTTP/1.1, one after another (RFC 9112 §9.3) and no more than
@@ -57,10 +59,7 @@ impl Gateway {
         bounds: HeadBounds,
         terms: Terms,
     ) -> Ended {
-        let mut shutdown = shutdown.clone();
-        // Whoever could tell is gone: as good as told.
-        let stopped = async move { drop(shutdown.wait_for(|told| *told).await) };
-        let mut next = NextHead::new(bounds, terms.idle, stopped);
+        let mut next = NextHead::new(bounds, terms.idle, cut::told(shutdown.clone()));
         let mut place = Place::First;
         let mut session = Session::new(Carrier::Http1(Http1::new(connection)));
         for others in (0..terms.requests).rev() {
@@ -89,7 +88,7 @@ impl Gateway {
         let Carrier::Http1(http1) = &mut session.carrier else { return false };
         let end = http1.end();
         if end == End::Closing {
-            linger(&mut http1.connection, &self.shared.policy().snapshot.config.limits).await;
+            linger(&mut http1.connection, &self.shared.lend().policy().snapshot.config.limits).await;
         }
         end == End::Next
     }
@@ -99,17 +98,19 @@ impl Gateway {
     async fn refuse_head(&self, connection: &mut Connection, why: NoHead) {
         let told = match why {
             NoHead::Idle | NoHead::Unfinished => return,
-            NoHead::TooLarge => reject::large_head(connection, self.shared.clock.now().unix).await,
-            NoHead::Unreadable => reject::unreadable_head(connection, self.shared.clock.now().unix).await,
+            NoHead::TooLarge => reject::large_head(connection, self.shared.lend().clock.now().unix).await,
+            NoHead::Unreadable => {
+                reject::unreadable_head(connection, self.shared.lend().clock.now().unix).await
+            }
         };
         if told.is_ok() {
-            linger(connection, &self.shared.policy().snapshot.config.limits).await;
+            linger(connection, &self.shared.lend().policy().snapshot.config.limits).await;
         }
     }
 
     /// Answers a request over HTTP/2.
     pub(super) async fn serve_http2(&self, mut session: ServerSession) {
-        let limits = &self.shared.policy().snapshot.config.limits;
+        let limits = &self.shared.lend().policy().snapshot.config.limits;
         session.set_read_timeout(Some(PIECE_TIMEOUT));
         session.set_write_timeout(stream_write_timeout(limits));
         let mut session = Session::new(Carrier::Http2(Box::new(session)));
@@ -123,7 +124,7 @@ impl Gateway {
 
     /// Answers the request whose head `session` has read; true if all of the answer was written.
     async fn request(&self, session: &mut Session) -> bool {
-        let shared = &self.shared;
+        let shared = self.shared.lend();
         let mut ctx = Ctx::new(&shared.clock, shared.live.load(), shared.cut.open());
         ctx.request_id = Some(admit::request_id(session, ctx.started.unix));
         let served = shared.cut.unless_told(pin!(serve(shared, session, &mut ctx))).await;
@@ -171,7 +172,7 @@ async fn linger(connection: &mut Connection, limits: &Limits) {
 }
 
 /// Answers a request, whatever it is.
-async fn serve(shared: &Arc<Shared>, session: &mut Session, ctx: &mut Ctx) -> Result<Sent> {
+async fn serve(shared: &Held, session: &mut Session, ctx: &mut Ctx) -> Result<Sent> {
     if let Some(head) = respond::preflight(session, ctx)? {
         ctx.outcome = Some(Outcome::Forwarded);
         respond::begin(session, ctx, head).await?;

@@ -18,6 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::config::Limits;
 use crate::proxy::connection::Connection;
+use crate::proxy::crew::Crew;
 use crate::proxy::frames::{Begun, Frames};
 use crate::proxy::gateway::{Ended, Gateway};
 use crate::proxy::http2;
@@ -38,6 +39,7 @@ pub struct Guard {
     shared: Arc<Shared>,
     closing: Closing,
     listener: usize,
+    crew: Arc<Crew>,
 }
 
 /// When a listener and its connections close. Each is told once.
@@ -51,8 +53,14 @@ pub struct Closing {
 
 impl Guard {
     /// A guard before `gateway`, at the listener with this place in the configuration.
-    pub fn new(gateway: Arc<Gateway>, shared: Arc<Shared>, closing: Closing, listener: usize) -> Self {
-        Self { gateway, shared, closing, listener }
+    pub fn new(
+        gateway: Arc<Gateway>,
+        shared: Arc<Shared>,
+        closing: Closing,
+        listener: usize,
+        crew: Arc<Crew>,
+    ) -> Self {
+        Self { gateway, shared, closing, listener, crew }
     }
 
     /// Accepts connections until the listener is told to close. Connections accepted before go on.
@@ -92,7 +100,7 @@ impl Guard {
         tokio::time::sleep(ACCEPT_PAUSE).await;
     }
 
-    /// Serves a connection in a task of its own, if the table has a place for it.
+    /// Has a connection served by a worker, in a task of its own, if the table has a place for it.
     fn open(&self, stream: TcpStream, peer: SocketAddr) {
         let policy = self.shared.policy();
         let config = &policy.snapshot.config;
@@ -101,7 +109,8 @@ impl Guard {
         let terms = Terms::of(&config.limits);
         let tls = policy.derived.handshakes().data(self.listener).map(Acceptor::from_server_config);
         let guard = self.clone();
-        tokio::spawn(async move {
+        let Ok(handed) = self.crew.hand(stream) else { return };
+        handed.spawn(async move |stream| {
             match guard.prepare(stream, peer, tls, terms).await {
                 Some(opened) => {
                     let refused = guard.serve(opened, &terms).await;

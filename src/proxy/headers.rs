@@ -51,6 +51,23 @@ pub(super) struct Outbound<'a> {
     pub(super) scheme: &'static str,
 }
 
+/// The settings, with copies of the fields that are set: who clones a field counts, and not where others do.
+pub(super) fn copied(settings: &UpstreamSettings) -> UpstreamSettings {
+    // What has been a name or a value is one.
+    let name =
+        |name: &HeaderName| HeaderName::from_bytes(name.as_str().as_bytes()).unwrap_or_else(|_| name.clone());
+    let value = |value: &HeaderValue| {
+        let mut copy = HeaderValue::from_bytes(value.as_bytes()).unwrap_or_else(|_| value.clone());
+        copy.set_sensitive(value.is_sensitive());
+        copy
+    };
+    UpstreamSettings {
+        authorization: settings.authorization.as_ref().map(value),
+        set_headers: settings.set_headers.iter().map(|(n, v)| (name(n), value(v))).collect(),
+        ..settings.clone()
+    }
+}
+
 /// The host that a request names: its Host, or on HTTP/2 its `:authority`.
 pub(super) fn host_of(head: &RequestHeader) -> Option<HeaderValue> {
     let authority = || HeaderValue::from_str(head.uri.authority()?.as_str()).ok();

@@ -12,6 +12,7 @@ use bytes::{Buf, Bytes};
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 
 use crate::clock::{Clock, Monotonic};
 use crate::proxy::line::Line;
@@ -124,6 +125,16 @@ impl Link {
         }
         self.heard = 0;
         self.written = None;
+        Some(self)
+    }
+
+    /// The link as the calling worker drives it; `None` if it cannot be. One over TLS stays where it is: the worker that
+    /// opened it wakes this one when something comes.
+    pub(super) fn moved(mut self: Box<Self>) -> Option<Box<Self>> {
+        self.line = match self.line {
+            Line::Plain(stream) => Line::Plain(TcpStream::from_std(stream.into_std().ok()?).ok()?),
+            tls @ Line::Tls(_) => tls,
+        };
         Some(self)
     }
 

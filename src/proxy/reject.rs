@@ -26,8 +26,8 @@ use crate::routing::route::ErrorShape;
 pub(super) async fn reject(session: &mut Session, ctx: &mut Ctx, rejection: Rejection) -> Result<()> {
     ctx.outcome = Some(rejection.row().outcome);
     ctx.cache_status = None;
-    let config = std::sync::Arc::clone(&ctx.policy.snapshot.config);
-    let is_drained = body::drain(session, &config.limits).await;
+    let policy = std::sync::Arc::clone(&ctx.policy);
+    let is_drained = body::drain(session, &policy.snapshot.config.limits).await;
     if rejection.closes() || !is_drained {
         session.close();
     }

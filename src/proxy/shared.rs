@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use nix::errno::Errno;
 use pingora::connectors::TransportConnector;
-use prometheus::IntCounter;
 
 use crate::auth::authenticate::AuthFailure;
 use crate::cache::entries::Entries;
@@ -19,10 +18,15 @@ use crate::proxy::cut::Cut;
 use crate::proxy::derived::Derived;
 use crate::proxy::successor::Succession;
 use crate::proxy::table::Table;
-use crate::runtime::live::Live;
-use crate::runtime::snapshot::Loaded;
+use crate::runtime::live::{Live, Policy};
+use crate::spread::{Lending, Lent, Spread, cores};
+use crate::stock::Stock;
 use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::metrics::counted::Counter;
 use crate::telemetry::metrics::{Lookup, Metrics};
+
+/// What all requests share, as what outlives a request holds on to it.
+pub(super) type Held = Arc<Lent<Shared>>;
 
 /// What all requests share.
 pub struct Shared {
@@ -31,8 +35,11 @@ pub struct Shared {
     pub(super) limiter: Limiter,
     pub(super) entries: Entries,
     pub(super) flights: Flights,
-    pub(super) bodies: BodyMemo,
+    /// Each worker remembers those that it read.
+    pub(super) bodies: Spread<BodyMemo>,
     pub(super) metrics: Arc<Metrics>,
+    /// The requests admitted and not yet finished, of `max_requests`.
+    pub(super) in_flight: Lending<Stock>,
     pub(super) counters: Counters,
     /// Makes connections to upstreams.
     pub(super) transport: TransportConnector,
@@ -83,8 +90,9 @@ impl Shared {
             limiter: parts.limiter,
             entries: parts.entries,
             flights: Flights::default(),
-            bodies: BodyMemo::default(),
+            bodies: Spread::for_cores(|_| BodyMemo::one_of(cores())),
             metrics: parts.metrics,
+            in_flight: Lending::default(),
             counters,
             transport: TransportConnector::new(None),
             buffers: parts.buffers,
@@ -121,8 +129,13 @@ impl Shared {
     }
 
     /// The policy of this moment.
-    pub fn policy(&self) -> Arc<Loaded<Derived>> {
+    pub fn policy(&self) -> Policy<Derived> {
         self.live.load()
+    }
+
+    /// Requests admitted and not yet finished.
+    pub fn in_flight(&self) -> u64 {
+        self.in_flight.lend().used()
     }
 
     /// The clock that requests go by.
@@ -149,15 +162,15 @@ impl Shared {
 /// Counters that every request may touch, resolved once.
 #[derive(Debug)]
 pub(super) struct Counters {
-    pub(super) hits: IntCounter,
-    pub(super) misses: IntCounter,
-    pub(super) bypasses: IntCounter,
-    pub(super) prompt_tokens: IntCounter,
-    pub(super) completion_tokens: IntCounter,
-    pub(super) cached_tokens: IntCounter,
-    pub(super) estimated_prompt_tokens: IntCounter,
-    pub(super) estimated_completion_tokens: IntCounter,
-    auth_failures: [(AuthFailure, IntCounter); AuthFailure::ALL.len()],
+    pub(super) hits: Counter,
+    pub(super) misses: Counter,
+    pub(super) bypasses: Counter,
+    pub(super) prompt_tokens: Counter,
+    pub(super) completion_tokens: Counter,
+    pub(super) cached_tokens: Counter,
+    pub(super) estimated_prompt_tokens: Counter,
+    pub(super) estimated_completion_tokens: Counter,
+    auth_failures: [(AuthFailure, Counter); AuthFailure::ALL.len()],
 }
 
 impl Counters {

@@ -74,7 +74,7 @@ impl Succession {
 pub(super) async fn charge(shared: &Shared, holder: &Holder, now: Now) -> Result<Verdict, Rejection> {
     let plan = holder.plan();
     let decision = shared.charge(&holder.owner(), plan.rate()).await.ok_or(Rejection::Overloaded)?;
-    Ok(Verdict::new(decision, Arc::clone(plan), now.unix))
+    Ok(Verdict::new(decision, plan, now.unix))
 }
 
 impl Shared {

@@ -11,11 +11,12 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ipnet::IpNet;
-use prometheus::{IntCounter, IntGauge};
+use prometheus::IntGauge;
 
 use crate::config::Limits;
 use crate::proxy::client_address::network;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::counted::Counter;
 
 /// Maps, so that connections from many addresses do not wait for one lock.
 const SHARDS: usize = 16;
@@ -23,8 +24,8 @@ const SHARDS: usize = 16;
 /// All connections, and those of each address.
 pub struct Table {
     connections: IntGauge,
-    full: IntCounter,
-    crowded: IntCounter,
+    full: Counter,
+    crowded: Counter,
     /// Seeded anew in each process: nobody can choose addresses that fall together.
     hasher: RandomState,
     shards: [Mutex<HashMap<IpAddr, u32>>; SHARDS],

@@ -10,13 +10,15 @@ use http::HeaderValue;
 use pingora::protocols::tls::CaType;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::utils::tls::{CertKey, WrappedX509, parse_x509};
-use prometheus::{Histogram, IntGauge};
+use prometheus::IntGauge;
 
 use crate::clock::Monotonic;
 use crate::outcome::rejection::Rejection;
 use crate::proxy::addresses::{Address, Addresses};
-use crate::proxy::places::{Place, Places};
+use crate::proxy::places::{self, Place, Places};
+use crate::spread::{Lending, Spread};
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::counted::Histogram;
 use crate::upstream::health::Health;
 use crate::upstream::pool::Pool;
 use crate::upstream::settings::{Scheme, ServerUrl, TlsSettings, UpstreamSettings};
@@ -39,7 +41,7 @@ pub struct LiveUpstream {
     pub(super) first_byte: Histogram,
     pool: Pool,
     servers: Box<[LiveServer]>,
-    places: Arc<Places>,
+    places: Arc<Lending<Places>>,
 }
 
 /// One of its servers.
@@ -49,8 +51,8 @@ pub(super) struct LiveServer {
     /// The URL's authority as the Host field carries it.
     pub(super) host: HeaderValue,
     template: HttpPeer,
-    addresses: ArcSwap<Vec<Arc<Address>>>,
-    turn: AtomicUsize,
+    addresses: ArcSwap<Lending<Vec<Arc<Address>>>>,
+    turn: Spread<AtomicUsize>,
     up: IntGauge,
     /// Its name is being asked for.
     asking: AtomicBool,
@@ -102,7 +104,7 @@ impl LiveUpstream {
         let places = match previous {
             None => Places::new(settings.concurrency),
             Some(previous) => {
-                previous.places.rebound(settings.concurrency);
+                previous.places.lend().rebound(settings.concurrency);
                 Arc::clone(&previous.places)
             }
         };
@@ -170,7 +172,7 @@ impl LiveUpstream {
     /// Ends the connections that have waited for a request for too long.
     pub fn end_idle(&self, now: Monotonic) {
         for server in &self.servers {
-            server.addresses.load().iter().for_each(|address| address.idle.sweep(now));
+            server.addresses.load().lend().iter().for_each(|address| address.idle.sweep(now));
         }
     }
 
@@ -187,7 +189,7 @@ impl LiveUpstream {
     /// # Errors
     /// [`Rejection::UpstreamBusy`].
     pub(super) async fn place(&self) -> Result<Place, Rejection> {
-        self.places.take(self.settings.concurrency).await.ok_or(Rejection::UpstreamBusy)
+        places::take(self.places.lend(), self.settings.concurrency).await.ok_or(Rejection::UpstreamBusy)
     }
 
     /// How many servers there are.
@@ -211,7 +213,7 @@ impl LiveServer {
             host: HeaderValue::from_str(&server.authority).unwrap_or(HeaderValue::from_static("")),
             template,
             addresses: ArcSwap::default(),
-            turn: AtomicUsize::new(0),
+            turn: Spread::default(),
             up: metrics.upstream_up(settings.name.as_str(), &server.label),
             asking: AtomicBool::new(false),
             check_due: AtomicU64::new(0),
@@ -221,7 +223,7 @@ impl LiveServer {
 
     /// True while nothing is known of where it is.
     pub(super) fn is_unknown(&self) -> bool {
-        self.addresses.load().is_empty()
+        self.addresses.load().lend().is_empty()
     }
 
     /// Its name, to be asked for; `None` if it has none or is being asked for already. Ends with
@@ -262,7 +264,8 @@ impl LiveServer {
         let is_same = |known: &&Self| known.url.host == self.url.host && known.url.port == self.url.port;
         let known = known.iter().find(is_same);
         if let Some(known) = known {
-            self.turn = AtomicUsize::new(known.turn.load(Ordering::Relaxed));
+            let turn = known.turn.mine().load(Ordering::Relaxed);
+            self.turn = Spread::for_cores(|worker| AtomicUsize::new(turn.wrapping_add(worker)));
         }
         match self.literal_address() {
             Some(address) => self.locate(vec![address]),
@@ -277,7 +280,12 @@ impl LiveServer {
 
     /// Where it is, as far as is known.
     fn located(&self) -> Vec<SocketAddr> {
-        self.addresses.load().iter().filter_map(|known| known.peer._address.as_inet().copied()).collect()
+        self.addresses
+            .load()
+            .lend()
+            .iter()
+            .filter_map(|known| known.peer._address.as_inet().copied())
+            .collect()
     }
 
     fn locate(&self, mut addresses: Vec<SocketAddr>) {
@@ -287,6 +295,7 @@ impl LiveServer {
             return;
         }
         let known = self.addresses.load();
+        let known = known.lend();
         let now = |address: SocketAddr| {
             let same = known.iter().find(|known| known.peer._address.as_inet() == Some(&address));
             same.cloned().unwrap_or_else(|| Arc::new(Address::new(&self.template, address)))
@@ -295,13 +304,14 @@ impl LiveServer {
             .iter()
             .filter(|known| known.peer._address.as_inet().is_none_or(|address| !addresses.contains(address)));
         let gone: Vec<_> = gone.cloned().collect();
-        self.addresses.store(Arc::new(addresses.into_iter().map(now).collect()));
+        let addresses = Arc::new(addresses.into_iter().map(now).collect());
+        self.addresses.store(Arc::new(Lending::new(addresses)));
         gone.iter().for_each(|address| address.idle.end());
     }
 
     /// The server's addresses, each request beginning with the next; `None` while none is known.
     pub(super) fn in_turn(&self) -> Option<Addresses> {
-        Addresses::in_turn(self.addresses.load_full(), &self.turn)
+        Addresses::in_turn(Arc::clone(self.addresses.load().lend()), &self.turn)
     }
 }
 

@@ -16,7 +16,7 @@ use crate::config::restart::needs_restart;
 use crate::config::tls_files;
 use crate::limits::limiter::Limiter;
 use crate::runtime::journal::{Change, Journal, LastReload, Part, Refusal, Standing};
-use crate::runtime::live::Live;
+use crate::runtime::live::{Live, Policy};
 use crate::runtime::look::read_still;
 use crate::runtime::retire::retire;
 use crate::runtime::snapshot::{Loaded, Snapshot};
@@ -206,7 +206,7 @@ impl<D> Reloader<D> {
     }
 
     /// The policy of this moment.
-    pub fn policy(&self) -> Arc<Loaded<D>> {
+    pub fn policy(&self) -> Policy<D> {
         self.live.load()
     }
 
@@ -244,7 +244,7 @@ impl<D> Reloader<D> {
         let ring =
             old.snapshot.ring.rebuild(all_keys(&config, &list), &config.plans).map_err(Refusal::Ring)?;
         let next = Snapshot { generation: old.snapshot.generation + 1, config, ring };
-        let derived = (self.derive)(&next, Some(&old));
+        let derived = (self.derive)(&next, Some(&**old));
         let change = changed(&old.snapshot, &next);
         let holders = next.ring.changed_since(&old.snapshot.ring).map(|record| record.holder());
         self.limiter.rescale(holders, self.clock.monotonic());

@@ -121,7 +121,7 @@ impl Running {
     /// Waits until the answers in flight have come to their end, and their connections.
     async fn run_out(&self, timeout: Duration) {
         let answered = async {
-            while self.shared.cut().open_requests() > 0 || self.metrics.in_flight_requests.get() > 0 {
+            while self.shared.cut().open_requests() > 0 || self.shared.in_flight() > 0 {
                 tokio::time::sleep(DRAIN_LOOK).await;
             }
         };

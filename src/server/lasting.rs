@@ -31,7 +31,7 @@ impl Lasting {
             None => FolderLock::take(folder)?,
             Some(handle) => FolderLock::take_over(folder, handle)?,
         };
-        let threads = Threads::start("store", 1)?;
+        let threads = Threads::start("store")?;
         let opened = threads.wait_for(SqliteStore::open(lock, Bounds::default()));
         let store = Arc::new(opened.context("the store's runtime ended early")??);
         threads.handle().spawn(expire(Arc::clone(&store), clock));

@@ -1,13 +1,16 @@
-//! A runtime on threads of its own, stopped from outside.
+//! Runtimes on threads of their own, stopped from outside.
 
 use std::future::Future;
+use std::num::NonZeroUsize;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
+
+use crate::spread::begin_worker;
 
 /// What still runs on blocking threads when a runtime ends is not waited for longer.
 const LAST_WAIT: Duration = Duration::from_millis(200);
@@ -20,13 +23,20 @@ pub(super) struct Threads {
 }
 
 impl Threads {
-    /// Starts `workers` threads. One worker drives everything itself, without the cost of sharing work.
-    pub(super) fn start(name: &'static str, workers: usize) -> anyhow::Result<Self> {
-        let runtime =
-            build(name, workers).with_context(|| format!("the {name} runtime could not be started"))?;
+    /// Starts a thread that is no worker.
+    pub(super) fn start(name: &'static str) -> anyhow::Result<Self> {
+        Self::start_as(name, 0)
+    }
+
+    /// Starts a thread that is the worker with this `number`. It drives everything itself, without the cost of sharing
+    /// work.
+    fn start_as(name: &'static str, number: usize) -> anyhow::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.with_context(|| format!("the {name} runtime could not be started"))?;
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel();
         let drive = move || {
+            begin_worker(number);
             // Stopped, or whoever could stop it is gone.
             let _ = runtime.block_on(stopped);
             runtime.shutdown_timeout(LAST_WAIT);
@@ -58,26 +68,45 @@ impl Threads {
 
     /// Ends every task and waits for the thread.
     pub(super) fn stop(&mut self) {
-        if let Some(stop) = self.stop.take() {
-            // An error means that it has ended already.
-            let _ = stop.send(());
-        }
+        self.tell();
         if let Some(driver) = self.driver.take() {
             // A driver that panicked has nothing more to end.
             let _ = driver.join();
         }
+    }
+
+    fn tell(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            // An error means that it has ended already.
+            let _ = stop.send(());
+        }
+    }
+}
+
+/// The workers, each a runtime of one thread.
+pub(super) struct Workers(Box<[Threads]>);
+
+impl Workers {
+    /// Starts so many.
+    pub(super) fn start(name: &'static str, count: NonZeroUsize) -> anyhow::Result<Self> {
+        let workers = (0..count.get()).map(|number| Threads::start_as(name, number));
+        Ok(Self(workers.collect::<anyhow::Result<_>>()?))
+    }
+
+    /// For spawning onto each.
+    pub(super) fn handles(&self) -> impl Iterator<Item = &Handle> + Clone {
+        self.0.iter().map(Threads::handle)
+    }
+
+    /// Ends every task and waits for the threads.
+    pub(super) fn stop(&mut self) {
+        self.0.iter_mut().for_each(Threads::tell);
+        self.0.iter_mut().for_each(Threads::stop);
     }
 }
 
 impl Drop for Threads {
     fn drop(&mut self) {
         self.stop();
-    }
-}
-
-fn build(name: &'static str, workers: usize) -> std::io::Result<Runtime> {
-    match workers {
-        1 => Builder::new_current_thread().enable_all().build(),
-        _ => Builder::new_multi_thread().worker_threads(workers).thread_name(name).enable_all().build(),
     }
 }

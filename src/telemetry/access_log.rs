@@ -10,12 +10,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use prometheus::IntCounter;
-
 use crate::clock::UnixTime;
 use crate::outcome::finished::Finished;
 use crate::spread::Spread;
 use crate::telemetry::access_line;
+use crate::telemetry::metrics::counted::Counter;
 
 /// Lines that wait, at most, in all queues together.
 const WAITING: usize = 65_536;
@@ -35,7 +34,7 @@ struct Queues {
     lines: Spread<Mutex<Vec<Finished>>>,
     is_closed: Mutex<bool>,
     wake: Condvar,
-    dropped: IntCounter,
+    dropped: Counter,
 }
 
 /// The writer's thread; ends when it is [closed](AccessWriter::close).
@@ -59,7 +58,7 @@ impl AccessLog {
     pub fn start(
         out: impl Write + Send + 'static,
         workers: NonZeroUsize,
-        dropped: IntCounter,
+        dropped: Counter,
     ) -> std::io::Result<(Self, AccessWriter)> {
         let lines = Spread::new(workers);
         let queues = Arc::new(Queues { lines, is_closed: Mutex::new(false), wake: Condvar::new(), dropped });

@@ -7,12 +7,12 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use prometheus::process_collector::ProcessCollector;
-use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
-};
+use prometheus::{Encoder, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
 use crate::outcome::finished::Outcome;
+use crate::telemetry::metrics::counted::{Counter, CounterVec, Histogram, HistogramVec};
+
+pub mod counted;
 
 /// Upper bounds of request durations, in seconds.
 const DURATION_BUCKETS: [f64; 14] =
@@ -30,33 +30,33 @@ const COMMON_STATUSES: [u16; 16] =
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    requests: IntCounterVec,
+    requests: CounterVec,
     duration: HistogramVec,
     overhead: HistogramVec,
     first_byte: HistogramVec,
-    auth_failures: IntCounterVec,
-    rate_limited: IntCounterVec,
-    cache_lookups: IntCounterVec,
-    cache_evictions: IntCounterVec,
-    tokens: IntCounterVec,
+    auth_failures: CounterVec,
+    rate_limited: CounterVec,
+    cache_lookups: CounterVec,
+    cache_evictions: CounterVec,
+    tokens: CounterVec,
     upstream_up: IntGaugeVec,
     keys: IntGaugeVec,
-    config_reloads: IntCounterVec,
-    connections_refused: IntCounterVec,
-    /// Requests admitted and not yet finished.
+    config_reloads: CounterVec,
+    connections_refused: CounterVec,
+    /// Requests admitted and not yet finished, as last asked for.
     pub in_flight_requests: IntGauge,
     /// Client connections open.
     pub connections: IntGauge,
     /// Heads that were given up: late, too large, or no HTTP.
-    pub heads_refused: IntCounter,
+    pub heads_refused: Counter,
     /// HTTP/2 connections that were ended as they brought little but frames that ask for nothing.
-    pub floods: IntCounter,
+    pub floods: Counter,
     /// Entries in the cache.
     pub cache_entries: IntGauge,
     /// Bytes of the entries in the cache.
     pub cache_bytes: IntGauge,
     /// Tokens that hits did not have to buy.
-    pub tokens_saved: IntCounter,
+    pub tokens_saved: Counter,
     /// Which build of the key ring is live.
     pub key_ring_generation: IntGauge,
     /// 1 if no refused reload stands, else 0.
@@ -64,14 +64,14 @@ pub struct Metrics {
     /// Bytes of bodies and answers held.
     pub buffer_bytes: IntGauge,
     /// Access lines dropped because the writer fell behind.
-    pub access_lines_dropped: IntCounter,
+    pub access_lines_dropped: Counter,
 }
 
 /// One route's request metrics, resolved.
 #[derive(Debug)]
 pub struct RouteMetrics {
     outcomes: Vec<OutcomeMetrics>,
-    requests: IntCounterVec,
+    requests: CounterVec,
     label: Box<str>,
 }
 
@@ -79,7 +79,7 @@ pub struct RouteMetrics {
 struct OutcomeMetrics {
     duration: Histogram,
     overhead: Histogram,
-    statuses: [OnceLock<IntCounter>; COMMON_STATUSES.len()],
+    statuses: [OnceLock<Counter>; COMMON_STATUSES.len()],
 }
 
 /// How a cache look-up ended.
@@ -253,17 +253,17 @@ impl Metrics {
     }
 
     /// The counter of requests that the plan's buckets refused.
-    pub fn rate_limited(&self, plan: &str) -> IntCounter {
+    pub fn rate_limited(&self, plan: &str) -> Counter {
         self.rate_limited.with_label_values(&[plan])
     }
 
     /// The counter of requests without a valid key.
-    pub fn auth_failures(&self, reason: &str) -> IntCounter {
+    pub fn auth_failures(&self, reason: &str) -> Counter {
         self.auth_failures.with_label_values(&[reason])
     }
 
     /// The counter of exact look-ups that ended so.
-    pub fn cache_lookups(&self, result: Lookup) -> IntCounter {
+    pub fn cache_lookups(&self, result: Lookup) -> Counter {
         let result = match result {
             Lookup::Hit => "hit",
             Lookup::Miss => "miss",
@@ -273,12 +273,12 @@ impl Metrics {
     }
 
     /// The counter of entries gone for `cause`.
-    pub fn cache_evictions(&self, cause: &str) -> IntCounter {
+    pub fn cache_evictions(&self, cause: &str) -> Counter {
         self.cache_evictions.with_label_values(&[cause])
     }
 
     /// The token counter of a direction: `prompt`, `completion` or `cached`.
-    pub fn tokens(&self, direction: &str) -> IntCounter {
+    pub fn tokens(&self, direction: &str) -> Counter {
         self.tokens.with_label_values(&[direction])
     }
 
@@ -300,7 +300,7 @@ impl Metrics {
     }
 
     /// The counter of connections that were refused by a bound: `all` or `address`.
-    pub fn connections_refused(&self, bound: &str) -> IntCounter {
+    pub fn connections_refused(&self, bound: &str) -> Counter {
         self.connections_refused.with_label_values(&[bound])
     }
 
@@ -330,8 +330,8 @@ impl RouteMetrics {
     /// Records the end of a request.
     pub fn finished(&self, outcome: Outcome, status: u16, times: Times) {
         let Some(metrics) = self.outcomes.get(outcome as usize) else { return };
-        metrics.duration.observe(times.duration.as_secs_f64());
-        metrics.overhead.observe(times.overhead.as_secs_f64());
+        metrics.duration.observe(times.duration);
+        metrics.overhead.observe(times.overhead);
         let resolve =
             || self.requests.with_label_values(&[&self.label, outcome.as_str(), &status.to_string()]);
         let place = COMMON_STATUSES.iter().position(|common| *common == status);
@@ -356,16 +356,14 @@ fn counters(
     name: &str,
     help: &str,
     labels: &[&str],
-) -> Result<IntCounterVec, prometheus::Error> {
-    let family = IntCounterVec::new(Opts::new(name, help), labels)?;
+) -> Result<CounterVec, prometheus::Error> {
+    let family = counted::counters(described(name, help, labels))?;
     registry.register(Box::new(family.clone()))?;
     Ok(family)
 }
 
-fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
-    let counter = IntCounter::with_opts(Opts::new(name, help))?;
-    registry.register(Box::new(counter.clone()))?;
-    Ok(counter)
+fn counter(registry: &Registry, name: &str, help: &str) -> Result<Counter, prometheus::Error> {
+    Ok(counters(registry, name, help, &[])?.with_label_values::<&str>(&[]))
 }
 
 fn gauges(
@@ -390,9 +388,13 @@ fn histograms(
     name: &str,
     help: &str,
     labels: &[&str],
-    buckets: &[f64],
+    bounds: &'static [f64],
 ) -> Result<HistogramVec, prometheus::Error> {
-    let family = HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels)?;
+    let family = counted::histograms(described(name, help, labels), bounds)?;
     registry.register(Box::new(family.clone()))?;
     Ok(family)
+}
+
+fn described(name: &str, help: &str, labels: &[&str]) -> Opts {
+    Opts::new(name, help).variable_labels(labels.iter().map(|label| (*label).to_owned()).collect())
 }

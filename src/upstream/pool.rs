@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::clock::Monotonic;
+use crate::spread::Spread;
 use crate::upstream::health::Health;
 use crate::upstream::settings::{ServerUrl, UpstreamSettings};
 
@@ -13,7 +14,8 @@ pub struct Pool {
     /// One round: each server as often as it weighs, spread evenly.
     round: Box<[usize]>,
     health: Box<[Arc<Health>]>,
-    turn: AtomicU64,
+    /// Each worker goes round for itself.
+    turn: Spread<AtomicU64>,
 }
 
 /// Weights are reduced so that a round is no longer than this.
@@ -36,16 +38,17 @@ impl Pool {
             // Nothing would end what checks had found.
             health.iter().for_each(|health| _ = health.check_passed());
         }
-        let turn = previous.map_or(0, |(_, pool)| pool.turn.load(Ordering::Relaxed));
+        let turn = previous.map_or(0, |(_, pool)| pool.turn.mine().load(Ordering::Relaxed));
         let weights: Vec<u64> =
             settings.servers.iter().map(|server| u64::from(server.weight.get())).collect();
-        Self { round: round(&reduced(&weights)).into(), health, turn: AtomicU64::new(turn) }
+        let turn = Spread::for_cores(|worker| AtomicU64::new(turn.wrapping_add(worker as u64)));
+        Self { round: round(&reduced(&weights)).into(), health, turn }
     }
 
     /// The index of the next server: one that takes requests and is not in `tried`; if none does, any not tried.
     /// `None` when all have been tried.
     pub fn choose(&self, tried: &[usize], now: Monotonic) -> Option<usize> {
-        let turn = usize::try_from(self.turn.fetch_add(1, Ordering::Relaxed)).unwrap_or_default();
+        let turn = usize::try_from(self.turn.mine().fetch_add(1, Ordering::Relaxed)).unwrap_or_default();
         let from = turn.checked_rem(self.round.len()).unwrap_or_default();
         let order = || self.round.iter().cycle().skip(from).take(self.round.len()).copied();
         let untried = |server: &usize| !tried.contains(server);

@@ -79,3 +79,4 @@ mod trouble;
 mod upstream_addresses;
 mod upstream_changes;
 mod upstream_strays;
+mod workers;

@@ -4,6 +4,8 @@ use std::sync::Mutex;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
+use safecache::spread::cores;
+
 use crate::support::front::{House, PASSED, Plans, unstored};
 use crate::support::gateway::secret;
 use crate::support::h2::{H2, HasBody};
@@ -121,8 +123,8 @@ fn a_connection_that_brought_nothing_more_is_used_again() {
 
 #[test]
 fn no_more_connections_wait_than_a_bound() {
-    const MOST: usize = 256;
     const BEYOND: usize = 8;
+    let most = 256.max(64 * cores().get());
     let (gate, opener) = gate();
     let upstream = Upstream::start(move |_, exchange| {
         gate.wait();
@@ -133,9 +135,9 @@ fn no_more_connections_wait_than_a_bound() {
     for round in 1..=2 {
         let open =
             |number: usize| clients[number % 3].open(H2::request(LINE, &secret("one"), &[]), HasBody::No);
-        let mut streams: Vec<_> = (0..MOST + BEYOND).map(open).collect();
+        let mut streams: Vec<_> = (0..most + BEYOND).map(open).collect();
         upstream.wait_for(round * streams.len());
-        assert_eq!(upstream.connections(), MOST + round * BEYOND, "those that waited are used again");
+        assert_eq!(upstream.connections(), most + round * BEYOND, "those that waited are used again");
         streams.iter().for_each(|_| opener.open());
         for (number, stream) in streams.iter_mut().enumerate() {
             assert_eq!(clients[number % 3].head(stream).expect("a head").status, 200);

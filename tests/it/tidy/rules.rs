@@ -2,7 +2,7 @@
 
 /// The layers from the ground up. A module imports from lower layers only.
 pub(super) const LAYERS: &[&[&str]] = &[
-    &["clock", "dice", "ids", "memory", "pem", "secret", "spread", "units"],
+    &["clock", "dice", "ids", "memory", "pem", "secret", "spread", "stock", "units"],
     &["routing", "auth", "limits", "cache", "usage", "upstream", "llm"],
     &["config", "outcome"],
     &["runtime", "telemetry", "store"],
@@ -18,6 +18,9 @@ pub(super) const PURE_LAYER: usize = 1;
 /// Imports between modules of one layer: who, whom, why.
 pub(super) const SIBLINGS: &[(&str, &str, &str)] = &[
     ("dice", "clock", "a UUIDv7 begins with the time"),
+    ("stock", "spread", "each worker has some to spare"),
+    ("memory", "spread", "what counts bytes is held by every request"),
+    ("memory", "stock", "bytes are counted where they are used"),
     ("cache", "llm", "the key is the hash of a canonical body; entries cross forms"),
     ("usage", "llm", "usage counts the tokens that an answer names"),
     ("auth", "limits", "a key's record carries its plan and remembers its bucket"),
