@@ -80,17 +80,20 @@ impl Connection {
         self.ahead = bytes;
     }
 
-    /// Reads what comes behind all that is kept. Before it waits, what was gathered leaves.
+    /// Reads what comes behind all that is kept. Before it waits, what was gathered leaves; a client that cannot be written
+    /// to, or takes it too slowly, is gone.
     pub(super) fn poll_come(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let read = Pin::new(&mut self.line).poll_read(cx, buf);
-        if read.is_pending() && self.is_unflushed {
-            // What cannot be written is the next write's to report.
-            let _ = self.poll_send(cx);
+        if read.is_pending()
+            && self.is_unflushed
+            && let Poll::Ready(Err(error)) = self.poll_send(cx)
+        {
+            return Poll::Ready(Err(error));
         }
         read
     }
 
-    /// Waits until the client ends its side; to be awaited while nothing is read of it. Reads ahead for that as far as
+    /// Waits until the client ends its side, or takes too slowly what was gathered; to be awaited while nothing is read of it. Reads ahead for that as far as
     /// there is room; of a client that has sent more, the system is asked from time to time.
     pub(super) async fn left(&mut self) {
         let mut look: Option<Pin<Box<Sleep>>> = None;
@@ -122,11 +125,8 @@ impl Connection {
             }
             self.ahead.extend_from_slice(buf.filled());
         }
-        if self.is_unflushed {
-            // As in `poll_come`.
-            let _ = self.poll_send(cx);
-        }
-        Poll::Pending
+        let is_broken = self.is_unflushed && matches!(self.poll_send(cx), Poll::Ready(Err(_)));
+        if is_broken { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// True if the client has ended its side of the connection, or the connection is gone, whatever is unread of it.
@@ -184,7 +184,10 @@ impl Connection {
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_write_out(cx, &mut &b""[..], &mut &b""[..]))?;
         if matches!(self.line, Line::Tls(_)) {
-            ready!(Pin::new(&mut self.line).poll_flush(cx))?;
+            // TLS has taken what the client may not take.
+            let flushed = Pin::new(&mut self.line).poll_flush(cx);
+            self.patience.note(cx, &if flushed.is_ready() { Poll::Ready(Ok(0)) } else { Poll::Pending })?;
+            ready!(flushed)?;
         }
         self.is_unflushed = false;
         Poll::Ready(Ok(()))

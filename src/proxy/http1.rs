@@ -88,6 +88,9 @@ impl Http1 {
         if self.body.is_over() {
             return Poll::Ready(Ok(None));
         }
+        if matches!(&self.body, Body::Chunked(chunks) if chunks.is_bad()) {
+            return Poll::Ready(Err(Fault::Broken));
+        }
         let ahead = self.connection.take_ahead();
         if !ahead.is_empty()
             && let Some(piece) = self.take_kept(ahead)?

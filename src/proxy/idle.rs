@@ -125,7 +125,8 @@ mod tests {
 
     use super::{Idle, lock, most};
     use crate::clock::{Clock, UnixTime};
-    use crate::proxy::link::{Line, Link};
+    use crate::proxy::line::Line;
+    use crate::proxy::link::Link;
     use crate::spread::begin_worker;
 
     #[test]
