@@ -162,9 +162,12 @@ impl Begun {
     }
 }
 
-fn without_empty_lines(bytes: &[u8]) -> &[u8] {
-    let begin = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).unwrap_or(bytes.len());
-    bytes.get(begin..).unwrap_or_default()
+/// A CR alone is no line.
+fn without_empty_lines(mut bytes: &[u8]) -> &[u8] {
+    while let Some(rest) = bytes.strip_prefix(b"\r\n").or_else(|| bytes.strip_prefix(b"\n")) {
+        bytes = rest;
+    }
+    bytes
 }
 
 /// True if a line without anything in it ends behind the first `before` bytes.

@@ -109,9 +109,17 @@ fn head(lines: &[&[u8]], rest: &[u8]) -> Option<Head> {
 
 fn field(line: &[u8]) -> Option<(String, Vec<u8>)> {
     let colon = line.iter().position(|byte| *byte == b':')?;
-    let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
+    let (name, value) = (&line[..colon], trimmed(&line[colon + 1..]));
     let is_field = is_token(name) && value.iter().all(is_text);
     is_field.then(|| Some((String::from_utf8(name.to_ascii_lowercase()).ok()?, value.to_vec())))?
+}
+
+/// Without the spaces and tabs around it: a second CR before a line's end is no white space.
+fn trimmed(value: &[u8]) -> &[u8] {
+    let is_no_space = |byte: &u8| !matches!(byte, b' ' | b'\t');
+    let from = value.iter().position(is_no_space).unwrap_or(value.len());
+    let to = value.iter().rposition(is_no_space).map_or(from, |last| last + 1);
+    &value[from..to]
 }
 
 fn is_text(byte: &u8) -> bool {

@@ -59,7 +59,8 @@ fn request_line(line: &str) -> Result<String, String> {
 
 fn field(line: &str) -> Result<(String, &str), String> {
     let (name, value) = line.split_once(':').ok_or_else(|| format!("a field: {line:?}"))?;
-    let is_text = |character: char| character == '\t' || !character.is_control();
+    // Bytes beyond ASCII are text (RFC 9110 §5.5), whatever they would be in UTF-8.
+    let is_text = |character: char| character == '\t' || !character.is_ascii_control();
     if !is_token(name) || !value.chars().all(is_text) {
         return Err(format!("a field: {line:?}"));
     }
