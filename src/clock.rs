@@ -154,6 +154,6 @@ impl ManualClock {
 }
 
 /// `span` in nanoseconds, at most `u64::MAX`.
-fn nanos(span: Duration) -> u64 {
+pub fn nanos(span: Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -2,7 +2,7 @@
 //!
 //! - `guard` accepts connections within bounds, `table` counts them by address, `crew` says which worker serves one,
 //!   `handshakes` is what the TLS listeners say. `connection` is one over HTTP/1.1, `next_head` the wait for its next request,
-//!   `request_head` how that is read, `http1` the request's body and its answer, whose head is a `response_head`.
+//!   `request_head` how that is read (`copied` what it is kept in), `http1` the request's body and its answer, whose head is a `response_head`.
 //!   `http2_stream` is one over HTTP/2, `http2` what holds its requests together, `frames` what comes beside them. `session`
 //!   is a request over either; `line` carries bytes, `patience` is the account of slow readers, `cut` how all requests end at
 //!   once.
@@ -33,6 +33,7 @@ pub mod checks;
 mod chunks;
 mod client_address;
 pub mod connection;
+mod copied;
 pub mod crew;
 pub mod ctx;
 pub mod cut;
@@ -64,6 +65,7 @@ mod places;
 mod query;
 mod reading;
 mod reject;
+mod remainder;
 mod request_head;
 pub mod resolver;
 mod respond;

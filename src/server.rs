@@ -38,6 +38,7 @@ use crate::server::hand_over::take::{Inherited, Ward};
 use crate::server::lasting::Lasting;
 use crate::server::listeners::{Bound, Handshake, bind};
 use crate::server::threads::{Threads, Workers};
+use crate::spread::cores;
 use crate::telemetry::access_log::{AccessLog, AccessWriter};
 use crate::telemetry::metrics::Metrics;
 
@@ -289,7 +290,6 @@ fn install_crypto_provider() {
 }
 
 fn worker_threads(config: &Config) -> NonZeroUsize {
-    let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     NonZeroUsize::new(config.threads).unwrap_or_else(cores)
 }
 

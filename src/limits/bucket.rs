@@ -13,7 +13,7 @@ use loom::sync::atomic::{AtomicU64, Ordering};
 #[cfg(not(loom))]
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::clock::Monotonic;
+use crate::clock::{Monotonic, nanos};
 
 /// The emission interval `T` and the tolerance `tau = burst * T`, in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,8 +113,7 @@ impl Bucket {
     /// ratio, rounded down. From here on every [`Bucket::take`] of this one says [`Retired`]. There is one
     /// successor: retiring a retired bucket yields an empty one.
     pub fn retire(&self, from: Rate, to: Rate, now: Monotonic) -> Self {
-        let debt =
-            self.close(now).map_or(from.tolerance, |debt| u64::try_from(debt.as_nanos()).unwrap_or(u64::MAX));
+        let debt = self.close(now).map_or(from.tolerance, nanos);
         let scaled =
             (u128::from(debt) * u128::from(to.tolerance)).div_ceil(u128::from(from.tolerance.max(1)));
         let scaled = u64::try_from(scaled).unwrap_or(u64::MAX);
@@ -151,7 +150,6 @@ impl Decision {
     /// A decision that was made elsewhere: the debt that the request left, and the time that it is to wait for, if it was
     /// refused.
     pub fn told(rate: Rate, debt: Duration, wait: Option<Duration>) -> Self {
-        let nanos = |span: Duration| u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
         Self { rate, debt: nanos(debt), wait: wait.map_or(0, |wait| nanos(wait).max(1)) }
     }
 

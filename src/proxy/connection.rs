@@ -84,17 +84,23 @@ impl Connection {
     /// to, or takes it too slowly, is gone.
     pub(super) fn poll_come(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let read = Pin::new(&mut self.line).poll_read(cx, buf);
-        if read.is_pending()
-            && self.is_unflushed
-            && let Poll::Ready(Err(error)) = self.poll_send(cx)
-        {
-            return Poll::Ready(Err(error));
+        if read.is_pending() {
+            self.send_owed(cx)?;
         }
         read
     }
 
-    /// Waits until the client ends its side, or takes too slowly what was gathered; to be awaited while nothing is read of it. Reads ahead for that as far as
-    /// there is room; of a client that has sent more, the system is asked from time to time.
+    /// Sends what was gathered, as far as the client takes it.
+    fn send_owed(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        match self.is_unflushed.then(|| self.poll_send(cx)) {
+            Some(Poll::Ready(sent)) => sent,
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits until the client ends its side, or takes too slowly what was gathered; to be awaited while nothing is read of
+    /// it. Reads ahead for that as far as there is room; of a client that has sent more, the system is asked from time to
+    /// time.
     pub(super) async fn left(&mut self) {
         let mut look: Option<Pin<Box<Sleep>>> = None;
         poll_fn(|cx| {
@@ -125,8 +131,7 @@ impl Connection {
             }
             self.ahead.extend_from_slice(buf.filled());
         }
-        let is_broken = self.is_unflushed && matches!(self.poll_send(cx), Poll::Ready(Err(_)));
-        if is_broken { Poll::Ready(()) } else { Poll::Pending }
+        if self.send_owed(cx).is_err() { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// True if the client has ended its side of the connection, or the connection is gone, whatever is unread of it.
@@ -159,26 +164,6 @@ impl Connection {
         }
         let (mut piece, mut close) = (piece.as_ref(), close);
         poll_fn(|cx| self.poll_write_out(cx, &mut piece, &mut close)).await
-    }
-
-    /// Sends all that was gathered.
-    ///
-    /// # Errors
-    /// As [`Connection::write`].
-    pub(super) async fn flush(&mut self) -> io::Result<()> {
-        poll_fn(|cx| self.poll_send(cx)).await
-    }
-
-    /// Says all that was gathered and then no more (RFC 9112 §9.6).
-    ///
-    /// # Errors
-    /// As [`Connection::write`].
-    pub(super) async fn shut_down(&mut self) -> io::Result<()> {
-        poll_fn(|cx| {
-            ready!(self.poll_send(cx))?;
-            Pin::new(&mut self.line).poll_shutdown(cx)
-        })
-        .await
     }
 
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -230,13 +215,14 @@ impl Connection {
     }
 }
 
-/// For who speaks another protocol on it.
+/// For who reads it away, or speaks another protocol on it.
 impl AsyncRead for Connection {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.get_mut().poll_come(cx, buf)
     }
 }
 
+/// A flush sends all that was gathered, and so does the end (RFC 9112 §9.6). A client that is gone or too slow fails them.
 impl AsyncWrite for Connection {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();

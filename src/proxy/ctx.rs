@@ -8,7 +8,7 @@ use http::HeaderValue;
 
 use crate::auth::key_record::KeyRecord;
 use crate::cache::control::CacheStatus;
-use crate::clock::{Clock, Monotonic, Now};
+use crate::clock::{Clock, Monotonic, Now, nanos};
 use crate::limits::verdict::Verdict;
 use crate::llm::usage::Tokens;
 use crate::outcome::finished::Outcome;
@@ -91,8 +91,7 @@ impl Report {
     }
 
     pub(super) fn first_byte(&self, waited: Duration) {
-        let nanos = u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX);
-        self.first_byte.store(nanos.max(1), Ordering::Relaxed);
+        self.first_byte.store(nanos(waited).max(1), Ordering::Relaxed);
     }
 
     pub(super) fn tokens(&self, tokens: Option<Tokens>) {

@@ -22,15 +22,23 @@ impl FieldList {
         self.0.push((name, value));
     }
 
-    /// Takes out all fields of the name.
-    pub(super) fn remove_all(&mut self, name: &HeaderName) {
-        self.0.retain(|(other, _)| other != name);
-    }
-
     /// The fields in their order.
     pub(super) fn iter(&self) -> impl Iterator<Item = &(HeaderName, HeaderValue)> {
         self.0.iter()
     }
+}
+
+/// How many bytes a field is written in.
+pub(super) fn written_size((name, value): &(HeaderName, HeaderValue)) -> usize {
+    name.as_str().len() + value.len() + ": \r\n".len()
+}
+
+/// Writes a field to a head over HTTP/1.1.
+pub(super) fn put_field(text: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
+    text.extend_from_slice(name.as_str().as_bytes());
+    text.extend_from_slice(b": ");
+    text.extend_from_slice(value);
+    text.extend_from_slice(b"\r\n");
 }
 
 /// A head that fields are put into.
@@ -66,18 +74,11 @@ impl From<FieldList> for HeaderMap {
 
 impl Fields for FieldList {
     fn insert(&mut self, name: HeaderName, value: HeaderValue) -> Result<()> {
-        match self.0.iter().position(|(other, _)| *other == name) {
-            None => self.push(name, value),
-            Some(place) => {
-                let mut at = 0;
-                self.0.retain(|(other, _)| {
-                    at += 1;
-                    at <= place + 1 || *other != name
-                });
-                if let Some((_, old)) = self.0.get_mut(place) {
-                    *old = value;
-                }
-            }
+        let mut value = Some(value);
+        // The first takes it, and the others go.
+        self.0.retain_mut(|(other, old)| *other != name || value.take().map(|new| *old = new).is_some());
+        if let Some(value) = value {
+            self.push(name, value);
         }
         Ok(())
     }
@@ -88,7 +89,7 @@ impl Fields for FieldList {
     }
 
     fn remove(&mut self, name: &HeaderName) {
-        self.remove_all(name);
+        self.0.retain(|(other, _)| other != name);
     }
 
     fn values<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a HeaderValue> {

@@ -356,8 +356,8 @@ async fn pass_interim(session: &mut Session, exchange: &Exchange, route: &Route)
     if headers::from_upstream(&mut head, cookies).is_err() {
         return Ok(());
     }
-    // It has neither a body nor a say about the connection.
-    for name in [CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING] {
+    // It has no body.
+    for name in [CONTENT_LENGTH, TRANSFER_ENCODING] {
         head.remove_header(&name);
     }
     session.write_interim(ResponseHead::Spelt(Box::new(head))).await.map_err(|_| Fault::Gone)

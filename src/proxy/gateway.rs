@@ -11,7 +11,7 @@ use http::{HeaderValue, StatusCode};
 use pingora::Result;
 use pingora::protocols::http::ServerSession;
 use pingora::server::ShutdownWatch;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::config::Limits;
 use crate::outcome::finished::Outcome;
@@ -158,7 +158,7 @@ pub(super) enum Ended {
 /// `limits.drain`, as the system would drop what is on its way where something is left unread (RFC 9112 §9.6).
 async fn linger(connection: &mut Connection, limits: &Limits) {
     let reading_away = async {
-        connection.shut_down().await?;
+        connection.shutdown().await?;
         let mut piece = [0; 1024];
         let mut left = limits.drain_bytes.as_usize();
         while left > 0 {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST,
+    ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, DATE, EXPECT, FORWARDED, HOST,
     PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
@@ -238,7 +238,8 @@ pub(super) fn end_to_end(head: &ResponseHeader, cookies: Cookies) -> Vec<(Header
         .collect()
 }
 
-/// The same for an answer that is passed on as it comes, its framing and the spelling of its names included.
+/// The same for an answer that is passed on as it comes, its framing and the spelling of its names included. Its Date is
+/// the gateway's, as on every answer.
 ///
 /// # Errors
 /// None that can come up.
@@ -251,6 +252,11 @@ pub(super) fn from_upstream(head: &mut ResponseHeader, cookies: Cookies) -> Resu
     }
     if is_switching {
         head.insert_header(CONNECTION, HeaderValue::from_static("Upgrade"))?;
+    } else {
+        unwanted.push(CONNECTION);
+    }
+    if !head.status.is_informational() {
+        unwanted.push(DATE);
     }
     unwanted.extend(head.headers.keys().filter(|name| answer_field(name).is_none()).cloned());
     if cookies == Cookies::Dropped {

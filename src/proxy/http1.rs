@@ -7,12 +7,13 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
-use tokio::io::ReadBuf;
+use tokio::io::{AsyncWriteExt, ReadBuf};
 
 use crate::clock::UnixTime;
 use crate::proxy::chunks::Chunks;
 use crate::proxy::connection::Connection;
 use crate::proxy::date::http_date;
+use crate::proxy::remainder::Remainder;
 use crate::proxy::request_head::{Announced, RequestHead};
 use crate::proxy::response_head::{Framing, ResponseHead};
 use crate::proxy::upload::Fault;
@@ -24,7 +25,7 @@ const LARGEST_READ: usize = 64 * 1024;
 pub(super) struct Http1 {
     pub(super) connection: Connection,
     pub(super) head: RequestHead,
-    body: Body,
+    body: Remainder,
     pub(super) body_read: u64,
     pub(super) status: Option<StatusCode>,
     answer: Framing,
@@ -33,19 +34,13 @@ pub(super) struct Http1 {
     is_persistent: bool,
 }
 
-/// What of a request's body is still to come.
-enum Body {
-    Length(u64),
-    Chunked(Chunks),
-}
-
 impl Http1 {
     /// A connection that carries no request yet.
     pub(super) fn new(connection: Connection) -> Self {
         Self {
             connection,
             head: RequestHead::none(),
-            body: Body::Length(0),
+            body: Remainder::Length(0),
             body_read: 0,
             status: None,
             answer: Framing::Nothing,
@@ -57,8 +52,8 @@ impl Http1 {
     /// Begins with the request whose head has been read.
     pub(super) fn take(&mut self, head: RequestHead) {
         self.body = match head.body {
-            Announced::Length(length) => Body::Length(length),
-            Announced::Chunks => Body::Chunked(Chunks::default()),
+            Announced::Length(length) => Remainder::Length(length),
+            Announced::Chunks => Remainder::Chunked(Chunks::default()),
         };
         self.is_persistent = head.is_persistent;
         (self.body_read, self.body_sent) = (0, 0);
@@ -88,7 +83,7 @@ impl Http1 {
         if self.body.is_over() {
             return Poll::Ready(Ok(None));
         }
-        if matches!(&self.body, Body::Chunked(chunks) if chunks.is_bad()) {
+        if self.body.is_bad() {
             return Poll::Ready(Err(Fault::Broken));
         }
         let ahead = self.connection.take_ahead();
@@ -99,18 +94,13 @@ impl Http1 {
         }
         let mut space = [const { MaybeUninit::uninit() }; LARGEST_READ];
         while !self.body.is_over() {
-            let mut buf = ReadBuf::uninit(space.get_mut(..self.body.most()).unwrap_or_default());
+            let mut buf = ReadBuf::uninit(space.get_mut(..self.most()).unwrap_or_default());
             ready!(self.connection.poll_come(cx, &mut buf)).map_err(|_| Fault::Gone)?;
             if buf.filled().is_empty() {
                 return Poll::Ready(Err(Fault::Gone));
             }
-            let (piece, rest) = self.body.split(buf.filled_mut())?;
-            self.body_read += piece.len() as u64;
-            if !rest.is_empty() {
-                self.connection.keep_ahead(rest.to_vec());
-            }
-            if !piece.is_empty() {
-                return Poll::Ready(Ok(Some(Bytes::copy_from_slice(piece))));
+            if let Some(piece) = self.split(buf.filled_mut())? {
+                return Poll::Ready(Ok(Some(piece)));
             }
         }
         Poll::Ready(Ok(None))
@@ -118,17 +108,37 @@ impl Http1 {
 
     /// What `ahead`, which came before it was asked for, has of the body.
     fn take_kept(&mut self, mut ahead: Vec<u8>) -> Result<Option<Bytes>, Fault> {
-        if let Body::Length(left) = &mut self.body
+        if let Remainder::Length(left) = &mut self.body
             && ahead.len() as u64 <= *left
         {
             *left -= ahead.len() as u64;
             self.body_read += ahead.len() as u64;
             return Ok(Some(Bytes::from(ahead)));
         }
-        let (piece, rest) = self.body.split(&mut ahead)?;
-        self.body_read += piece.len() as u64;
-        self.connection.keep_ahead(rest.to_vec());
-        Ok((!piece.is_empty()).then(|| Bytes::copy_from_slice(piece)))
+        self.split(&mut ahead)
+    }
+
+    /// What `bytes` have of the body, if anything; the connection keeps what is behind it.
+    fn split(&mut self, bytes: &mut [u8]) -> Result<Option<Bytes>, Fault> {
+        let (carried, taken) = self.body.read(bytes);
+        if self.body.is_bad() {
+            return Err(Fault::Broken);
+        }
+        self.body_read += carried.len() as u64;
+        if let Some(rest) = bytes.get(taken..).filter(|rest| !rest.is_empty()) {
+            self.connection.keep_ahead(rest.to_vec());
+        }
+        Ok(bytes.get(carried).filter(|piece| !piece.is_empty()).map(Bytes::copy_from_slice))
+    }
+
+    /// How much of the body is read at once.
+    fn most(&self) -> usize {
+        match self.body {
+            Remainder::Length(left) => {
+                usize::try_from(left).map_or(LARGEST_READ, |left| left.min(LARGEST_READ))
+            }
+            Remainder::Chunked(_) => LARGEST_READ,
+        }
     }
 
     /// The connection ends with this request.
@@ -140,7 +150,7 @@ impl Http1 {
     ///
     /// # Errors
     /// The client is gone, or too slow.
-    pub(super) async fn begin(&mut self, mut head: ResponseHead, now: UnixTime) -> io::Result<()> {
+    pub(super) async fn begin(&mut self, head: ResponseHead, now: UnixTime) -> io::Result<()> {
         let status = head.status();
         self.status = Some(status);
         self.answer = match head.framing() {
@@ -149,9 +159,6 @@ impl Http1 {
         };
         let ends = matches!(self.answer, Framing::UntilEnd | Framing::Switched);
         self.is_persistent &= !ends && self.body.is_over();
-        if self.answer != Framing::Switched {
-            head.strip_own();
-        }
         let text = self.connection.gather();
         let persistence = if self.is_persistent { Persistence::Stays } else { Persistence::Closes };
         match self.answer {
@@ -186,10 +193,9 @@ impl Http1 {
             Framing::Length(left) => {
                 piece.truncate(usize::try_from(*left).unwrap_or(usize::MAX));
                 *left -= piece.len() as u64;
-                let has_all = *left == 0;
+                let is_short = part == Part::Last && *left > 0;
                 self.connection.write(b"", &piece, b"").await?;
-                if part == Part::Last && !has_all {
-                    self.is_persistent = false;
+                if is_short {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
             }
@@ -264,40 +270,4 @@ pub(super) fn put_head(text: &mut Vec<u8>, head: &ResponseHead, persistence: Per
 pub(super) enum Part {
     More,
     Last,
-}
-
-impl Body {
-    fn is_over(&self) -> bool {
-        match self {
-            Self::Length(left) => *left == 0,
-            Self::Chunked(chunks) => chunks.is_over(),
-        }
-    }
-
-    /// How much is read for it at once.
-    fn most(&self) -> usize {
-        match self {
-            Self::Length(left) => usize::try_from(*left).map_or(LARGEST_READ, |left| left.min(LARGEST_READ)),
-            Self::Chunked(_) => LARGEST_READ,
-        }
-    }
-
-    /// What `bytes` have of the body, and what is behind it.
-    fn split<'a>(&mut self, bytes: &'a mut [u8]) -> Result<(&'a [u8], &'a [u8]), Fault> {
-        let (carried, taken) = match self {
-            Self::Length(left) => {
-                let taken = usize::try_from(*left).map_or(bytes.len(), |left| left.min(bytes.len()));
-                *left -= taken as u64;
-                (0..taken, taken)
-            }
-            Self::Chunked(chunks) => {
-                let read = chunks.read(bytes);
-                if chunks.is_bad() {
-                    return Err(Fault::Broken);
-                }
-                read
-            }
-        };
-        Ok((bytes.get(carried).unwrap_or_default(), bytes.get(taken..).unwrap_or_default()))
-    }
 }

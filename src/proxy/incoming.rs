@@ -10,13 +10,15 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
-use pingora::http::{ResponseHeader, header_value_from_raw};
+use pingora::http::ResponseHeader;
 use tokio::io::ReadBuf;
 
 use crate::cache::recording::Failure;
 use crate::proxy::answer_framing::{self, Length};
 use crate::proxy::chunks::Chunks;
+use crate::proxy::copied::Copied;
 use crate::proxy::link::Link;
+use crate::proxy::remainder::Remainder;
 use crate::proxy::response_head::plain_header;
 
 /// What is read at once, at most, in bytes.
@@ -62,8 +64,7 @@ pub(super) struct Incoming {
 
 /// What of a body is still to come.
 enum Body {
-    Length(u64),
-    Chunked(Chunks),
+    Framed(Remainder),
     /// Everything until the connection ends.
     UntilEnd,
     /// Nothing: the connection has ended.
@@ -73,7 +74,7 @@ enum Body {
 impl Incoming {
     /// Nothing has come yet.
     pub(super) fn new(spelling: Spelling) -> Self {
-        let body = Body::Length(0);
+        let body = Body::Framed(Remainder::Length(0));
         Self { spelling, portion: Portion::Whole, kept: Vec::new(), body, is_doubtful: false }
     }
 
@@ -155,9 +156,9 @@ impl Incoming {
         let is_bodiless = matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         self.body = match length {
             Length::Contradictory => return Err(Failure::Invalid),
-            _ if is_bodiless || *method == Method::HEAD => Body::Length(0),
-            _ if is_chunked => Body::Chunked(Chunks::default()),
-            Length::Of(length) => Body::Length(length),
+            _ if is_bodiless || *method == Method::HEAD => Body::Framed(Remainder::Length(0)),
+            _ if is_chunked => Body::Framed(Remainder::Chunked(Chunks::default())),
+            Length::Of(length) => Body::Framed(Remainder::Length(length)),
             Length::Unsaid => Body::UntilEnd,
         };
         Ok(())
@@ -187,7 +188,7 @@ impl Incoming {
             if self.body.is_over() {
                 return Poll::Ready(Ok(None));
             }
-            if matches!(&self.body, Body::Chunked(chunks) if chunks.is_bad()) {
+            if matches!(&self.body, Body::Framed(left) if left.is_bad()) {
                 return Poll::Ready(Err(Failure::Invalid));
             }
             let portion = match self.portion {
@@ -212,12 +213,7 @@ impl Incoming {
     /// Takes what has come of the body. Where in `bytes` what it carries is now.
     fn read(&mut self, bytes: &mut [u8]) -> Range<usize> {
         let (carried, taken) = match &mut self.body {
-            Body::Length(left) => {
-                let taken = usize::try_from(*left).map_or(bytes.len(), |left| left.min(bytes.len()));
-                *left -= taken as u64;
-                (0..taken, taken)
-            }
-            Body::Chunked(chunks) => chunks.read(bytes),
+            Body::Framed(left) => left.read(bytes),
             Body::UntilEnd => (0..bytes.len(), bytes.len()),
             Body::Ended => (0..0, 0),
         };
@@ -245,8 +241,7 @@ impl Incoming {
 impl Body {
     fn is_over(&self) -> bool {
         match self {
-            Self::Length(left) => *left == 0,
-            Self::Chunked(chunks) => chunks.is_over(),
+            Self::Framed(left) => left.is_over(),
             Self::UntilEnd => false,
             Self::Ended => true,
         }
@@ -256,21 +251,12 @@ impl Body {
 /// The head that was parsed from `bytes`: its values are slices of one copy. `None` if it is none.
 fn head_of(parsed: &httparse::Response<'_, '_>, bytes: &[u8], spelling: Spelling) -> Option<ResponseHeader> {
     let status = StatusCode::from_u16(parsed.code?).ok()?;
-    let copy = Bytes::copy_from_slice(bytes);
-    let base = bytes.as_ptr().addr();
-    let value_of = |field: &httparse::Header<'_>| {
-        if field.value.is_empty() {
-            return HeaderValue::from_static("");
-        }
-        // Within the bytes, as it was found there.
-        let from = field.value.as_ptr().addr() - base;
-        header_value_from_raw(copy.slice(from..from + field.value.len()))
-    };
+    let copied = Copied::of(bytes);
     let mut head = match spelling {
         Spelling::Lost => {
             let mut fields = HeaderMap::with_capacity(parsed.headers.len());
             for field in &*parsed.headers {
-                fields.append(HeaderName::from_bytes(field.name.as_bytes()).ok()?, value_of(field));
+                fields.append(HeaderName::from_bytes(field.name.as_bytes()).ok()?, copied.value(field.value));
             }
             plain_header(status, fields)
         }
@@ -279,7 +265,7 @@ fn head_of(parsed: &httparse::Response<'_, '_>, bytes: &[u8], spelling: Spelling
             head.set_reason_phrase(parsed.reason).ok()?;
             for field in &*parsed.headers {
                 let name = Bytes::copy_from_slice(field.name.as_bytes());
-                head.append_header(name, value_of(field)).ok()?;
+                head.append_header(name, copied.value(field.value)).ok()?;
             }
             head
         }

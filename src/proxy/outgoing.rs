@@ -2,19 +2,16 @@
 
 use bytes::{BufMut, Bytes};
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderValue, Method};
 use pingora::http::RequestHeader;
 
 use crate::cache::recording::Failure;
 use crate::proxy::answer_framing::{self, Length};
-use crate::proxy::fields::FieldList;
+use crate::proxy::fields::{FieldList, put_field, written_size};
 use crate::proxy::link::Link;
 
 /// What the line of a head takes beside its method and target.
 const LINE: usize = "  HTTP/1.1\r\n\r\n".len();
-
-/// What a field takes beside its name and value.
-const FIELD: usize = ": \r\n".len();
 
 /// A request's head.
 pub(super) struct Outgoing {
@@ -75,7 +72,7 @@ impl Outgoing {
     /// [`Failure::Invalid`]: it cannot be written as one.
     pub(super) fn from_lines(lines: &Lines<'_>, room: usize) -> Result<Self, Failure> {
         let fields = || lines.fields.iter().filter(|(name, _)| *name != HOST && *name != CONTENT_LENGTH);
-        let size: usize = fields().map(|(name, value)| name.as_str().len() + value.len() + FIELD).sum();
+        let size: usize = fields().map(written_size).sum();
         let own = lines.host.len() + "host: \r\ncontent-length: 18446744073709551615\r\n".len();
         let line = lines.method.as_str().len() + lines.target.len() + LINE;
         let mut text = Vec::with_capacity(line + size + own + room);
@@ -101,13 +98,6 @@ fn put_line(text: &mut Vec<u8>, method: &Method, target: &[u8]) -> Result<(), Fa
     text.put_slice(target);
     text.put_slice(b" HTTP/1.1\r\n");
     Ok(())
-}
-
-fn put_field(text: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
-    text.put_slice(name.as_str().as_bytes());
-    text.put_slice(b": ");
-    text.put_slice(value);
-    text.put_slice(b"\r\n");
 }
 
 impl Framing {

@@ -4,8 +4,9 @@ use std::io;
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode};
 use pingora::Result;
+use tokio::io::AsyncWriteExt;
 
 use crate::clock::UnixTime;
 use crate::outcome::rejection::Rejection;
@@ -49,8 +50,9 @@ pub(super) async fn reject(session: &mut Session, ctx: &mut Ctx, rejection: Reje
 pub(super) async fn large_head(connection: &mut Connection, now: UnixTime) -> io::Result<()> {
     let rejection = Rejection::HeadTooLarge;
     let body = rejection.body(ErrorShape::Safecache);
-    let kind = (CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    refuse(connection, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, Some(kind), &body, now).await
+    let mut fields = FieldList::with_capacity(2);
+    fields.push(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    refuse(connection, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, fields, &body, now).await
 }
 
 /// Tells, in no words, that a head is none.
@@ -58,20 +60,16 @@ pub(super) async fn large_head(connection: &mut Connection, now: UnixTime) -> io
 /// # Errors
 /// The client left.
 pub(super) async fn unreadable_head(connection: &mut Connection, now: UnixTime) -> io::Result<()> {
-    refuse(connection, StatusCode::BAD_REQUEST, None, "", now).await
+    refuse(connection, StatusCode::BAD_REQUEST, FieldList::default(), "", now).await
 }
 
 async fn refuse(
     connection: &mut Connection,
     status: StatusCode,
-    kind: Option<(HeaderName, HeaderValue)>,
+    mut fields: FieldList,
     body: &str,
     now: UnixTime,
 ) -> io::Result<()> {
-    let mut fields = FieldList::with_capacity(2);
-    if let Some((name, value)) = kind {
-        fields.push(name, value);
-    }
     fields.push(CONTENT_LENGTH, HeaderValue::from(body.len()));
     let text = connection.gather();
     put_head(text, &ResponseHead::Plain(status, fields), Persistence::Closes, now);

@@ -4,11 +4,12 @@ use std::mem::MaybeUninit;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
-use pingora::http::{RequestHeader, header_value_from_raw};
+use http::{HeaderMap, HeaderName, Method, Request, Uri, Version};
+use pingora::http::RequestHeader;
 use pingora::protocols::http::authority::validate_request_authority;
 
 use crate::proxy::answer_framing::Length;
+use crate::proxy::copied::Copied;
 
 /// The most fields that are read.
 const MOST_FIELDS: usize = 256;
@@ -18,7 +19,7 @@ pub(super) struct RequestHead {
     pub(super) header: RequestHeader,
     /// All of it as it came, of which its fields' values are slices.
     text: Bytes,
-    /// True for a target of ASCII without a fragment.
+    /// True for a [plain](is_plain) target.
     pub(super) has_plain_target: bool,
     pub(super) body: Announced,
     /// The client lets its connection carry another request (RFC 9112 §9.3).
@@ -68,8 +69,8 @@ impl RequestHead {
             Ok(httparse::Status::Partial) => return Ok(None),
             Err(_) => return Err(Unreadable),
         };
-        let text = bytes.get(..end).map(Bytes::copy_from_slice).ok_or(Unreadable)?;
-        Self::of(&parsed, bytes, text).ok_or(Unreadable).map(Some)
+        let copied = bytes.get(..end).map(Copied::of).ok_or(Unreadable)?;
+        Self::of(&parsed, &copied).ok_or(Unreadable).map(Some)
     }
 
     /// No head: what stands in the place of one between two requests.
@@ -79,30 +80,20 @@ impl RequestHead {
         Self { header: parts.into(), text, has_plain_target: true, body, is_persistent: false }
     }
 
-    /// The head that was parsed from `bytes`, of which `text` is a copy; `None` if it is none, or is doubtful.
-    fn of(parsed: &httparse::Request<'_, '_>, bytes: &[u8], text: Bytes) -> Option<Self> {
-        let base = bytes.as_ptr().addr();
-        let slice = |part: &[u8]| {
-            // Within the bytes, as it was found there.
-            let from = part.as_ptr().addr() - base;
-            text.slice(from..from + part.len())
-        };
+    /// The head that was parsed and `copied`; `None` if it is none, or is doubtful.
+    fn of(parsed: &httparse::Request<'_, '_>, copied: &Copied) -> Option<Self> {
         let method = Method::from_bytes(parsed.method?.as_bytes()).ok()?;
         let version = if parsed.version? == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
         let (mut fields, mut seen) = (HeaderMap::with_capacity(parsed.headers.len()), Seen::nothing());
         for field in &*parsed.headers {
             let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
-            let value = match field.value {
-                [] => HeaderValue::from_static(""),
-                value => header_value_from_raw(slice(value)),
-            };
             seen.note(&name, field.value);
-            fields.append(name, value);
+            fields.append(name, copied.value(field.value));
         }
         let body = seen.body(version)?;
         let target = parsed.path?;
-        let has_plain_target = target.is_ascii() && memchr::memchr(b'#', target.as_bytes()).is_none();
-        let mut header = match Uri::from_maybe_shared(slice(target.as_bytes())) {
+        let has_plain_target = is_plain(target.as_bytes());
+        let mut header = match Uri::from_maybe_shared(copied.slice(target.as_bytes())) {
             Ok(uri) if target.starts_with('/') => {
                 let (mut parts, ()) = Request::new(()).into_parts();
                 (parts.method, parts.uri, parts.headers) = (method, uri, fields);
@@ -121,6 +112,7 @@ impl RequestHead {
         let is_persistent = !seen.says_close && (seen.says_keep_alive || version == Version::HTTP_11);
         let names_one_host =
             seen.hosts < 2 && (target.starts_with('/') || validate_request_authority(&header).is_ok());
+        let text = copied.text().clone();
         names_one_host.then_some(Self { header, text, has_plain_target, body, is_persistent })
     }
 
@@ -134,19 +126,21 @@ impl RequestHead {
         let mut fields = [const { MaybeUninit::uninit() }; MOST_FIELDS];
         let mut parsed = httparse::Request::new(&mut []);
         parsed.parse_with_uninit_headers(&self.text, &mut fields).ok()?;
+        let copied = Copied::from(&self.text);
         let count = Some(parsed.headers.len());
         let mut header =
             RequestHeader::build(self.header.method.clone(), self.header.raw_path(), count).ok()?;
         for field in &*parsed.headers {
-            let value = match field.value {
-                [] => HeaderValue::from_static(""),
-                value => header_value_from_raw(self.text.slice_ref(value)),
-            };
-            header.append_header(self.text.slice_ref(field.name.as_bytes()), value).ok()?;
+            header.append_header(copied.slice(field.name.as_bytes()), copied.value(field.value)).ok()?;
         }
         header.set_version(self.header.version);
         Some(header)
     }
+}
+
+/// True for a target of ASCII without a fragment, which is none (RFC 9112 §3.2): not every server would read it.
+pub(super) fn is_plain(target: &[u8]) -> bool {
+    target.is_ascii() && memchr::memchr(b'#', target).is_none()
 }
 
 impl Seen {

@@ -6,7 +6,7 @@ use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
     ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, AGE, ALLOW, CONTENT_LENGTH, CONTENT_TYPE,
-    ORIGIN, RETRY_AFTER, TRANSFER_ENCODING, VARY, WWW_AUTHENTICATE,
+    DATE, ORIGIN, RETRY_AFTER, TRANSFER_ENCODING, VARY, WWW_AUTHENTICATE,
 };
 use http::{HeaderValue, Method, StatusCode, Version};
 use pingora::Result;
@@ -47,7 +47,7 @@ pub(super) fn recorded(
     let is_anothers = ctx.cache_status == Some(CacheStatus::Collapsed);
     let policy = ctx.route.as_ref().and_then(|live| live.route.cache.as_ref()).filter(|_| is_anothers);
     for (name, value) in &answer.fields {
-        if policy.is_none_or(|policy| is_kept(policy, name)) {
+        if *name != DATE && policy.is_none_or(|policy| is_kept(policy, name)) {
             fields.push(name.clone(), value.clone());
         }
     }

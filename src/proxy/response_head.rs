@@ -1,17 +1,14 @@
 //! The head of an answer on its way to a client, and the framing of its body (RFC 9112 §4, §6).
 
 use bytes::BufMut;
-use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use pingora::http::ResponseHeader;
 
 use crate::proxy::answer_framing;
-use crate::proxy::fields::FieldList;
+use crate::proxy::fields::{FieldList, put_field, written_size};
 
-/// What a field takes beside its name and value.
-const FIELD: usize = ": \r\n".len();
-
-/// An answer's head.
+/// An answer's head, without what its connection says itself: Date and Connection.
 pub(super) enum ResponseHead {
     /// One that the gateway made, name by name.
     Plain(StatusCode, FieldList),
@@ -64,14 +61,6 @@ impl ResponseHead {
         }
     }
 
-    /// Takes out what the connection says itself: Date and Connection. Of one that the gateway made neither is written.
-    pub(super) fn strip_own(&mut self) {
-        if let Self::Spelt(head) = self {
-            head.remove_header(&DATE);
-            head.remove_header(&CONNECTION);
-        }
-    }
-
     /// Writes it to `text`, but for the empty line at its end.
     pub(super) fn put(&self, text: &mut Vec<u8>) {
         let (status, reason) = match self {
@@ -85,14 +74,9 @@ impl ResponseHead {
         text.put_slice(b"\r\n");
         match self {
             Self::Plain(_, fields) => {
-                let size =
-                    |(name, value): &(HeaderName, HeaderValue)| name.as_str().len() + value.len() + FIELD;
-                text.reserve(fields.iter().map(size).sum());
-                for (name, value) in fields.iter().filter(|(name, _)| *name != DATE && *name != CONNECTION) {
-                    text.put_slice(name.as_str().as_bytes());
-                    text.put_slice(b": ");
-                    text.put_slice(value.as_bytes());
-                    text.put_slice(b"\r\n");
+                text.reserve(fields.iter().map(written_size).sum());
+                for (name, value) in fields.iter() {
+                    put_field(text, name, value.as_bytes());
                 }
             }
             Self::Spelt(head) => head.header_to_h1_wire(text),

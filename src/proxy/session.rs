@@ -11,7 +11,7 @@ use pingora::{Error, ErrorType, OrErr, Result};
 
 use crate::clock::UnixTime;
 use crate::proxy::http1::{Http1, Part};
-use crate::proxy::request_head::RequestHead;
+use crate::proxy::request_head::{RequestHead, is_plain};
 use crate::proxy::response_head::ResponseHead;
 use crate::proxy::upload::Fault;
 
@@ -68,14 +68,11 @@ impl Session {
         matches!(self.carrier, Carrier::Http2(_))
     }
 
-    /// True for a target of ASCII without a fragment, which is none (RFC 9112 §3.2): not every server would read it.
+    /// True for a [plain](is_plain) target.
     pub(super) fn has_plain_target(&self) -> bool {
         match &self.carrier {
             Carrier::Http1(http1) => http1.head.has_plain_target,
-            Carrier::Http2(http2) => {
-                let target = http2.req_header().raw_path();
-                target.is_ascii() && memchr::memchr(b'#', target).is_none()
-            }
+            Carrier::Http2(http2) => is_plain(http2.req_header().raw_path()),
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
+use crate::clock::nanos;
 use crate::ids::{AccountId, KeyId};
 use crate::limits::bucket::{Decision, Rate};
 use crate::limits::levels::Level;
@@ -150,8 +151,4 @@ impl DecisionTold {
     pub(super) fn decision(&self, rate: Rate) -> Option<Decision> {
         Some(Decision::told(rate, Duration::from_nanos(self.debt?), self.wait.map(Duration::from_nanos)))
     }
-}
-
-fn nanos(span: Duration) -> u64 {
-    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use prometheus::core::{Describer, Metric, MetricVec, MetricVecBuilder, Opts};
 use prometheus::{Error, proto};
 
+use crate::clock::nanos;
 use crate::spread::Spread;
 
 /// The most bounds of a histogram: with the count beyond them and the sum, what a worker writes fills two cache lines.
@@ -187,10 +188,6 @@ fn labels<V: AsRef<str>>(opts: &Opts, values: &[V]) -> Result<Vec<proto::LabelPa
 
 fn sum<'a>(cells: impl Iterator<Item = &'a AtomicU64>) -> u64 {
     cells.fold(0, |sum, cell| sum.wrapping_add(cell.load(Ordering::Relaxed)))
-}
-
-fn nanos(span: Duration) -> u64 {
-    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
