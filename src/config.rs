@@ -113,6 +113,9 @@ pub struct CacheSettings {
     pub max_entry: ByteSize,
 }
 
+/// The most fields of a request's head that are read at all, whatever `limits.head.fields` says.
+pub const MOST_HEAD_FIELDS: usize = 256;
+
 /// The bounds of contract §2 `limits`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {

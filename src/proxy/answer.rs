@@ -47,7 +47,11 @@ pub(super) async fn answer(shared: &Held, session: &mut Session, ctx: &mut Ctx) 
     let mut memory = shared.permit(ctx);
     let policy = Arc::clone(&ctx.policy);
     let config = policy.snapshot.config.as_ref();
-    let body = read_body(session, ctx, &config.limits, &mut memory).await?;
+    let body = match read_body(session, ctx, &config.limits, &mut memory).await {
+        Ok(body) => body,
+        Err(Some(rejection)) => return Err(rejection),
+        Err(None) => return Ok(Sent::ClientGone),
+    };
     let nominated = headers::nominated(&session.head().headers);
     let request = Request { shared, live: &live, address: &address, nominated, memory, body };
     let mut plan = request.plan(session, ctx)?;
@@ -64,13 +68,14 @@ pub(super) async fn answer(shared: &Held, session: &mut Session, ctx: &mut Ctx) 
     request.call(session, ctx, plan).await
 }
 
-/// The whole body; how long it was waited for is noted, by clocks that are read only if it was not there.
+/// The whole body, as [`body::read`] has it; how long it was waited for is noted, by clocks that are read only if it was
+/// not there.
 async fn read_body(
     session: &mut Session,
     ctx: &mut Ctx,
     limits: &Limits,
     memory: &mut Permit,
-) -> Result<Bytes, Rejection> {
+) -> Result<Bytes, Option<Rejection>> {
     let mut reading = pin!(body::read(session, limits, memory));
     if let Some(read) = reading.as_mut().now_or_never() {
         return read;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 
 use crate::config::Limits;
@@ -27,17 +27,17 @@ pub(super) fn upload_rate(limits: &Limits) -> Rate {
 /// Reads the whole body, counting it in `permit`.
 ///
 /// # Errors
-/// It is over `max_body`, did not come in time, is badly framed, or there is no memory for it.
+/// It is over `max_body`, did not come in time, is badly framed, or there is no memory for it. `None`: the client left.
 pub(super) async fn read(
     session: &mut Session,
     limits: &Limits,
     permit: &mut Permit,
-) -> Result<Bytes, Rejection> {
+) -> Result<Bytes, Option<Rejection>> {
     let announced = content_length(session);
     if announced.is_some_and(|length| length > limits.max_body.as_u64()) {
-        return Err(Rejection::BodyTooLarge);
+        return Err(Some(Rejection::BodyTooLarge));
     }
-    session.say_continue().await.map_err(|_| Rejection::BodyBroken)?;
+    session.say_continue().await.map_err(|_| None)?;
     let mut body = Gathered::default();
     loop {
         let filling = body.fill(session, limits, permit);
@@ -46,7 +46,7 @@ pub(super) async fn read(
             Ok(Ok(Filled::Enough)) => {}
             Ok(Ok(Filled::Ended)) => return Ok(body.whole()),
             Ok(Err(rejection)) => return Err(rejection),
-            Err(_) => return Err(Rejection::BodyTimeout),
+            Err(_) => return Err(Some(Rejection::BodyTimeout)),
         }
     }
 }
@@ -55,7 +55,7 @@ pub(super) async fn read(
 #[derive(Default)]
 struct Gathered {
     only: Bytes,
-    many: BytesMut,
+    many: Vec<u8>,
 }
 
 enum Filled {
@@ -72,49 +72,69 @@ impl Gathered {
         session: &mut Session,
         limits: &Limits,
         permit: &mut Permit,
-    ) -> Result<Filled, Rejection> {
+    ) -> Result<Filled, Option<Rejection>> {
         let target = self.len().saturating_add(upload_rate(limits).bytes);
-        while let Some(piece) = next_piece(session).await? {
-            let size = self.len() + piece.len() as u64;
-            if size > limits.max_body.as_u64() {
-                return Err(Rejection::BodyTooLarge);
-            }
-            if !permit.try_grow_to(size.next_multiple_of(GROWTH)) {
-                return Err(Rejection::Overloaded);
-            }
-            self.push(piece);
-            if self.len() >= target {
-                return Ok(Filled::Enough);
+        while self.len() < target {
+            match session.body_left().filter(|_| self.len() > 0) {
+                Some(left) => {
+                    self.make_room(left, permit)?;
+                    session.read_body_to(&mut self.many).await.map_err(Fault::rejection)?;
+                }
+                None => match session.read_body().await.map_err(Fault::rejection)? {
+                    Some(piece) => self.push(piece, limits, permit)?,
+                    None => return Ok(Filled::Ended),
+                },
             }
         }
-        Ok(Filled::Ended)
+        Ok(Filled::Enough)
     }
 
     fn len(&self) -> u64 {
         (self.only.len() + self.many.len()) as u64
     }
 
-    fn push(&mut self, piece: Bytes) {
-        if self.only.is_empty() && self.many.is_empty() {
-            self.only = piece;
-            return;
+    /// Makes room for what is to come next of a body of which so much is `left`: four times what has come, at most.
+    fn make_room(&mut self, left: u64, permit: &mut Permit) -> Result<(), Option<Rejection>> {
+        if self.only.is_empty() && self.many.len() < self.many.capacity() {
+            return Ok(());
         }
-        if self.many.is_empty() {
+        let room = left.min(self.len().saturating_mul(4).max(GROWTH).saturating_sub(self.len()));
+        count(self.len().saturating_add(room), permit)?;
+        self.many.reserve_exact(self.only.len().saturating_add(usize::try_from(room).unwrap_or(usize::MAX)));
+        self.join();
+        Ok(())
+    }
+
+    fn push(&mut self, piece: Bytes, limits: &Limits, permit: &mut Permit) -> Result<(), Option<Rejection>> {
+        let size = self.len() + piece.len() as u64;
+        if size > limits.max_body.as_u64() {
+            return Err(Some(Rejection::BodyTooLarge));
+        }
+        count(size, permit)?;
+        if self.len() == 0 {
+            self.only = piece;
+        } else {
+            self.join();
+            self.many.extend_from_slice(&piece);
+        }
+        Ok(())
+    }
+
+    /// Puts what has come where more can be added.
+    fn join(&mut self) {
+        if !self.only.is_empty() {
             self.many.extend_from_slice(&std::mem::take(&mut self.only));
         }
-        self.many.extend_from_slice(&piece);
     }
 
     fn whole(self) -> Bytes {
-        if self.many.is_empty() { self.only } else { self.many.freeze() }
+        if self.many.is_empty() { self.only } else { self.many.into() }
     }
 }
 
-async fn next_piece(session: &mut Session) -> Result<Option<Bytes>, Rejection> {
-    session.read_body().await.map_err(|fault| match fault {
-        Fault::Slow => Rejection::BodyTimeout,
-        Fault::Gone | Fault::Broken => Rejection::BodyBroken,
-    })
+/// Counts a body of `size` bytes.
+fn count(size: u64, permit: &mut Permit) -> Result<(), Option<Rejection>> {
+    if permit.try_grow_to(size.next_multiple_of(GROWTH)) { Ok(()) } else { Err(Some(Rejection::Overloaded)) }
 }
 
 /// The announced length; `None` for a chunked body.

@@ -75,6 +75,25 @@ impl Connection {
         mem::take(&mut self.ahead)
     }
 
+    /// True if something has come too early.
+    pub(super) fn has_ahead(&self) -> bool {
+        !self.ahead.is_empty()
+    }
+
+    /// True if nothing has come too early but empty lines, which may stand before a request (RFC 9112 §2.2).
+    pub(super) fn is_quiet(&self) -> bool {
+        self.ahead.iter().all(|byte| matches!(byte, b'\r' | b'\n'))
+    }
+
+    /// The connection will end with a reset instead of an end that the client could take for the answer's. So it does over
+    /// TLS without more: no `close_notify` is sent (RFC 9112 §9.8).
+    pub(super) fn reset(&self) {
+        if let Line::Plain(stream) = &self.line {
+            // It fails on a socket alone that is gone.
+            let _ = stream.set_zero_linger();
+        }
+    }
+
     /// Puts back what has come too early, in place of anything kept before.
     pub(super) fn keep_ahead(&mut self, bytes: Vec<u8>) {
         self.ahead = bytes;
@@ -171,7 +190,7 @@ impl Connection {
         if matches!(self.line, Line::Tls(_)) {
             // TLS has taken what the client may not take.
             let flushed = Pin::new(&mut self.line).poll_flush(cx);
-            self.patience.note(cx, &if flushed.is_ready() { Poll::Ready(Ok(0)) } else { Poll::Pending })?;
+            self.patience.note_flush(cx, &flushed)?;
             ready!(flushed)?;
         }
         self.is_unflushed = false;

@@ -54,7 +54,9 @@ pub(super) async fn forward(
     let asks = Asks::of(session, &live.route);
     let rate = body::upload_rate(&ctx.policy.snapshot.config.limits);
     let upload = Upload::of(session, Patience::new(rate, ctx.clock.clone()), shared.permit(ctx))?;
-    session.say_continue().await.map_err(|_| Rejection::BodyBroken)?;
+    if session.say_continue().await.is_err() {
+        return Ok(Sent::ClientGone);
+    }
     let sent = Forward { shared, live: &live, asks, upload }.run(session, ctx).await?;
     ctx.outcome = Some(sent.outcome(Outcome::Forwarded));
     Ok(sent)
@@ -322,7 +324,7 @@ impl Forward<'_> {
         let (server_said, mut server) = attempt.exchange.switch().ok_or(Rejection::UpstreamFailed)?;
         let Carrier::Http1(http1) = &mut session.carrier else { return Err(Rejection::Internal) };
         let head = ResponseHead::Spelt(Box::new(head));
-        if http1.begin(head, ctx.started.unix).await.is_err() {
+        if http1.begin(head, ctx.clock.unix()).await.is_err() {
             return Ok(Sent::ClientGone);
         }
         let client = &mut http1.connection;

@@ -140,6 +140,9 @@ impl Gateway {
         if !is_whole && *ctx.outcome.get_or_insert(Outcome::ClientClosed) == Outcome::UpstreamError {
             shared.cut.unless_told(pin!(send_gathered(session))).await;
         }
+        if !is_whole && let Carrier::Http1(http1) = &session.carrier {
+            http1.give_up();
+        }
         finish(shared, session, &mut ctx);
         is_whole
     }

@@ -5,9 +5,9 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes};
 use http::{Method, StatusCode};
-use tokio::io::{AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadBuf};
 
 use crate::clock::UnixTime;
 use crate::proxy::chunks::Chunks;
@@ -77,6 +77,29 @@ impl Http1 {
     /// There will be no more.
     pub(super) async fn read(&mut self) -> Result<Option<Bytes>, Fault> {
         poll_fn(|cx| self.poll_piece(cx)).await
+    }
+
+    /// Bytes of the body that are still to come from the connection; `None` where nobody has said how many, or some have
+    /// come already.
+    pub(super) fn length_left(&self) -> Option<u64> {
+        match self.body {
+            Remainder::Length(left) if left > 0 && !self.connection.has_ahead() => Some(left),
+            _ => None,
+        }
+    }
+
+    /// Reads some of a body whose [length](Http1::length_left) is known to the end of `body`, no more than it has room
+    /// for. Nothing is lost if the wait is given up.
+    ///
+    /// # Errors
+    /// There will be no more.
+    pub(super) async fn read_to(&mut self, body: &mut Vec<u8>) -> Result<(), Fault> {
+        let Remainder::Length(left) = &mut self.body else { return Err(Fault::Broken) };
+        let room = (body.capacity() - body.len()).min(usize::try_from(*left).unwrap_or(usize::MAX));
+        let read = self.connection.read_buf(&mut body.limit(room)).await.map_err(|_| Fault::Gone)? as u64;
+        *left -= read;
+        self.body_read += read;
+        if read == 0 { Err(Fault::Gone) } else { Ok(()) }
     }
 
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Fault>> {
@@ -158,7 +181,7 @@ impl Http1 {
             framing => framing,
         };
         let ends = matches!(self.answer, Framing::UntilEnd | Framing::Switched);
-        self.is_persistent &= !ends && self.body.is_over();
+        self.is_persistent &= !ends && self.body.is_over() && self.connection.is_quiet();
         let text = self.connection.gather();
         let persistence = if self.is_persistent { Persistence::Stays } else { Persistence::Closes };
         match self.answer {
@@ -221,11 +244,20 @@ impl Http1 {
     /// brought anything behind this request, but for empty lines (RFC 9112 §2.2), carries no other.
     pub(super) fn end(&mut self) -> End {
         self.head = RequestHead::none();
-        let is_quiet = |ahead: Vec<u8>| ahead.iter().all(|byte| matches!(byte, b'\r' | b'\n'));
+        let is_quiet = self.connection.is_quiet();
+        self.connection.take_ahead();
         match self.answer {
             Framing::Switched => End::Gone,
-            _ if self.is_persistent && is_quiet(self.connection.take_ahead()) => End::Next,
+            _ if self.is_persistent && is_quiet => End::Next,
             _ => End::Closing,
+        }
+    }
+
+    /// Gives up an answer before its end. Where that is the connection's, it must not look as if it had come: the
+    /// connection is reset (RFC 9112 §8).
+    pub(super) fn give_up(&self) {
+        if self.answer == Framing::UntilEnd {
+            self.connection.reset();
         }
     }
 }

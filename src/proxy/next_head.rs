@@ -147,7 +147,10 @@ impl Begun {
             }
         }
         let text = if is_first { came } else { &self.text };
-        let head = RequestHead::parse(text).map_err(|Unreadable| NoHead::Unreadable)?;
+        let head = RequestHead::parse(text).map_err(|why| match why {
+            Unreadable::Doubtful => NoHead::Unreadable,
+            Unreadable::TooManyFields => NoHead::TooLarge,
+        })?;
         match &head {
             Some(head) => connection.keep_ahead(text.get(head.size()..).unwrap_or_default().to_vec()),
             None if is_first => self.text = came.to_vec(),

@@ -64,6 +64,14 @@ impl Patience {
         }
     }
 
+    /// Takes into account whether the client has taken what was written.
+    ///
+    /// # Errors
+    /// As [`Patience::note`].
+    pub fn note_flush(&mut self, cx: &mut Context<'_>, flush: &Poll<io::Result<()>>) -> io::Result<()> {
+        self.note(cx, &if flush.is_ready() { Poll::Ready(Ok(0)) } else { Poll::Pending })
+    }
+
     /// The client is not waited for any more, for now.
     pub fn pause(&mut self) {
         self.count_wait();

@@ -8,11 +8,9 @@ use http::{HeaderMap, HeaderName, Method, Request, Uri, Version};
 use pingora::http::RequestHeader;
 use pingora::protocols::http::authority::validate_request_authority;
 
+use crate::config::MOST_HEAD_FIELDS;
 use crate::proxy::answer_framing::Length;
 use crate::proxy::copied::Copied;
-
-/// The most fields that are read.
-const MOST_FIELDS: usize = 256;
 
 /// A head that has been read.
 pub(super) struct RequestHead {
@@ -52,25 +50,31 @@ enum LastCoding {
     Other,
 }
 
-/// What comes is no head, or one that two readers could read in two ways.
+/// Why what comes is not read as a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Unreadable;
+pub(super) enum Unreadable {
+    /// It is none, or one that two readers could read in two ways.
+    Doubtful,
+    /// It has more than [`MOST_HEAD_FIELDS`].
+    TooManyFields,
+}
 
 impl RequestHead {
     /// The head that `bytes` begin with; `None` if it has not come to its end.
     ///
     /// # Errors
-    /// They begin with none.
+    /// They begin with none that is read.
     pub(super) fn parse(bytes: &[u8]) -> Result<Option<Self>, Unreadable> {
-        let mut fields = [const { MaybeUninit::uninit() }; MOST_FIELDS];
+        let mut fields = [const { MaybeUninit::uninit() }; MOST_HEAD_FIELDS];
         let mut parsed = httparse::Request::new(&mut []);
         let end = match parsed.parse_with_uninit_headers(bytes, &mut fields) {
             Ok(httparse::Status::Complete(end)) => end,
             Ok(httparse::Status::Partial) => return Ok(None),
-            Err(_) => return Err(Unreadable),
+            Err(httparse::Error::TooManyHeaders) => return Err(Unreadable::TooManyFields),
+            Err(_) => return Err(Unreadable::Doubtful),
         };
-        let copied = bytes.get(..end).map(Copied::of).ok_or(Unreadable)?;
-        Self::of(&parsed, &copied).ok_or(Unreadable).map(Some)
+        let copied = bytes.get(..end).map(Copied::of).ok_or(Unreadable::Doubtful)?;
+        Self::of(&parsed, &copied).ok_or(Unreadable::Doubtful).map(Some)
     }
 
     /// No head: what stands in the place of one between two requests.
@@ -123,7 +127,7 @@ impl RequestHead {
 
     /// The same with each field's name spelt as it came; `None` cannot come up.
     pub(super) fn spelt(&self) -> Option<RequestHeader> {
-        let mut fields = [const { MaybeUninit::uninit() }; MOST_FIELDS];
+        let mut fields = [const { MaybeUninit::uninit() }; MOST_HEAD_FIELDS];
         let mut parsed = httparse::Request::new(&mut []);
         parsed.parse_with_uninit_headers(&self.text, &mut fields).ok()?;
         let copied = Copied::from(&self.text);

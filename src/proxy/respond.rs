@@ -74,7 +74,7 @@ pub(super) async fn begin(session: &mut Session, ctx: &Ctx, head: ResponseHead) 
     if ctx.open.is_draining() {
         session.close();
     }
-    session.write_head(head, ctx.started.unix).await
+    session.write_head(head, ctx.clock.unix()).await
 }
 
 /// The head and the body of a refusal.

@@ -148,6 +148,26 @@ impl Session {
         }
     }
 
+    /// Bytes of the body that [`Session::read_body_to`] can read, if any.
+    pub(super) fn body_left(&self) -> Option<u64> {
+        match &self.carrier {
+            Carrier::Http1(http1) => http1.length_left(),
+            Carrier::Http2(_) => None,
+        }
+    }
+
+    /// Reads some of what is [left](Session::body_left) of the body to the end of `body`, no more than it has room for.
+    /// Nothing is lost if the wait is given up.
+    ///
+    /// # Errors
+    /// There will be no more.
+    pub(super) async fn read_body_to(&mut self, body: &mut Vec<u8>) -> Result<(), Fault> {
+        match &mut self.carrier {
+            Carrier::Http1(http1) => http1.read_to(body).await,
+            Carrier::Http2(_) => Err(Fault::Broken),
+        }
+    }
+
     /// True if the client waits to be told to go on with its body (RFC 9110 §10.1.1).
     pub(super) fn expects_continue(&self) -> bool {
         !self.has_said_continue && self.field(EXPECT).is_some()

@@ -1,5 +1,6 @@
 //! The framing of a server's answer, as far as it is odd: what of it reaches the client, and what is refused.
 
+use std::io::{ErrorKind, Read};
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use crate::support::client::Answer;
 use crate::support::front::{House, PASSED, PATHS, Plans};
 use crate::support::gateway::secret;
+use crate::support::tls::TlsClient;
 use crate::support::upstream::Upstream;
 
 /// Asks on both paths over both protocols; the server answers `answer`, as it stands.
@@ -115,6 +117,34 @@ fn a_change_of_protocol_carries_nothing_of_the_servers_connection() {
     }
     for (name, value) in [("connection", "Upgrade"), ("upgrade", "WebSocket"), ("x-kept", "1")] {
         assert_eq!(head.header(name), Some(value), "{name}");
+    }
+}
+
+/// Where its end is the connection's, a cut answer must not end as a whole one does (RFC 9112 §8 and §9.8).
+#[test]
+fn an_answer_that_breaks_off_ends_with_a_reset_for_an_old_client() {
+    let upstream = Upstream::start(|_, exchange| {
+        exchange.begin("application/json");
+        exchange.chunk("{\"half\":");
+        exchange.close();
+    });
+    let house = House::before(&[upstream.url()]);
+    for path in PATHS {
+        let request = format!(
+            "POST {path} HTTP/1.0\r\nHost: g\r\nAuthorization: Bearer {}\r\nContent-Length: 2\r\n\r\n{{}}",
+            secret("one")
+        );
+        let mut client = house.gateway.connect();
+        client.send(&request);
+        let mut came = Vec::new();
+        let end = client.stream().read_to_end(&mut came).map_err(|error| error.kind());
+        assert_eq!(end, Err(ErrorKind::ConnectionReset), "{path}");
+        assert!(came.ends_with(b"\r\n\r\n{\"half\":"), "{path}");
+        let config = house.authority.client(rustls::ALL_VERSIONS, &["http/1.1"]);
+        let mut tls = TlsClient::connect(house.tls_address(), config).expect("a handshake");
+        tls.send(&request);
+        let (came, is_clean) = tls.rest();
+        assert!(came.ends_with("{\"half\":") && !is_clean, "{path}: {came}");
     }
 }
 

@@ -123,6 +123,22 @@ fn who_waits_to_be_told_to_continue_is_told_the_401_instead() {
     assert_eq!(upstream.requests().last().map(|request| request.body.clone()), Some(b"{}".to_vec()));
 }
 
+/// What comes behind it is no body, so there is nothing to be read away first.
+#[test]
+fn who_sends_a_bad_chunk_is_told_at_once() {
+    let upstream = Upstream::json("{}");
+    let gateway = gateway(&upstream, "drain: {timeout: 1h}");
+    for path in ["/v1/chat/completions", "/v1/files"] {
+        let mut client = gateway.connect();
+        client.send(format!(
+            "POST {path} HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer {}\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+            secret("one")
+        ));
+        let answer = client.answer();
+        assert_eq!((answer.status, answer.header("connection")), (400, Some("close")), "{path}");
+    }
+}
+
 #[test]
 fn a_body_beyond_the_drains_bounds_ends_the_connection() {
     let upstream = Upstream::json("{}");

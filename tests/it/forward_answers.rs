@@ -1,8 +1,10 @@
 //! Answers reach the client byte for byte, whatever their framing.
 
+use std::time::Duration;
+
 use crate::support::front::{CHAT, House, JSON, PATHS};
 use crate::support::gateway::secret;
-use crate::support::upstream::{Exchange, Request, Upstream};
+use crate::support::upstream::{Exchange, Request, Upstream, gate};
 
 /// Around the size of pingora's own buffers and of a recording's window.
 const SIZES: [usize; 6] = [0, 1, 64 * 1024 - 1, 64 * 1024, 64 * 1024 + 1, 1024 * 1024];
@@ -124,6 +126,27 @@ fn answer_as_asked(request: &Request, exchange: &mut Exchange) {
                 .send(format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {size}\r\n\r\n"));
         }
         other => unreachable!("{other}"),
+    }
+}
+
+/// A model may think for minutes.
+#[test]
+fn the_date_of_an_answer_is_not_that_of_its_question() {
+    let (gate, opener) = gate();
+    let upstream = Upstream::start(move |_, exchange| {
+        gate.wait();
+        exchange.json("{}");
+    });
+    let house = House::before(&[upstream.url()]);
+    for (path, asked, date) in
+        [(PATHS[0], 1, "Fri, 15 Jan 2027 08:01:00 GMT"), (PATHS[1], 2, "Fri, 15 Jan 2027 08:02:00 GMT")]
+    {
+        let mut client = house.gateway.connect();
+        client.request(&format!("POST {path}"), &secret("one"), "", CHAT.as_bytes());
+        upstream.wait_for(asked);
+        house.gateway.clock.advance(Duration::from_secs(60));
+        opener.open();
+        assert_eq!(client.answer().header("date"), Some(date), "{path}");
     }
 }
 

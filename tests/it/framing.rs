@@ -180,6 +180,7 @@ fn what_is_pipelined_is_not_served() {
         let answer = exchange(&gateway, &both);
         assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("{}"), "{first}: {answer}");
         assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{first}: {answer}");
+        assert!(answer.to_lowercase().contains("\r\nconnection: close\r\n"), "{first}: {answer}");
         assert_eq!(upstream.count(), number + 1, "{first}");
     }
     assert!(upstream.requests().iter().all(|request| !request.line.contains("second")));

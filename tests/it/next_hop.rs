@@ -179,7 +179,7 @@ impl Expected {
             Self::Passed(..) => (200, format!("for {id}")),
             Self::Refused(status) => (status, "ours".to_owned()),
             Self::Bare => (400, String::new()),
-            Self::Silence | Self::Either(..) => return None,
+            Self::Silence | Self::Left | Self::Either(..) => return None,
         };
         Some(Heard { status, body, after: String::new() })
     }

@@ -7,11 +7,13 @@ use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
+use pingora::protocols::l4::stream::Stream;
 use safecache::clock::Clock;
 use safecache::proxy::connection::Connection;
 use safecache::proxy::line::Line;
 use safecache::proxy::patience::{Patience, Rate};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::client::DEADLINE;
 use crate::support::front::{Front, House, PASSED};
@@ -49,6 +51,25 @@ async fn what_was_gathered_waits_no_longer_than_anything_else() {
     let (mut connection, _client) = connection(&Clock::system());
     connection.write_all(&[b'x'; 5000]).await.unwrap();
     assert_eq!(connection.flush().await.unwrap_err().kind(), ErrorKind::TimedOut);
+}
+
+/// As TLS takes more than its client does.
+#[tokio::test]
+async fn what_a_layer_below_has_taken_waits_no_longer_either() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (ours, _) = listener.accept().await.unwrap();
+    while tokio::time::timeout(SPAN / 4, ours.writable()).await.is_ok() {
+        // Until nothing on the way takes any more.
+        let _ = ours.try_write(&[b'x'; BODY]);
+    }
+    let patience = Patience::new(Rate { bytes: 200, span: SPAN }, Clock::system());
+    let line = Line::Tls(Box::new(Stream::from(ours)));
+    let mut connection = Connection::new(line, [127, 0, 0, 1].into(), patience);
+    connection.write_all(b"more").await.unwrap();
+    let flushed = tokio::time::timeout(DEADLINE, connection.flush()).await.expect("it is given up");
+    assert_eq!(flushed.unwrap_err().kind(), ErrorKind::TimedOut);
+    drop(client);
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use crate::config::raw::{
     RawAuthFailures, RawCache, RawCors, RawDrain, RawHead, RawLimits, RawOff, RawScope, RawShutdown,
 };
 use crate::config::scalar::{Flag, Size, Slot, Span, Text};
-use crate::config::{CacheSettings, Limits, Provenance, Shutdown};
+use crate::config::{CacheSettings, Limits, MOST_HEAD_FIELDS, Provenance, Shutdown};
 use crate::units::ByteSize;
 
 const fn count(n: u32) -> NonZeroU32 {
@@ -126,6 +126,10 @@ impl Builder<'_> {
                 "must be 1KiB to 1MiB",
                 "64KiB is the default",
             );
+        }
+        if limits.head_fields.get() as usize > MOST_HEAD_FIELDS {
+            let most = format!("must be 1 to {MOST_HEAD_FIELDS}");
+            self.scene.refuse(&place.key("head").key("fields"), &most, "100 is the default");
         }
     }
 

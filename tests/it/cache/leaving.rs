@@ -91,6 +91,20 @@ fn otherwise_the_upstream_is_stopped() {
     assert_eq!(gateway.metric("safecache_cache_entries"), 0.0);
 }
 
+#[test]
+fn one_that_leaves_within_its_body_is_told_as_gone() {
+    let upstream = Upstream::json("{}");
+    let gateway = gateway(&upstream, "", "");
+    let head = format!("POST {CHAT} HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer {}\r\n", secret("one"));
+    for body in ["Content-Length: 9\r\n\r\n{\"a", "Transfer-Encoding: chunked\r\n\r\n9\r\n{\"a"] {
+        gateway.connect().send(format!("{head}{body}"));
+    }
+    let series = "safecache_requests_total{outcome=\"client_closed\",route=\"/v1/*\",status=\"0\"}";
+    gateway.eventually("both are told", |gateway| gateway.metric(series) == 2.0);
+    assert_eq!(upstream.count(), 0);
+    assert_eq!(gateway.stop().matches("\"client_closed\"").count(), 2);
+}
+
 /// To finish what will not be stored would be of no use to anybody.
 #[test]
 fn what_will_not_be_stored_is_stopped_in_any_case() {
