@@ -4,6 +4,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, OnceLock};
 
+use arc_swap::ArcSwapOption;
 use subtle::{Choice, ConstantTimeEq};
 
 use crate::auth::cancellation::Cancellation;
@@ -23,7 +24,7 @@ pub struct KeyRecord {
     /// Bytes held for its requests; made when first asked for.
     buffered: OnceLock<Pool>,
     /// Made when first asked for.
-    cancellation: OnceLock<Arc<Cancellation>>,
+    cancellation: ArcSwapOption<Cancellation>,
 }
 
 /// A digest that is compared in constant time and hashed by its own bytes, which are random
@@ -40,8 +41,7 @@ impl KeyRecord {
         let cancellation = previously
             .filter(|record| *record.id() == entry.id)
             .map(|record| record.cancellation())
-            .filter(|cancellation| !cancellation.is_cancelled())
-            .map_or_else(OnceLock::new, |cancellation| OnceLock::from(Arc::clone(cancellation)));
+            .filter(|cancellation| !cancellation.is_cancelled());
         let buffered = previously
             .filter(|record| *record.id() == entry.id)
             .map_or_else(OnceLock::new, |record| OnceLock::from(record.buffered().clone()));
@@ -52,7 +52,7 @@ impl KeyRecord {
             holder: Holder::new(id, account, plan),
             options,
             buffered,
-            cancellation,
+            cancellation: ArcSwapOption::new(cancellation),
         }
     }
 
@@ -93,8 +93,13 @@ impl KeyRecord {
 
     /// Said when the key is revoked. It outlives changes of the key's other members, so that requests admitted
     /// before such a change hear it too.
-    pub fn cancellation(&self) -> &Arc<Cancellation> {
-        self.cancellation.get_or_init(Arc::default)
+    pub fn cancellation(&self) -> Arc<Cancellation> {
+        if let Some(made) = self.cancellation.load_full() {
+            return made;
+        }
+        let fresh = Arc::default();
+        let before = self.cancellation.compare_and_swap(&None::<Arc<_>>, Some(Arc::clone(&fresh)));
+        before.as_ref().map_or(fresh, Arc::clone)
     }
 
     /// What a ring finds it by.

@@ -25,10 +25,10 @@ impl Limiter {
     /// Ends every bucket and returns its level. From here on nothing is charged here: [`Limiter::check`] says [`Moved`].
     pub fn move_out(&self, now: Monotonic) -> Vec<Level> {
         *self.has_moved.write().unwrap_or_else(PoisonError::into_inner) = true;
-        let level = |(owner, cell): (Arc<Owner>, Arc<Cell>)| {
-            Some(Level { owner: (*owner).clone(), rate: cell.rate, debt: cell.bucket.close(now)? })
+        let level = |(owner, cell): (Owner, Arc<Cell>)| {
+            Some(Level { owner, rate: cell.rate, debt: cell.bucket.close(now)? })
         };
-        self.cells.iter().filter_map(level).collect()
+        self.cells.all().into_iter().filter_map(level).collect()
     }
 
     /// Takes back what [moved out](Limiter::move_out) at the time `then`: the buckets are as if they had stayed.
@@ -60,7 +60,7 @@ impl Limiter {
     fn fill(&self, levels: Vec<Level>, then: Monotonic) {
         for Level { owner, rate, debt } in levels {
             let cell = Cell::new(Bucket::owing(debt, then), rate, then);
-            self.cells.insert(owner, Arc::new(cell));
+            self.cells.insert(owner, Arc::new(cell), then);
         }
     }
 }

@@ -1,33 +1,31 @@
 //! Every key's bucket, kept across reloads.
 //!
 //! A bounded cache would hand a fresh burst to whoever was evicted, and a map that only grows would keep every key
-//! ever seen. So cells live in an unbounded `moka` cache and leave it only after they have been idle for so long
+//! ever seen. So cells live in a [table](Cells) without a bound and leave it only after they have been idle for so long
 //! that they are full again. Only a [`Holder`] can be charged, and only authenticated keys have one: what strangers
 //! send makes no cell.
 //!
 //! A cell runs at one [`Rate`] for life. When a plan changes, the cell is retired and a successor with the same fill
-//! ratio takes its place, under the cache's lock of that one entry; whoever still holds the old cell is told
+//! ratio takes its place, under the table's lock; whoever still holds the old cell is told
 //! so by the bucket itself and asks again.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use moka::Expiry;
-use moka::ops::compute::Op;
-use moka::sync::Cache;
 
 use crate::clock::{Monotonic, Now};
 use crate::ids::{AccountId, KeyId};
 use crate::limits::bucket::{Bucket, Rate};
+use crate::limits::cells::Cells;
 use crate::limits::plan::{Per, Plan};
 use crate::limits::verdict::Verdict;
 
 /// The buckets of all keys. Clones share them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Limiter {
-    pub(super) cells: Cache<Owner, Arc<Cell>>,
+    pub(super) cells: Arc<Cells>,
     /// Whether the buckets have moved to another process. Read while a cell is looked for or made, so that none is made
     /// unseen; a request whose cell is remembered does not ask.
     pub(super) has_moved: Arc<RwLock<bool>>,
@@ -66,7 +64,7 @@ impl Owner {
     }
 }
 
-/// A bucket, its rate for life, and when the cache was last told that it is in use.
+/// A bucket, its rate for life, and when it was last noted that it is in use.
 #[derive(Debug)]
 pub(super) struct Cell {
     pub(super) bucket: Bucket,
@@ -80,24 +78,20 @@ const SHORTEST_LIFETIME: Duration = Duration::from_secs(3600);
 /// An idle cell lives for this many times its fill time: it has long been full when it goes.
 const FILL_TIMES: u32 = 3;
 
-/// A cell in use tells the cache so this often in a lifetime, which is every quarter of a fill time.
+/// A cell in use is noted so often in a lifetime, which is every quarter of a fill time.
 const TOUCHES: u32 = 12;
 
-/// Gives each cell the lifetime that its rate asks for, counted from its last use.
-struct IdleCells;
-
 // === impl Limiter ===
-
-impl Default for Limiter {
-    fn default() -> Self {
-        Self::new()
-    }
-}
 
 impl Limiter {
     /// A limiter in which every bucket is full.
     pub fn new() -> Self {
-        Self { cells: Cache::builder().expire_after(IdleCells).build(), has_moved: Arc::default() }
+        Self::default()
+    }
+
+    /// How many buckets are kept; those that have been idle for long enough may be among them or not.
+    pub fn kept(&self) -> usize {
+        self.cells.len()
     }
 
     /// Charges `holder` one request, or refuses it and charges nothing. Takes no lock, except on the holder's
@@ -159,30 +153,7 @@ impl Limiter {
             return Err(Moved);
         }
         let remembered = remembered.filter(|cell| cell.serves(rate));
-        // This read also tells the cache that the cell is in use.
-        let live = self.cells.get(&owner).filter(|cell| cell.serves(rate));
-        let cell = live.unwrap_or_else(|| self.replace(owner, remembered, rate, now));
-        cell.touched.store(now.as_nanos(), Ordering::Relaxed);
-        Ok(cell)
-    }
-
-    /// Makes the cell of `owner` run at `rate`. Callers with the same one take turns here.
-    fn replace(&self, owner: Owner, remembered: Option<&Arc<Cell>>, rate: Rate, now: Monotonic) -> Arc<Cell> {
-        let mut chosen = None;
-        self.cells.entry(owner).and_compute_with(|entry| {
-            let live = entry.map(moka::Entry::into_value);
-            let cell = match (&live, remembered) {
-                (Some(live), _) if live.serves(rate) => Arc::clone(live),
-                (Some(live), _) => Arc::new(Cell::new(live.bucket.retire(live.rate, rate, now), rate, now)),
-                // It expired, yet others may remember it too: it must stay the only one.
-                (None, Some(remembered)) => Arc::clone(remembered),
-                (None, None) => Arc::new(Cell::new(Bucket::full(), rate, now)),
-            };
-            chosen = Some(Arc::clone(&cell));
-            let is_same = live.is_some_and(|live| Arc::ptr_eq(&live, &cell));
-            if is_same { Op::Nop } else { Op::Put(cell) }
-        });
-        chosen.unwrap_or_else(|| Arc::new(Cell::new(Bucket::full(), rate, now)))
+        Ok(self.cells.settle(owner, remembered, rate, now))
     }
 }
 
@@ -225,45 +196,29 @@ impl Cell {
         Self { bucket, rate, touched: AtomicU64::new(now.as_nanos()) }
     }
 
-    fn serves(&self, rate: Rate) -> bool {
+    /// Notes that it is in use.
+    pub(super) fn touch(&self, now: Monotonic) {
+        self.touched.store(now.as_nanos(), Ordering::Relaxed);
+    }
+
+    /// True if it has not been used for its lifetime.
+    pub(super) fn is_long_idle(&self, now: Monotonic) -> bool {
+        self.idle(now) >= self.lifetime()
+    }
+
+    fn idle(&self, now: Monotonic) -> Duration {
+        now.saturating_since(Monotonic::from_nanos(self.touched.load(Ordering::Relaxed)))
+    }
+
+    pub(super) fn serves(&self, rate: Rate) -> bool {
         self.rate == rate && !self.bucket.is_retired()
     }
 
     fn is_due_for_touch(&self, now: Monotonic) -> bool {
-        let touched = Monotonic::from_nanos(self.touched.load(Ordering::Relaxed));
-        now.saturating_since(touched) >= self.lifetime() / TOUCHES
+        self.idle(now) >= self.lifetime() / TOUCHES
     }
 
     fn lifetime(&self) -> Duration {
         self.rate.fill_time().saturating_mul(FILL_TIMES).max(SHORTEST_LIFETIME)
-    }
-}
-
-// === impl IdleCells ===
-
-impl Expiry<Owner, Arc<Cell>> for IdleCells {
-    fn expire_after_create(&self, _: &Owner, cell: &Arc<Cell>, _: Instant) -> Option<Duration> {
-        Some(cell.lifetime())
-    }
-
-    fn expire_after_read(
-        &self,
-        _: &Owner,
-        cell: &Arc<Cell>,
-        _: Instant,
-        _: Option<Duration>,
-        _: Instant,
-    ) -> Option<Duration> {
-        Some(cell.lifetime())
-    }
-
-    fn expire_after_update(
-        &self,
-        _: &Owner,
-        cell: &Arc<Cell>,
-        _: Instant,
-        _: Option<Duration>,
-    ) -> Option<Duration> {
-        Some(cell.lifetime())
     }
 }

@@ -14,6 +14,7 @@ use crate::config::key_list::{self, Known};
 use crate::config::problem::Report;
 use crate::config::restart::needs_restart;
 use crate::config::tls_files;
+use crate::ids::KeyId;
 use crate::limits::limiter::Limiter;
 use crate::runtime::journal::{Change, Journal, LastReload, Part, Refusal, Standing};
 use crate::runtime::live::{Live, Policy};
@@ -74,8 +75,8 @@ pub struct Reloader<D> {
     clock: Clock,
     derive: Derive<D>,
     journal: Journal,
-    /// The last good list. Held by the reload that runs; nothing else waits for it.
-    list: Mutex<Vec<KeyEntry>>,
+    /// Held by the reload that runs; nothing else waits for it.
+    turn: Mutex<()>,
 }
 
 /// What a [`Reloader`] works with.
@@ -101,7 +102,7 @@ pub struct Tools<D> {
 pub fn first<D>(mut config: Config, tools: Tools<D>) -> Result<(Arc<Live<D>>, Reloader<D>), Refusal> {
     fit(&mut config, tools.files)?;
     let list = read_list(&config)?;
-    let ring = KeyRing::build(all_keys(&config, &list), &config.plans).map_err(Refusal::Ring)?;
+    let ring = KeyRing::build(all_keys(&config, list), &config.plans).map_err(Refusal::Ring)?;
     let snapshot = Snapshot { generation: 1, config: Arc::new(config), ring };
     let derived = (tools.derive)(&snapshot, None);
     tools.metrics.key_ring_generation.set(1);
@@ -115,7 +116,7 @@ pub fn first<D>(mut config: Config, tools: Tools<D>) -> Result<(Arc<Live<D>>, Re
         metrics: tools.metrics,
         clock: tools.clock,
         derive: tools.derive,
-        list: Mutex::new(list),
+        turn: Mutex::new(()),
     };
     Ok((live, reloader))
 }
@@ -127,13 +128,13 @@ impl<D> Reloader<D> {
     /// # Errors
     /// Everything that is wrong; nothing has changed then.
     pub fn reload(&self, shrinking: Shrinking) -> Result<Change, Refusal> {
-        let mut list = locked(&self.list);
-        let result = self.reload_all(&mut list, shrinking);
+        let _turn = locked(&self.turn);
+        let result = self.reload_all(shrinking);
         self.journal.record(Part::Configuration, &result);
         result
     }
 
-    fn reload_all(&self, current: &mut Vec<KeyEntry>, shrinking: Shrinking) -> Result<Change, Refusal> {
+    fn reload_all(&self, shrinking: Shrinking) -> Result<Change, Refusal> {
         let old = self.live.load();
         let config = match &self.source {
             Source::Fixed => match tls_files::read_anew(&old.snapshot.config) {
@@ -151,19 +152,19 @@ impl<D> Reloader<D> {
             return Err(Refusal::NeedsRestart(fields));
         }
         let list = read_list(&config)?;
-        self.replace(current, config, list, shrinking)
+        self.replace(config, list, shrinking)
     }
 
     /// Puts a key list in place that was read from `path` as `content`, if `stands_still` and no other reload has gone
     /// to another list meanwhile.
     pub fn take_list(&self, path: &Path, content: &[u8], stands_still: impl FnOnce() -> bool) -> Taken {
-        let mut current = locked(&self.list);
+        let _turn = locked(&self.turn);
         let config = Arc::clone(&self.live.load().snapshot.config);
         if config.keys_file.as_deref() != Some(path) || !stands_still() {
             return Taken::Moving;
         }
         let list = key_list::parse(path, content, Known::of(&config)).map_err(Refusal::Problems);
-        let result = list.and_then(|list| self.replace(&mut current, config, list, Shrinking::Guarded));
+        let result = list.and_then(|list| self.replace(config, list, Shrinking::Guarded));
         self.journal.record(Part::KeyList, &result);
         Taken::Looked
     }
@@ -171,7 +172,7 @@ impl<D> Reloader<D> {
     /// Puts in place what the TLS files hold now, if that is another content and `stands_still` after it was read.
     /// A content that is not new is no reload. Blocks on the files.
     pub fn take_certificates(&self, stands_still: impl FnOnce() -> bool) -> Taken {
-        let mut list = locked(&self.list);
+        let _turn = locked(&self.turn);
         let old = self.live.load();
         let read = tls_files::read_anew(&old.snapshot.config);
         if !stands_still() {
@@ -187,9 +188,8 @@ impl<D> Reloader<D> {
                 return Taken::Looked;
             }
         };
-        let same = list.clone();
-        let result = self.replace(&mut list, config, same, Shrinking::Guarded);
-        self.journal.record(Part::Certificates, &result);
+        let change = self.put(config, old.snapshot.ring.clone());
+        self.journal.record(Part::Certificates, &Ok(change));
         Taken::Looked
     }
 
@@ -232,31 +232,35 @@ impl<D> Reloader<D> {
 
     fn replace(
         &self,
-        current: &mut Vec<KeyEntry>,
         config: Arc<Config>,
         list: Vec<KeyEntry>,
         shrinking: Shrinking,
     ) -> Result<Change, Refusal> {
-        if shrinking == Shrinking::Guarded {
-            check_shrinking(current, &list)?;
-        }
         let old = self.live.load();
         let ring =
-            old.snapshot.ring.rebuild(all_keys(&config, &list), &config.plans).map_err(Refusal::Ring)?;
+            old.snapshot.ring.rebuild(all_keys(&config, list), &config.plans).map_err(Refusal::Ring)?;
+        if shrinking == Shrinking::Guarded {
+            check_shrinking(&old.snapshot, &ring)?;
+        }
+        Ok(self.put(config, ring))
+    }
+
+    /// Puts in place what cannot be refused any more.
+    fn put(&self, config: Arc<Config>, ring: KeyRing) -> Change {
+        let old = self.live.load();
         let next = Snapshot { generation: old.snapshot.generation + 1, config, ring };
         let derived = (self.derive)(&next, Some(&**old));
         let change = changed(&old.snapshot, &next);
         let holders = next.ring.changed_since(&old.snapshot.ring).map(|record| record.holder());
         self.limiter.rescale(holders, self.clock.monotonic());
         self.metrics.key_ring_generation.set(i64::try_from(next.generation).unwrap_or(i64::MAX));
-        *current = list;
         let old = self.live.swap(Loaded { snapshot: next, derived });
         // After the swap: whoever hears it and comes again is refused.
         let live = self.live.load();
         retire(&old.snapshot.config, &live.snapshot.config, &self.metrics);
         let revoked = old.snapshot.ring.revoked_by(&live.snapshot.ring);
         revoked.for_each(|record| record.cancellation().cancel());
-        Ok(change)
+        change
     }
 }
 
@@ -288,34 +292,33 @@ fn read_list(config: &Config) -> Result<Vec<KeyEntry>, Refusal> {
     key_list::parse(path, &content, Known::of(config)).map_err(Refusal::Problems)
 }
 
-fn all_keys<'a>(config: &'a Config, list: &'a [KeyEntry]) -> impl Iterator<Item = KeyEntry> + use<'a> {
-    config.keys.iter().chain(list).cloned()
+fn all_keys(config: &Config, list: Vec<KeyEntry>) -> impl Iterator<Item = KeyEntry> + use<'_> {
+    config.keys.iter().cloned().chain(list)
 }
 
-fn check_shrinking(before: &[KeyEntry], after: &[KeyEntry]) -> Result<(), Refusal> {
-    if before.len() < GUARDED_LIST {
+/// The list is what `old` has beside the keys of its configuration.
+fn check_shrinking(old: &Snapshot, next: &KeyRing) -> Result<(), Refusal> {
+    let written: HashSet<_> = old.config.keys.iter().map(|entry| &entry.id).collect();
+    let before = old.ring.len().saturating_sub(written.len());
+    if before < GUARDED_LIST {
         return Ok(());
     }
-    let is_same = |(before, after): &(&KeyEntry, &KeyEntry)| before.id == after.id;
-    // Most changes of a long list leave nearly all of it where it was.
-    let same = before.iter().zip(after).take_while(is_same).count();
-    let (changed, by) = (before.get(same..).unwrap_or_default(), after.get(same..).unwrap_or_default());
-    let end = changed.iter().rev().zip(by.iter().rev()).take_while(is_same).count();
-    let gone = changed.get(..changed.len() - end).unwrap_or_default();
-    let came: HashSet<_> = by.iter().take(by.len() - end).map(|entry| &entry.id).collect();
-    let lost = gone.iter().filter(|entry| !came.contains(&entry.id)).count();
-    if lost * 2 > before.len() { Err(Refusal::Shrunk { before: before.len(), lost }) } else { Ok(()) }
+    let lost = beyond(&old.ring, next).iter().filter(|id| !written.contains(**id)).count();
+    if lost * 2 > before { Err(Refusal::Shrunk { before, lost }) } else { Ok(()) }
+}
+
+/// The ids of `ring` that `other` does not have. A key that was rotated is in both.
+fn beyond<'a>(ring: &'a KeyRing, other: &'a KeyRing) -> HashSet<&'a KeyId> {
+    let theirs: HashSet<_> = other.ids_beyond(ring).collect();
+    ring.ids_beyond(other).filter(|id| !theirs.contains(id)).collect()
 }
 
 fn changed(old: &Snapshot, new: &Snapshot) -> Change {
-    // A key that was rotated is in both, under one id.
-    let came: HashSet<_> = new.ring.ids_beyond(&old.ring).collect();
-    let went: HashSet<_> = old.ring.ids_beyond(&new.ring).collect();
     Change {
         generation: new.generation,
         keys: new.ring.len(),
-        added: came.difference(&went).count(),
-        removed: went.difference(&came).count(),
+        added: beyond(&new.ring, &old.ring).len(),
+        removed: beyond(&old.ring, &new.ring).len(),
         certificates: tls_files::count_changed(&old.config, &new.config),
     }
 }

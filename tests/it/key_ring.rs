@@ -165,10 +165,10 @@ fn cancelling_wakes_those_who_still_wait() {
 #[test]
 fn a_key_s_cancellation_outlives_its_changes_but_not_its_revocation() {
     let first = KeyRing::build([entry("k")], &plans()).unwrap();
-    let handle = Arc::clone(found(&first, "k").cancellation());
+    let handle = found(&first, "k").cancellation();
     let promoted = KeyEntry { plan: PlanName::new("pro"), ..entry("k") };
     let second = first.rebuild([promoted], &plans()).unwrap();
-    assert!(Arc::ptr_eq(found(&second, "k").cancellation(), &handle));
+    assert!(Arc::ptr_eq(&found(&second, "k").cancellation(), &handle));
     handle.cancel();
     let third = second.rebuild([entry("k")], &plans()).unwrap();
     assert!(!found(&third, "k").cancellation().is_cancelled());

@@ -263,6 +263,23 @@ fn an_empty_bucket_stays_empty_whoever_else_comes() {
 }
 
 #[test]
+fn buckets_that_have_long_been_full_are_not_kept() {
+    const TWO_HOURS: u64 = 7_200_000_000_000;
+    let limiter = Limiter::new();
+    let free = plan("free", 60, 100, Per::Key);
+    for round in 0..10 {
+        for n in 0..50_000 {
+            let passing = holder(&format!("{round}-{n}"), "a", &free);
+            assert!(check(&limiter, &passing, now(round * TWO_HOURS)).is_admitted());
+        }
+        exhaust(&limiter, &holder(&format!("last-{round}"), "a", &free), round * TWO_HOURS);
+    }
+    let kept = limiter.kept();
+    assert!((50_000..150_000).contains(&kept), "{kept}");
+    assert!(!check(&limiter, &holder("last-9", "a", &free), now(9 * TWO_HOURS)).is_admitted());
+}
+
+#[test]
 fn keys_of_an_account_share_its_bucket_if_the_plan_says_so() {
     let limiter = Limiter::new();
     let shared = plan("team", 60, 10, Per::Account);
