@@ -25,6 +25,7 @@ def check():
     return [
         Part("format", [["cargo", "fmt", "--check", "--manifest-path", manifest] for manifest in MANIFESTS]),
         Part("lints", [cargo("clippy", "--all-targets")]),
+        Part("fuzzers", [cargo("check", "--manifest-path", "fuzz/Cargo.toml")]),
         Part("documentation", [cargo("doc", "--no-deps")], environment={"RUSTDOCFLAGS": "-D warnings"}),
         Part("house rules", [cargo("test", "--test", "it", "tidy::")], count_cargo),
         Part("licences", [[PYTHON, "tools/licences.py"]]),

@@ -15,10 +15,13 @@ mod layers {
     pub mod pem;
     pub mod routing;
     pub mod secret;
+    pub mod spread;
+    pub mod stock;
     pub mod units;
     pub mod upstream;
 }
 
 pub use layers::{
-    auth, cache, clock, config, ids, limits, llm, memory, outcome, pem, routing, secret, units, upstream,
+    auth, cache, clock, config, ids, limits, llm, memory, outcome, pem, routing, secret, spread, stock, units,
+    upstream,
 };
