@@ -1,9 +1,9 @@
 //! Where buckets are found by their owners.
 //!
 //! A table in shards, each behind a lock that is held for one look. It has no bound of its own, as whoever were put out
-//! would get a fresh burst, but holds authenticated owners alone. A shard that has doubled is swept: cells that have been
-//! idle for so long that they are full again go. So a cell costs fifty bytes here beside its own; a general cache took
-//! three hundred, and seven times the instructions to make one.
+//! would get a fresh burst, but holds authenticated owners alone. A shard that has doubled since it was swept is swept again:
+//! cells that have been idle for so long that they are full go. Until then they stay. So a cell costs fifty bytes here beside
+//! its own; a general cache took three hundred, and seven times the instructions to make one.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -15,7 +15,7 @@ use crate::clock::Monotonic;
 use crate::limits::bucket::{Bucket, Rate};
 use crate::limits::limiter::{Cell, Owner};
 
-/// So many that a sweep takes microseconds, and workers seldom meet.
+/// So many that of a million cells a sweep looks at a thousand, and that workers seldom meet.
 const SHARDS: usize = 1024;
 
 /// A shard of fewer cells is not swept.
@@ -47,27 +47,19 @@ impl Cells {
         self.shard(owner)?.cells.get(owner).cloned()
     }
 
-    /// The one cell of `owner`, which runs at `rate` from now on, and is in use. If it has none, `remembered` is it, which
-    /// somebody found here before, or else a full one.
-    pub(super) fn settle(
-        &self,
-        owner: Owner,
-        remembered: Option<&Arc<Cell>>,
-        rate: Rate,
-        now: Monotonic,
-    ) -> Arc<Cell> {
-        let fresh = || Arc::new(Cell::new(Bucket::full(), rate, now));
-        let Some(mut shard) = self.shard(&owner) else { return fresh() };
+    /// The one cell of `owner`, which runs at `rate` from now on, and is in use. If it has none it gets a full one: whoever
+    /// remembers one that was swept comes here too, before it is used again.
+    pub(super) fn settle(&self, owner: Owner, rate: Rate, now: Monotonic) -> Arc<Cell> {
+        let new = |bucket| Arc::new(Cell::new(bucket, rate, now));
+        let Some(mut shard) = self.shard(&owner) else { return new(Bucket::full()) };
         let cell = match shard.cells.get(&owner) {
             Some(live) if live.serves(rate) => {
                 live.touch(now);
                 return Arc::clone(live);
             }
-            Some(live) => Arc::new(Cell::new(live.bucket.retire(live.rate, rate, now), rate, now)),
-            // It was swept, yet others may remember it too: it must stay the only one.
-            None => remembered.map_or_else(fresh, Arc::clone),
+            Some(live) => new(live.bucket.retire(live.rate, rate, now)),
+            None => new(Bucket::full()),
         };
-        cell.touch(now);
         shard.put(owner, Arc::clone(&cell), now);
         cell
     }

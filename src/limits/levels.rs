@@ -49,7 +49,7 @@ impl Limiter {
     /// [`Moved`] on from here; nothing was charged.
     pub fn charge(&self, owner: &Owner, rate: Rate, now: Monotonic) -> Result<Decision, Moved> {
         loop {
-            let cell = self.find(owner.clone(), None, rate, now)?;
+            let cell = self.find(owner.clone(), rate, now)?;
             // Comes round again only if a request at another rate took the bucket.
             if let Ok(decision) = cell.bucket.take(rate, now) {
                 return Ok(decision);

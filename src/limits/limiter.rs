@@ -133,7 +133,7 @@ impl Limiter {
     /// Finds or makes the one cell that serves `holder` now, and makes the holder remember it.
     fn settle(&self, holder: &Holder, now: Monotonic) -> Result<Arc<Cell>, Moved> {
         let remembered = holder.cell.load_full();
-        let cell = self.find(holder.owner(), remembered.as_ref(), holder.plan.rate(), now)?;
+        let cell = self.find(holder.owner(), holder.plan.rate(), now)?;
         if !remembered.is_some_and(|old| Arc::ptr_eq(&old, &cell)) {
             holder.cell.store(Some(Arc::clone(&cell)));
         }
@@ -141,19 +141,12 @@ impl Limiter {
     }
 
     /// Finds or makes the one cell of `owner` at `rate`, and marks it as used.
-    pub(super) fn find(
-        &self,
-        owner: Owner,
-        remembered: Option<&Arc<Cell>>,
-        rate: Rate,
-        now: Monotonic,
-    ) -> Result<Arc<Cell>, Moved> {
+    pub(super) fn find(&self, owner: Owner, rate: Rate, now: Monotonic) -> Result<Arc<Cell>, Moved> {
         let has_moved = self.has_moved.read().unwrap_or_else(PoisonError::into_inner);
         if *has_moved {
             return Err(Moved);
         }
-        let remembered = remembered.filter(|cell| cell.serves(rate));
-        Ok(self.cells.settle(owner, remembered, rate, now))
+        Ok(self.cells.settle(owner, rate, now))
     }
 }
 

@@ -18,6 +18,9 @@ pub(super) const PIECE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How a body's permit grows: with what has come, not with what was announced.
 const GROWTH: u64 = 64 * 1024;
 
+/// Up to so many bytes, room is made for three times what has come of a body, and behind that for half.
+const QUICK_GROWTH: u64 = 1024 * 1024;
+
 /// What is asked of a client that sends a body: `limits.min_send_rate`, at least a byte.
 pub(super) fn upload_rate(limits: &Limits) -> Rate {
     let bytes = limits.min_send_rate.as_u64().saturating_mul(PIECE_TIMEOUT.as_secs()).max(1);
@@ -77,7 +80,7 @@ impl Gathered {
         while self.len() < target {
             match session.body_left().filter(|_| self.len() > 0) {
                 Some(left) => {
-                    self.make_room(left, permit)?;
+                    self.make_room(left.min(GROWTH), left, permit)?;
                     session.read_body_to(&mut self.many).await.map_err(Fault::rejection)?;
                 }
                 None => match session.read_body().await.map_err(Fault::rejection)? {
@@ -93,38 +96,38 @@ impl Gathered {
         (self.only.len() + self.many.len()) as u64
     }
 
-    /// Makes room for what is to come next of a body of which so much is `left`: four times what has come, at most.
-    fn make_room(&mut self, left: u64, permit: &mut Permit) -> Result<(), Option<Rejection>> {
-        if self.only.is_empty() && self.many.len() < self.many.capacity() {
+    /// Makes room for `least` more bytes where no more than `most` will come; for more than those if there is memory.
+    fn make_room(&mut self, least: u64, most: u64, permit: &mut Permit) -> Result<(), Option<Rejection>> {
+        let spare = (self.many.capacity() - self.many.len()) as u64;
+        if self.only.is_empty() && spare >= least {
             return Ok(());
         }
-        let room = left.min(self.len().saturating_mul(4).max(GROWTH).saturating_sub(self.len()));
-        count(self.len().saturating_add(room), permit)?;
-        self.many.reserve_exact(self.only.len().saturating_add(usize::try_from(room).unwrap_or(usize::MAX)));
-        self.join();
+        let len = self.len();
+        let ahead = (len * 3).min(QUICK_GROWTH).max(len / 2).max(GROWTH.saturating_sub(len));
+        let wanted = ahead.clamp(least, most);
+        let room = if count(len + wanted, permit).is_ok() { wanted } else { least };
+        count(len + room, permit)?;
+        self.many.reserve_exact(self.only.len() + usize::try_from(room).unwrap_or(usize::MAX));
+        if !self.only.is_empty() {
+            self.many.extend_from_slice(&std::mem::take(&mut self.only));
+        }
         Ok(())
     }
 
     fn push(&mut self, piece: Bytes, limits: &Limits, permit: &mut Permit) -> Result<(), Option<Rejection>> {
-        let size = self.len() + piece.len() as u64;
-        if size > limits.max_body.as_u64() {
+        let size = piece.len() as u64;
+        let most = limits.max_body.as_u64().saturating_sub(self.len());
+        if size > most {
             return Err(Some(Rejection::BodyTooLarge));
         }
-        count(size, permit)?;
         if self.len() == 0 {
+            count(size, permit)?;
             self.only = piece;
         } else {
-            self.join();
+            self.make_room(size, most, permit)?;
             self.many.extend_from_slice(&piece);
         }
         Ok(())
-    }
-
-    /// Puts what has come where more can be added.
-    fn join(&mut self) {
-        if !self.only.is_empty() {
-            self.many.extend_from_slice(&std::mem::take(&mut self.only));
-        }
     }
 
     fn whole(self) -> Bytes {

@@ -85,8 +85,8 @@ impl Connection {
         self.ahead.iter().all(|byte| matches!(byte, b'\r' | b'\n'))
     }
 
-    /// The connection will end with a reset instead of an end that the client could take for the answer's. So it does over
-    /// TLS without more: no `close_notify` is sent (RFC 9112 §9.8).
+    /// The connection will end with a reset instead of an end that the client could take for the answer's. Over TLS that is
+    /// told by what is missing, a `close_notify` (RFC 9112 §9.8): its socket is out of reach.
     pub(super) fn reset(&self) {
         if let Line::Plain(stream) = &self.line {
             // It fails on a socket alone that is gone.

@@ -207,7 +207,7 @@ async fn healthy(session: &mut Session, ctx: &mut Ctx) -> Result<Sent> {
     Ok(Sent::Whole)
 }
 
-/// Sends what is still gathered of an answer that was cut short. A connection that ended without a byte would look to
+/// Sends what is still gathered of an answer that was cut short, as far as the system can before the connection ends. A connection that ended without a byte would look to
 /// the client like one that had been idle for too long, and HTTP clients send such a request again by themselves.
 async fn send_gathered(session: &mut Session) {
     if let Carrier::Http1(http1) = &mut session.carrier {

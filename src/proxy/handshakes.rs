@@ -13,10 +13,10 @@ use crate::config::{Config, Listener};
 use crate::pem::KeyPair;
 
 /// The protocols of the data port, by preference (RFC 7301).
-const DATA: [&[u8]; 2] = [b"h2", b"http/1.1"];
+const DATA: [&[u8]; 3] = [b"h2", b"http/1.1", b"http/1.0"];
 
-/// The one protocol of the admin port.
-const ADMIN: [&[u8]; 1] = [b"http/1.1"];
+/// Those of the admin port.
+const ADMIN: [&[u8]; 2] = [b"http/1.1", b"http/1.0"];
 
 /// What all listeners say.
 #[derive(Debug)]

@@ -140,7 +140,7 @@ fn an_answer_that_breaks_off_ends_with_a_reset_for_an_old_client() {
         let end = client.stream().read_to_end(&mut came).map_err(|error| error.kind());
         assert_eq!(end, Err(ErrorKind::ConnectionReset), "{path}");
         assert!(came.ends_with(b"\r\n\r\n{\"half\":"), "{path}");
-        let config = house.authority.client(rustls::ALL_VERSIONS, &["http/1.1"]);
+        let config = house.authority.client(rustls::ALL_VERSIONS, &["http/1.0"]);
         let mut tls = TlsClient::connect(house.tls_address(), config).expect("a handshake");
         tls.send(&request);
         let (came, is_clean) = tls.rest();

@@ -48,6 +48,28 @@ fn overloaded(answer: &Answer) {
     );
 }
 
+/// A body takes what has come of it and some room, however much is to come and however slowly.
+#[test]
+fn uploads_that_stall_leave_room_for_others() {
+    const CAME: usize = 11 * MIB / 2;
+    let upstream = Upstream::json(ANSWER);
+    let gateway = gateway(&upstream, "buffer_memory: 64MiB, buffer_memory_per_key: 10MiB, max_body: 10MiB");
+    let mut begun = chunked(CAME);
+    begun.truncate(begun.len() - "0\r\n\r\n".len());
+    let framings = [("Content-Length: 10485760", vec![b'x'; CAME]), ("Transfer-Encoding: chunked", begun)];
+    for (framing, begun) in framings {
+        let mut stalled = gateway.connect();
+        let head = format!("POST {CHAT} HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer {}\r\n", secret("one"));
+        stalled.send(format!("{head}{framing}\r\n\r\n")).send(begun);
+        let held = || gateway.metric("safecache_buffer_bytes") as usize;
+        gateway.eventually("all that was sent has come", |_| held() >= CAME);
+        assert!(held() <= CAME * 3 / 2 + 64 * 1024, "{framing}: {}", held());
+        assert_eq!(gateway.connect().post(CHAT, &secret("one"), "{}").status, 200, "{framing}");
+        drop(stalled);
+        gateway.eventually("all is given back", |_| held() == 0);
+    }
+}
+
 #[test]
 fn an_announced_body_over_its_bound_is_read_away_and_refused() {
     let upstream = Upstream::json(ANSWER);

@@ -280,6 +280,20 @@ fn buckets_that_have_long_been_full_are_not_kept() {
 }
 
 #[test]
+fn all_who_remember_a_bucket_that_is_not_kept_share_the_next_one() {
+    const TWO_HOURS: u64 = 7_200_000_000_000;
+    let limiter = Limiter::new();
+    let free = plan("free", 60, 100, Per::Key);
+    let (first, second) = (holder("k", "a", &free), holder("k", "b", &free));
+    assert_eq!([&first, &second].map(|holder| check(&limiter, holder, now(0)).level()), [99, 98]);
+    for n in 0..100_000 {
+        check(&limiter, &holder(&format!("other-{n}"), "a", &free), now(TWO_HOURS));
+    }
+    assert_eq!(exhaust(&limiter, &first, TWO_HOURS).0, 100);
+    assert!(!check(&limiter, &second, now(TWO_HOURS)).is_admitted());
+}
+
+#[test]
 fn keys_of_an_account_share_its_bucket_if_the_plan_says_so() {
     let limiter = Limiter::new();
     let shared = plan("team", 60, 10, Per::Account);

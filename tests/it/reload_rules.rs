@@ -163,6 +163,21 @@ fn a_list_that_loses_over_half_of_its_keys_must_be_forced() {
 }
 
 #[test]
+fn keys_that_move_into_the_configuration_are_not_lost() {
+    let ids = |range: std::ops::Range<usize>| range.map(|n| format!("k{n}"));
+    let (gateway, path) = follow("keys.yaml", &list(ids(0..20)));
+    let moved: String = ids(8..20).map(|id| key(&id, "")).collect();
+    gateway.rewrite(&format!(
+        "admin: {{listen: \"127.0.0.1:0\", token: {TOKEN}}}\nkeys_file: keys.yaml\nkeys:\n{}{moved}",
+        key("inline", "")
+    ));
+    std::fs::write(&path, list(ids(0..8))).expect("a list");
+    gateway.running().reload(Shrinking::Guarded).unwrap_or_else(|refusal| panic!("{refusal}"));
+    assert_eq!(status(&gateway, "k18"), 404);
+    assert_eq!(gateway.metric("safecache_keys{state=\"active\"}"), 21.0);
+}
+
+#[test]
 fn the_operator_can_force_a_shrunk_list() {
     let ids = |range: std::ops::Range<usize>| range.map(|n| format!("k{n}"));
     let (gateway, path) = follow("keys.yaml", &list(ids(0..20)));
