@@ -22,6 +22,6 @@ mod layers {
 }
 
 pub use layers::{
-    auth, cache, clock, config, ids, limits, llm, memory, outcome, pem, routing, secret, spread, stock, units,
-    upstream,
+    auth, cache, clock, config, ids, limits, llm, memory, outcome, pem, routing, secret, spread, stock,
+    units, upstream,
 };
