@@ -63,7 +63,7 @@ impl House {
              plans: {{bench: {{requests_per_minute: 60000000, burst: 1000000}}}}\n\
              upstreams: {{mock: {{servers: [\"http://{}\"]}}}}\n\
              routes: [{{path: /v1/*, upstream: mock, cache: {{ttl: 1h}}}}]\n\
-             cache: {{memory: 64MiB}}\nlimits: {{auth_failures: off}}\n\
+             cache: {{memory: 64MiB, disk: 0}}\nlimits: {{auth_failures: off}}\n\
              keys: [{{id: bench, account: bench, plan: bench, sha256: {digest}}}]\n",
             folder.path().join("data").display(),
             mock()?,
@@ -77,6 +77,7 @@ impl House {
             clock: Clock::system(),
             lookup: resolver::system(),
             access: Some(Box::new(io::sink())),
+            disk_wait: safecache::shelf::DISK_WAIT,
             inherited: None,
         });
         let running = running.map_err(io::Error::other)?;

@@ -18,7 +18,7 @@ use safecache::auth::authenticate::authenticate;
 use safecache::auth::key::{KeyEntry, KeyOptions};
 use safecache::auth::key_ring::KeyRing;
 use safecache::auth::token;
-use safecache::cache::entries::{Entries, Entry, Slot};
+use safecache::cache::entries::{Entries, Entry, Epoch, Origin, Slot};
 use safecache::cache::key::{EntryKey, KeyParts, Owner, ScannedBody};
 use safecache::cache::policy::{OnDisconnect, RoutePolicy, Scope};
 use safecache::cache::recording::{AnswerHead, Destiny, Step, complete, join};
@@ -225,9 +225,11 @@ fn hit(times: u32) {
     let entry = Entry {
         recording: complete(head, Bytes::from(vec![b'x'; 1024])),
         stored: clock.monotonic(),
+        aged: Duration::ZERO,
         ttl: Duration::from_secs(3600),
         usage: None,
-        epoch: entries.epoch(),
+        epoch: Epoch::default(),
+        origin: Origin { account: None, route: "/v1/*".into(), model: None },
     };
     entries.insert(slot, entry, clock.monotonic(), std::iter::empty());
     let bounds = Bounds { total: 1 << 20, share: 1 << 20 };

@@ -7,13 +7,17 @@
 //! - `GET /admin/v1/config` -- the policy's generation, its size, how the newest reload ended, and every
 //!   refused one that still stands.
 //! - `POST /admin/v1/reload[?force=true]` -- reloads, and says what changed or what is wrong.
-//! - `DELETE /admin/v1/cache` -- forgets every cached answer, those that are on their way as well.
+//! - `DELETE /admin/v1/cache[?account=A|?route=R]` -- forgets every cached answer, or an account's, or a route's, by its
+//!   path in the configuration; those that are on their way as well.
+//! - `GET /admin/v1/openapi.json` -- all of these, described (`openapi`); what they answer stands in `answers`.
 //!
-//! Any other path is a 404. All under `/admin/v1/` want the operator's token; without one configured they are not there at all.
+//! Any other path is a 404, any other method a 405. All under `/admin/v1/` want the operator's token; without one configured they are not there at all.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
@@ -22,13 +26,20 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
-use serde_json::{Value, json};
 
-use crate::runtime::journal::{LastReload, Standing};
+use crate::admin::answers::{ConfigState, Nowhere, Purged, Reloaded, problem};
+use crate::ids::AccountId;
 use crate::runtime::reload::{Reloader, Shrinking};
-use crate::runtime::snapshot::Snapshot;
-use crate::telemetry::access_log::rfc3339;
+use crate::store::failure::StoreError;
+use crate::store::proxied::Purge;
 use crate::telemetry::metrics::Metrics;
+
+pub mod answers;
+pub mod openapi;
+
+/// Forgets cached answers; how many there were, or why those on the disk are still there.
+pub type PurgeCache =
+    Box<dyn Fn(Purge) -> Pin<Box<dyn Future<Output = Result<u64, StoreError>> + Send>> + Send + Sync>;
 
 /// What the listener shows and works on.
 pub struct Admin<D> {
@@ -36,8 +47,8 @@ pub struct Admin<D> {
     pub metrics: Arc<Metrics>,
     /// Brings gauges up to date that nobody keeps.
     pub refresh: Box<dyn Fn() + Send + Sync>,
-    /// Forgets every cached answer; about how many there were.
-    pub purge: Box<dyn Fn() -> u64 + Send + Sync>,
+    /// Forgets cached answers; how many there were.
+    pub purge: PurgeCache,
     /// Whether `/readyz` says yes.
     pub ready: Arc<AtomicBool>,
     /// Reloads.
@@ -49,6 +60,7 @@ pub fn router<D: Send + Sync + 'static>(admin: Arc<Admin<D>>) -> Router {
     let operator = Router::new()
         .route("/admin/v1/cache", delete(purge::<D>))
         .route("/admin/v1/config", get(config::<D>))
+        .route("/admin/v1/openapi.json", get(describe))
         .route("/admin/v1/reload", post(reload::<D>))
         .route_layer(from_fn_with_state(Arc::clone(&admin), operators_only::<D>));
     Router::new()
@@ -57,7 +69,8 @@ pub fn router<D: Send + Sync + 'static>(admin: Arc<Admin<D>>) -> Router {
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready::<D>))
         .merge(operator)
-        .fallback(not_found)
+        .fallback(async || Nowhere::PATH)
+        .method_not_allowed_fallback(async || Nowhere::METHOD)
         .with_state(admin)
 }
 
@@ -65,13 +78,15 @@ pub fn router<D: Send + Sync + 'static>(admin: Arc<Admin<D>>) -> Router {
 const INDEX: &str =
     "safecache, the operator's side\n\n/healthz  alive\n/readyz   takes requests\n/metrics  for Prometheus\n";
 
-async fn not_found() -> Response {
-    let body = json!({
-        "error": "Not found",
-        "message": "There is nothing at this path of the admin listener",
-        "status": 404,
-    });
-    (StatusCode::NOT_FOUND, Json(body)).into_response()
+/// What is said where nothing is done.
+const API_OFF: &str = "the operator's API is off: no admin.token is configured";
+const NO_TOKEN: &str = "the operator's token is required";
+const NO_RELOAD: &str = "the reload did not end";
+const EITHER: &str = "either `account` or `route`, or none of them";
+const NO_PURGE: &str = "memory has forgotten, but the disk could not be changed";
+
+async fn describe() -> Response {
+    ([(CONTENT_TYPE, "application/json")], openapi::COMMITTED).into_response()
 }
 
 async fn metrics<D>(State(admin): State<Arc<Admin<D>>>) -> Response {
@@ -97,7 +112,7 @@ async fn ready<D>(State(admin): State<Arc<Admin<D>>>) -> (StatusCode, &'static s
 async fn operators_only<D>(State(admin): State<Arc<Admin<D>>>, request: Request, next: Next) -> Response {
     let loaded = admin.reloader.policy();
     let Some(token) = &loaded.snapshot.config.admin.token else {
-        return problem(StatusCode::NOT_FOUND, "the operator's API is off: no admin.token is configured");
+        return problem(StatusCode::NOT_FOUND, API_OFF);
     };
     let presented = request.headers().get(AUTHORIZATION).map(HeaderValue::as_bytes);
     let bearer = presented.and_then(|value| {
@@ -107,38 +122,17 @@ async fn operators_only<D>(State(admin): State<Arc<Admin<D>>>, request: Request,
     if bearer.is_some_and(|bearer| token.matches(bearer)) {
         return next.run(request).await;
     }
-    let mut refused = problem(StatusCode::UNAUTHORIZED, "the operator's token is required");
+    let mut refused = problem(StatusCode::UNAUTHORIZED, NO_TOKEN);
     refused
         .headers_mut()
         .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"safecache admin\""));
     refused
 }
 
-async fn config<D>(State(admin): State<Arc<Admin<D>>>) -> Json<Value> {
+async fn config<D>(State(admin): State<Arc<Admin<D>>>) -> Json<ConfigState> {
     let loaded = admin.reloader.policy();
-    let Snapshot { generation, config, ring } = &loaded.snapshot;
-    Json(json!({
-        "generation": generation,
-        "keys": ring.len(),
-        "plans": config.plans.len(),
-        "routes": config.routes.iter().count(),
-        "upstreams": config.upstreams.len(),
-        "last_reload": admin.reloader.last().as_ref().map(last_reload),
-        "problems": admin.reloader.standing().iter().map(standing).collect::<Vec<_>>(),
-    }))
-}
-
-fn last_reload(last: &LastReload) -> Value {
-    let (applied, message) = match &last.result {
-        Ok(change) => (true, change.to_string()),
-        Err(why) => (false, why.clone()),
-    };
-    json!({"at": rfc3339(last.at), "applied": applied, "message": message})
-}
-
-fn standing(standing: &Standing) -> Value {
-    let Standing { part, at, message } = standing;
-    json!({"source": part.as_str(), "at": rfc3339(*at), "message": message})
+    let (last, standing) = (admin.reloader.last(), admin.reloader.standing());
+    Json(ConfigState::of(&loaded.snapshot, last.as_ref(), &standing))
 }
 
 #[derive(Deserialize)]
@@ -150,36 +144,47 @@ struct ReloadQuery {
 
 async fn reload<D: Send + Sync + 'static>(
     State(admin): State<Arc<Admin<D>>>,
-    Query(query): Query<ReloadQuery>,
+    query: Result<Query<ReloadQuery>, QueryRejection>,
 ) -> Response {
+    let query = match query {
+        Ok(Query(query)) => query,
+        Err(rejection) => return problem(StatusCode::BAD_REQUEST, rejection.body_text()),
+    };
     let shrinking = if query.force { Shrinking::Forced } else { Shrinking::Guarded };
     let reloader = Arc::clone(&admin.reloader);
     let reloaded = tokio::task::spawn_blocking(move || reloader.reload(shrinking)).await;
     match reloaded {
-        Ok(Ok(change)) => Json(json!({
-            "applied": true,
-            "message": change.to_string(),
-            "generation": change.generation,
-            "keys": change.keys,
-            "added": change.added,
-            "removed": change.removed,
-        }))
-        .into_response(),
-        Ok(Err(refusal)) => problem(StatusCode::UNPROCESSABLE_ENTITY, &refusal.to_string()),
-        Err(_) => problem(StatusCode::INTERNAL_SERVER_ERROR, "the reload did not end"),
+        Ok(Ok(change)) => Json(Reloaded::of(&change)).into_response(),
+        Ok(Err(refusal)) => problem(StatusCode::UNPROCESSABLE_ENTITY, refusal.to_string()),
+        Err(_) => problem(StatusCode::INTERNAL_SERVER_ERROR, NO_RELOAD),
     }
 }
 
-async fn purge<D: Send + Sync + 'static>(State(admin): State<Arc<Admin<D>>>) -> Response {
-    match tokio::task::spawn_blocking(move || (admin.purge)()).await {
-        Ok(purged) => {
-            Json(json!({"applied": true, "message": format!("{purged} answers forgotten"), "purged": purged}))
-                .into_response()
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PurgeQuery {
+    account: Option<String>,
+    route: Option<String>,
+}
+
+async fn purge<D: Send + Sync + 'static>(
+    State(admin): State<Arc<Admin<D>>>,
+    query: Result<Query<PurgeQuery>, QueryRejection>,
+) -> Response {
+    let query = match query {
+        Ok(Query(query)) => query,
+        Err(rejection) => return problem(StatusCode::BAD_REQUEST, rejection.body_text()),
+    };
+    let purge = match (query.account, query.route) {
+        (None, None) => Purge::All,
+        (Some(account), None) => {
+            Purge::Account { account: AccountId::new(&account), allowed_models: Box::default() }
         }
-        Err(_) => problem(StatusCode::INTERNAL_SERVER_ERROR, "the purge did not end"),
+        (None, Some(route)) => Purge::Route(route.into()),
+        (Some(_), Some(_)) => return problem(StatusCode::BAD_REQUEST, EITHER),
+    };
+    match (admin.purge)(purge).await {
+        Ok(purged) => Json(Purged::of(purged)).into_response(),
+        Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, format!("{NO_PURGE}: {error}")),
     }
-}
-
-fn problem(status: StatusCode, message: &str) -> Response {
-    (status, Json(json!({"applied": false, "message": message}))).into_response()
 }

@@ -6,5 +6,6 @@ pub mod entries;
 pub mod flights;
 pub mod key;
 pub mod memo;
+pub mod packed;
 pub mod policy;
 pub mod recording;

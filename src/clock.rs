@@ -63,6 +63,24 @@ impl UnixTime {
         self.0 / 1_000_000
     }
 
+    /// The time from `earlier` to `self`; zero if `earlier` is the later one.
+    pub const fn saturating_since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+
+    /// The time as RFC 3339 has it, in UTC with a `Z`, to the millisecond; no digits that would be zeros.
+    pub fn rfc3339(self) -> String {
+        let millis = i64::try_from(self.as_millis()).unwrap_or(i64::MAX);
+        jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX).to_string()
+    }
+
+    /// The time that RFC 3339 spells, 1970 to 2554, with any offset.
+    pub fn of_rfc3339(text: &str) -> Option<Self> {
+        let is_rfc_3339 = !text.contains('[') && text.len() >= "2027-01-01T00:00:00Z".len();
+        let time = text.parse::<jiff::Timestamp>().ok().filter(|_| is_rfc_3339);
+        time.and_then(|time| u64::try_from(time.as_nanosecond()).ok()).map(Self)
+    }
+
     /// This time plus `span`, at most the last one that can be told.
     pub fn saturating_add(self, span: Duration) -> Self {
         Self(self.0.saturating_add(nanos(span)))

@@ -6,6 +6,7 @@
 //!   defaults, all problems. `server_url` is the URL of an upstream server.
 //! - `key_list` reads the hot-reloaded list of keys (`json_lines`: a line of one); `problem` is how all of them say
 //!   what is wrong.
+//! - `prices` are what models cost.
 //! - `restart` names what a reload cannot change; `files` holds connections to the open files that they need;
 //!   `tls_files` reads certificates and keys anew; `file` reads any file that operators name.
 //!
@@ -21,10 +22,12 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::auth::key::KeyEntry;
+use crate::auth::model_glob::ModelGlob;
 use crate::config::build::Builder;
 use crate::config::interpolate::{Sources, interpolate};
 use crate::config::key_list::Known;
 use crate::config::node::{Kind, Place, Scene};
+use crate::config::prices::PriceList;
 use crate::config::problem::{Report, Sink};
 use crate::config::raw::RawConfig;
 use crate::limits::plan::Plan;
@@ -45,6 +48,7 @@ pub mod key_list;
 mod key_rules;
 pub mod node;
 mod plain_key;
+pub mod prices;
 pub mod problem;
 pub mod raw;
 pub mod restart;
@@ -80,6 +84,10 @@ pub struct Config {
     pub cache: CacheSettings,
     /// Every bound.
     pub limits: Limits,
+    /// What is counted of requests.
+    pub usage: UsageSettings,
+    /// What models cost.
+    pub prices: PriceList,
     /// Origins whose preflights are answered; `*` is an origin like any other.
     pub cors_origins: Box<[Box<str>]>,
     /// How the process ends.
@@ -109,6 +117,8 @@ pub struct Admin {
 pub struct CacheSettings {
     /// What all entries may take.
     pub memory: ByteSize,
+    /// What all proxied answers on the disk may take; 0: none are kept there.
+    pub disk: ByteSize,
     /// What one may take.
     pub max_entry: ByteSize,
 }
@@ -168,6 +178,15 @@ pub enum Provenance {
     Written,
     /// It is the default, and gives way.
     Default,
+}
+
+/// What is counted of requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsageSettings {
+    /// How long sums are kept, at least a day.
+    pub keep: Duration,
+    /// The models that are counted by name.
+    pub models: Box<[ModelGlob]>,
 }
 
 /// How the process ends.

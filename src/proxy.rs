@@ -14,6 +14,7 @@
 //! - `attempts` says which server is asked and when once more; `exchange` is one request and its answer on a connection
 //!   to a server, `link` that connection, `bound` how long it is waited for; `outgoing` writes the request, `incoming`
 //!   reads the answer, its `chunks` among it; `upload` is a body on its way, `tunnel` what a WebSocket becomes.
+//! - `cache_api` are the gateway's own calls, whose answers come from elsewhere.
 //! - `forward` passes on everything that is not cached; `headers` rewrites heads for both,
 //!   `answer_framing` is what an answer's head says of its framing.
 //! - `upstreams` are where requests go, `addresses` where each server is, `resolver` what their names mean, `places` how
@@ -28,6 +29,7 @@ mod attempts;
 pub mod auth_failures;
 mod body;
 mod bound;
+mod cache_api;
 mod call;
 pub mod checks;
 mod chunks;

@@ -1,5 +1,6 @@
-//! The live policy: an immutable snapshot, swapped whole.
+//! The live policy: an immutable snapshot, swapped whole; and what is asked under it of the cache API (`answerer`).
 
+pub mod answerer;
 pub mod journal;
 pub mod live;
 mod look;

@@ -14,6 +14,7 @@ use anyhow::Context;
 use tokio::task::JoinHandle;
 
 use crate::admin::{self, Admin};
+use crate::api::Api;
 use crate::cache::entries::{Entries, Entry, Removal};
 use crate::clock::Clock;
 use crate::config::{Config, Listener};
@@ -29,7 +30,9 @@ use crate::runtime::journal::{Change, Refusal};
 use crate::runtime::live::Live;
 use crate::runtime::reload::{self, Derive, Reloader, Shrinking, Source, Tools};
 use crate::runtime::watch::{Seen, follow_certificates, follow_list};
+use crate::server::books::{Bookkeeper, Books};
 use crate::server::chores::{Charges, Roll};
+use crate::server::doors::{purge, purger, refresh};
 use crate::server::drain::Ending;
 use crate::server::files::raise_files;
 use crate::server::hand_over::give::{Estate, Sockets, give};
@@ -38,11 +41,15 @@ use crate::server::hand_over::take::{Inherited, Ward};
 use crate::server::lasting::Lasting;
 use crate::server::listeners::{Bound, Handshake, bind};
 use crate::server::threads::{Threads, Workers};
+use crate::shelf::{self, Shelf};
 use crate::spread::cores;
 use crate::telemetry::access_log::{AccessLog, AccessWriter};
 use crate::telemetry::metrics::Metrics;
+use crate::usage::ledger::Ledger;
 
+mod books;
 mod chores;
+mod doors;
 mod drain;
 mod files;
 pub mod hand_over;
@@ -65,6 +72,8 @@ pub struct Start {
     pub lookup: Lookup,
     /// Where access lines go; `None`: nowhere.
     pub access: Option<Box<dyn std::io::Write + Send>>,
+    /// How long a request waits for what the disk has of an answer: [`DISK_WAIT`](crate::shelf::DISK_WAIT).
+    pub disk_wait: Duration,
     /// What another process hands over; `None`: everything is made anew.
     pub inherited: Option<Inherited>,
 }
@@ -74,6 +83,7 @@ pub struct Running {
     data_addresses: Vec<SocketAddr>,
     admin_address: SocketAddr,
     shared: Arc<Shared>,
+    shelf: Arc<Shelf>,
     gateway: Arc<Gateway>,
     metrics: Arc<Metrics>,
     reloader: Arc<Reloader<Derived>>,
@@ -83,6 +93,7 @@ pub struct Running {
     access: Option<AccessWriter>,
     /// Attends to the process before this one, until that is gone.
     ward: Option<JoinHandle<()>>,
+    bookkeeper: Option<Bookkeeper>,
     lasting: Lasting,
     data: Workers,
     control: Threads,
@@ -98,18 +109,13 @@ pub fn start(start: Start) -> anyhow::Result<Running> {
     let config = &start.config;
     let mut inherited = start.inherited;
     let lock = inherited.as_mut().and_then(Inherited::lock);
-    let lasting = Lasting::open(&config.data_dir, lock, start.clock.clone())?;
-    let addresses = config.listen.iter().map(|listener| listener.address);
-    let data_listeners = addresses
-        .map(|address| bind(Port::Data, address, inherited.as_mut()))
-        .collect::<anyhow::Result<Vec<_>>>()?;
-    let admin_listener = bind(Port::Admin, config.admin.listen.address, inherited.as_mut())?;
-    let sockets = data_listeners.iter().chain([&admin_listener]).map(Bound::share);
-    let sockets = Sockets::new(sockets.collect::<anyhow::Result<_>>()?);
+    let lasting = Lasting::open(&config.data_dir, lock)?;
+    let (data_listeners, admin_listener, sockets) = bind_all(config, inherited.as_mut())?;
     let metrics = Metrics::new().context("the metrics could not be set up")?;
     let limiter = Limiter::new();
     let buffers = Buffers::default();
     let entries = entries(config, &metrics);
+    let shelf = shelf((config, &start.clock, start.disk_wait), &lasting, &entries, &metrics);
     let workers = worker_threads(config);
     let seen = Seen::now(config.keys_file.clone());
     let control = Threads::start("control")?;
@@ -127,13 +133,17 @@ pub fn start(start: Start) -> anyhow::Result<Running> {
         },
     )?;
     let (access, writer) = access_log(start.access, workers, &metrics)?;
+    let (ledger, bookkeeper) = keep_books((workers, &metrics), &lasting, &start.clock, &live);
     let shared = Shared::new(Parts {
         live: Arc::clone(&live),
-        clock: start.clock,
+        clock: start.clock.clone(),
         limiter,
         entries: entries.clone(),
+        shelf: Arc::clone(&shelf),
         metrics: Arc::clone(&metrics),
         buffers: buffers.clone(),
+        ledger,
+        answerer: answerer(&lasting, &shelf, &bookkeeper, start.clock),
         access,
     });
     let mut running = Running {
@@ -141,6 +151,7 @@ pub fn start(start: Start) -> anyhow::Result<Running> {
         admin_address: admin_listener.address,
         gateway: Arc::new(Gateway::new(Arc::clone(&shared))),
         shared,
+        shelf,
         metrics,
         reloader: Arc::new(reloader),
         ready: Arc::new(AtomicBool::new(false)),
@@ -148,6 +159,7 @@ pub fn start(start: Start) -> anyhow::Result<Running> {
         sockets: Arc::new(sockets),
         access: writer,
         ward: None,
+        bookkeeper: Some(bookkeeper),
         lasting,
         data: Workers::start("data", workers)?,
         control,
@@ -162,6 +174,42 @@ pub fn start(start: Start) -> anyhow::Result<Running> {
     running.ward = ward.map(|ward| running.attend(ward));
     running.look_after(live, resolver, seen, roll);
     Ok(running)
+}
+
+/// The sockets of the data ports and of the admin port, and all of them for whoever takes them over.
+fn bind_all(
+    config: &Config,
+    mut inherited: Option<&mut Inherited>,
+) -> anyhow::Result<(Vec<Bound>, Bound, Sockets)> {
+    let addresses = config.listen.iter().map(|listener| listener.address);
+    let data = addresses.map(|address| bind(Port::Data, address, inherited.as_deref_mut()));
+    let data = data.collect::<anyhow::Result<Vec<_>>>()?;
+    let admin = bind(Port::Admin, config.admin.listen.address, inherited)?;
+    let sockets = data.iter().chain([&admin]).map(Bound::share).collect::<anyhow::Result<_>>()?;
+    Ok((data, admin, Sockets::new(sockets)))
+}
+
+/// Where so many workers sum usage, and who brings it into the store.
+fn keep_books(
+    (workers, metrics): (NonZeroUsize, &Arc<Metrics>),
+    lasting: &Lasting,
+    clock: &Clock,
+    live: &Arc<Live<Derived>>,
+) -> (Ledger, Bookkeeper) {
+    let (ledger, live) = (Ledger::new(workers), Arc::clone(live));
+    let books = Books {
+        ledger: ledger.clone(),
+        store: lasting.store(),
+        clock: clock.clone(),
+        metrics: Arc::clone(metrics),
+        config: Box::new(move || Arc::clone(&live.load().snapshot.config)),
+    };
+    (ledger, Bookkeeper::start(books, lasting.threads().handle()))
+}
+
+/// The cache API.
+fn answerer(lasting: &Lasting, shelf: &Arc<Shelf>, bookkeeper: &Bookkeeper, clock: Clock) -> Arc<Api> {
+    Arc::new(Api::new(lasting.store(), purger(Arc::clone(shelf)), bookkeeper.settle(), clock))
 }
 
 impl Running {
@@ -187,6 +235,11 @@ impl Running {
     pub fn admin_url(&self) -> String {
         let policy = self.shared.policy();
         url(&policy.snapshot.config.admin.listen, self.admin_address)
+    }
+
+    /// The caches, for who purges them.
+    pub fn shelf(&self) -> &Arc<Shelf> {
+        &self.shelf
     }
 
     /// Reads configuration and key list anew. Blocks on files.
@@ -218,7 +271,7 @@ impl Running {
         let admin = Arc::new(Admin {
             metrics: Arc::clone(&self.metrics),
             refresh: refresh(&self.shared, &self.metrics, entries.clone(), buffers.clone()),
-            purge: purge(entries.clone()),
+            purge: purge(Arc::clone(&self.shelf)),
             ready: Arc::clone(&self.ready),
             reloader: Arc::clone(&self.reloader),
         });
@@ -256,7 +309,9 @@ impl Running {
     }
 
     /// Starts the tasks that nobody waits for.
-    fn look_after(&self, live: Arc<Live<Derived>>, resolver: Resolver, seen: Seen, roll: Roll) {
+    fn look_after(&mut self, live: Arc<Live<Derived>>, resolver: Resolver, seen: Seen, roll: Roll) {
+        let policy = Arc::clone(&live);
+        self.lasting.tend(&self.shelf, move || policy.load().snapshot.config.cache.disk);
         self.control.handle().spawn(follow_list(Arc::clone(&self.reloader), seen));
         self.control.handle().spawn(follow_certificates(Arc::clone(&self.reloader)));
         let shared = Arc::clone(&self.shared);
@@ -304,6 +359,23 @@ fn entries(config: &Config, metrics: &Arc<Metrics>) -> Entries {
     })
 }
 
+/// The cache in memory with the disk behind it.
+fn shelf(
+    (config, clock, wait): (&Config, &Clock, Duration),
+    lasting: &Lasting,
+    entries: &Entries,
+    metrics: &Arc<Metrics>,
+) -> Arc<Shelf> {
+    Shelf::new(shelf::Parts {
+        entries: entries.clone(),
+        store: lasting.store(),
+        clock: clock.clone(),
+        wait,
+        bound: config.cache.disk,
+        metrics: Arc::clone(metrics),
+    })
+}
+
 fn access_log(
     out: Option<Box<dyn std::io::Write + Send>>,
     workers: NonZeroUsize,
@@ -313,39 +385,4 @@ fn access_log(
     let (log, writer) = AccessLog::start(out, workers, metrics.access_lines_dropped.clone())
         .context("the access log's thread could not be started")?;
     Ok((log, Some(writer)))
-}
-
-/// Forgets every cached answer, and says so in the log.
-fn purge(entries: Entries) -> Box<dyn Fn() -> u64 + Send + Sync> {
-    Box::new(move || {
-        let purged = entries.purge();
-        tracing::info!(purged, "the cache was purged");
-        purged
-    })
-}
-
-/// Brings the gauges up to date that are read from elsewhere.
-fn refresh(
-    shared: &Arc<Shared>,
-    metrics: &Arc<Metrics>,
-    entries: Entries,
-    buffers: Buffers,
-) -> Box<dyn Fn() + Send + Sync> {
-    let (shared, metrics) = (Arc::clone(shared), Arc::clone(metrics));
-    let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-    Box::new(move || {
-        let (count, bytes) = entries.measure();
-        metrics.cache_entries.set(gauge(count));
-        metrics.cache_bytes.set(gauge(bytes));
-        metrics.buffer_bytes.set(gauge(buffers.used()));
-        metrics.in_flight_requests.set(gauge(shared.in_flight()));
-        let policy = shared.policy();
-        let counts = policy.snapshot.ring.counts(shared.clock().unix());
-        metrics.keys("active").set(gauge(counts.active as u64));
-        metrics.keys("disabled").set(gauge(counts.disabled as u64));
-        metrics.keys("expired").set(gauge(counts.expired as u64));
-        for upstream in policy.derived.upstreams() {
-            upstream.show_health(shared.clock().monotonic());
-        }
-    })
 }

@@ -16,12 +16,12 @@ use crate::cache::entries::Slot;
 use crate::clock::UnixTime;
 use crate::ids::AccountId;
 use crate::store::answer::{Answer, NewAnswer, Put, Question, Which};
-use crate::store::entries::{Page, PageOf};
+use crate::store::entries::{Expired, Page, PageOf};
 use crate::store::failure::StoreError;
-use crate::store::proxied::{Found, KeyPage, NewProxied, Purge};
-use crate::store::usage::{KeyPageOf, KeyUsage, ModelSum, Period, Step, TimeSum, UsageRow};
+use crate::store::proxied::{Found, KeyPage, NewProxied, Purge, SlotPage};
+use crate::store::usage::{KeyPageOf, KeyUsage, ModelSum, Period, Step, TimeSum};
 use crate::units::ByteSize;
-use crate::usage::record::Hour;
+use crate::usage::record::{Hour, UsageRow};
 
 pub mod answer;
 pub mod entries;
@@ -40,7 +40,8 @@ pub trait Store: Send + Sync {
     /// does not allow it. Expired answers of the account make room first.
     async fn put_answer(&self, answer: NewAnswer) -> Result<Put, StoreError>;
 
-    /// The newest answer that fits the question and has not expired at `now`, counted as used once more.
+    /// The newest answer that fits the question and has not expired at `now`, counted as used once more. One that is not
+    /// what was put is deleted, and passed over.
     async fn find_answer(&self, question: Question, now: UnixTime) -> Result<Option<Answer>, StoreError>;
 
     /// What the account's stored answers take of its quota, expired ones that are still there included.
@@ -54,23 +55,43 @@ pub trait Store: Send + Sync {
     /// Deletes at most [`proxied::MOST_EVICTED`] at once: an empty batch goes on where a lower bound needs more.
     async fn put_proxied(&self, batch: Vec<NewProxied>, bound: ByteSize) -> Result<Vec<Slot>, StoreError>;
 
+    /// The same, unless answers were purged more often than `purges` times by now: then nothing is done, and `None` told.
+    async fn put_unless_purged(
+        &self,
+        batch: Vec<NewProxied>,
+        bound: ByteSize,
+        purges: u64,
+    ) -> Result<Option<Vec<Slot>>, StoreError>;
+
+    /// How often [`Store::purge_proxied`] was called, by whichever process.
+    async fn proxied_purges(&self) -> Result<u64, StoreError>;
+
     /// The answer in a slot, if it has not expired at `now`. One that is not what was put is deleted.
     async fn find_proxied(&self, slot: Slot, now: UnixTime) -> Result<Found, StoreError>;
 
-    /// Deletes answers of upstreams; how many there were.
-    async fn purge_proxied(&self, purge: Purge) -> Result<u64, StoreError>;
+    /// Deletes the answers in these slots; those that hold none are passed over.
+    async fn delete_proxied(&self, slots: Vec<Slot>) -> Result<(), StoreError>;
 
-    /// The slots that are taken, page after page. What is put or deleted meanwhile may or may not be among them.
-    async fn proxied_slots(&self, page: KeyPage) -> Result<(Vec<Slot>, Option<KeyPage>), StoreError>;
+    /// Deletes answers of upstreams, at most [`proxied::MOST_PURGED`] at once, so that others' changes come between: all
+    /// are gone when it returns none. Returns their slots.
+    async fn purge_proxied(&self, purge: Purge) -> Result<Vec<Slot>, StoreError>;
+
+    /// The slots that are taken, page after page, in the order in which they were. What is put or deleted meanwhile may or
+    /// may not be among them; what is put later is behind the last.
+    async fn proxied_slots(&self, page: KeyPage) -> Result<SlotPage, StoreError>;
+
+    /// What all answers of upstreams take.
+    async fn proxied_bytes(&self) -> Result<ByteSize, StoreError>;
 
     /// What is kept for an account and has not expired at `now`, of both kinds, the newest first.
     async fn list_entries(&self, page: Page, now: UnixTime) -> Result<PageOf, StoreError>;
 
     /// Deletes what has expired at `now`, of both kinds, the longest expired first and at most [`entries::MOST_EXPIRED`]
-    /// of each; how many there were.
-    async fn delete_expired(&self, now: UnixTime) -> Result<u64, StoreError>;
+    /// of each. What they were: all are gone when it returns none.
+    async fn delete_expired(&self, now: UnixTime) -> Result<Expired, StoreError>;
 
-    /// Adds to the sums, all rows or none.
+    /// Adds to the sums, all rows or none. A model that is new to its account, which has [`usage::MOST_MODELS`] already,
+    /// is added to those of [`crate::usage::ledger::OTHER_MODEL`].
     async fn add_usage(&self, rows: Vec<UsageRow>) -> Result<(), StoreError>;
 
     /// An account's sums by time and class, in the order of time; steps in which nothing happened are left out.
@@ -84,11 +105,12 @@ pub trait Store: Send + Sync {
     /// An account's sums by model and class, in the order of names.
     async fn usage_by_model(&self, account: &AccountId, period: Period) -> Result<Vec<ModelSum>, StoreError>;
 
-    /// The sums of each key that an account ever used, in the order of their ids: a page, and how many there are.
+    /// The sums of each key that an account has used, in the order of their ids: a page, and how many there are.
     async fn usage_by_key(&self, page: KeyPageOf, period: Period)
     -> Result<(Vec<KeyUsage>, u64), StoreError>;
 
-    /// Deletes the sums of hours before `first`; how many rows there were.
+    /// Deletes the sums of hours before `first` and of days before its day, and the keys and models that were used last before it; how many rows of
+    /// sums there were.
     async fn delete_usage(&self, first: Hour) -> Result<u64, StoreError>;
 
     /// Commits what waits, and ends. Every later call fails with [`failure::Trouble::Closed`].

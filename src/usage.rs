@@ -1,3 +1,4 @@
 //! What requests cost and spared, in sums.
 
+pub mod ledger;
 pub mod record;

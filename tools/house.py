@@ -42,6 +42,7 @@ def test():
         Part("OpenAI's client for Python", [["tools/clients", "python"]], count_unittest),
         Part("OpenAI's client for Node", [["tools/clients", "node"]], count_tap),
         Part("attackers over HTTP/2", [["tools/clients", "attacks"]], count_unittest),
+        Part("OpenAPI documents", [["tools/clients", "schema"]], count_unittest),
     ]
     if (ROOT / "loom" / "Cargo.toml").exists():
         parts.append(loom())

@@ -61,6 +61,12 @@ class Clients(unittest.TestCase):
         self.assertEqual(self.clients("python"), (0, []))
         self.assertEqual(sorted(os.listdir(self.folder / "target" / "clients")), ["node", "venv"])
 
+    def test_schemathesis_has_a_folder_of_its_own(self):
+        self.assertEqual(self.clients("schema"), (0, ["pip install", "pip install"]))
+        self.assertEqual(self.clients("schema"), (0, []))
+        self.assertEqual(self.clients("attacks"), (0, []))
+        self.assertEqual(sorted(os.listdir(self.folder / "target" / "clients")), ["schema", "venv"])
+
     def test_what_was_fetched_by_half_is_fetched_anew(self):
         self.assertEqual(self.clients("python", PIP="1"), (1, ["pip install"]))
         self.assertEqual(self.clients("python"), (0, ["pip install"]))

@@ -11,6 +11,7 @@ mod layers {
     pub mod limits;
     pub mod llm;
     pub mod memory;
+    pub mod money;
     pub mod outcome;
     pub mod pem;
     pub mod routing;
@@ -22,6 +23,6 @@ mod layers {
 }
 
 pub use layers::{
-    auth, cache, clock, config, ids, limits, llm, memory, outcome, pem, routing, secret, spread, stock,
-    units, upstream,
+    auth, cache, clock, config, ids, limits, llm, memory, money, outcome, pem, routing, secret, spread,
+    stock, units, upstream,
 };

@@ -151,7 +151,7 @@ pub fn storable_body(summary: &AnswerSummary) -> Result<(), NotStored> {
 pub fn kept_headers(policy: &RoutePolicy, answer: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
     let mut kept = Vec::with_capacity(KEPT.len());
     let fields = answer.iter().filter(|(name, _)| is_kept(policy, name));
-    kept.extend(fields.filter_map(|(name, value)| Some((name.clone(), copied(value)?))));
+    kept.extend(fields.filter_map(|(name, value)| Some((name.clone(), copied(value.as_bytes())?))));
     // Most answers have one of them, and entries are many.
     kept.shrink_to_fit();
     kept
@@ -162,9 +162,9 @@ pub fn is_kept(policy: &RoutePolicy, name: &HeaderName) -> bool {
     KEPT.contains(name) || policy.keep_headers.contains(name) && !is_never_kept(name)
 }
 
-/// The same value in memory of its own, or in nobody's; `None` cannot come up.
-fn copied(value: &HeaderValue) -> Option<HeaderValue> {
-    match value.as_bytes() {
+/// The value in memory of its own, or in nobody's; `None` if it cannot be one.
+pub(super) fn copied(value: &[u8]) -> Option<HeaderValue> {
+    match value {
         b"application/json" => Some(HeaderValue::from_static("application/json")),
         bytes => HeaderValue::from_bytes(bytes).ok(),
     }

@@ -17,15 +17,20 @@ use moka::sync::Cache;
 
 use crate::cache::key::EntryKey;
 use crate::cache::recording::Recording;
-use crate::clock::Monotonic;
+use crate::clock::{Monotonic, nanos};
+use crate::ids::AccountId;
 use crate::llm::translate::AnswerForm;
 use crate::llm::usage::Usage;
+use crate::memory::allocated;
 use crate::spread::cores;
 use crate::units::ByteSize;
 
-/// Bytes counted for an entry beside its body and its head's fields: key, recording and bookkeeping, as measured with
-/// bodies of 300 bytes to 3 KiB.
-const OVERHEAD: u64 = 824;
+/// Bytes counted for an entry beside its body, its head's fields and its model: key, recording and bookkeeping, as measured
+/// with bodies of 300 bytes to 3 KiB.
+const OVERHEAD: u64 = 888;
+
+/// Bytes of the counts beside a name that is shared.
+const COUNTS: u64 = 16;
 
 /// Bytes of a common entry. The table has room from the start for as many of these as fit into the cache: a table that
 /// grows looks at each of its keys again.
@@ -62,23 +67,50 @@ impl Hash for Slot {
     }
 }
 
-/// How often everything had been purged when a call was begun: what it brings belongs to no later time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+/// How many purges there had been when a call was begun: what it brings is held against those that came after.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch(u64);
+
+impl Epoch {
+    /// After so many purges.
+    pub const fn after(purges: u64) -> Self {
+        Self(purges)
+    }
+
+    /// How many purges there had been.
+    pub const fn purges(self) -> u64 {
+        self.0
+    }
+}
+
+/// Whose an answer is, and what it is an answer of: which purges concern it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Whose it is; `None`: everybody's.
+    pub account: Option<AccountId>,
+    /// The label of its route.
+    pub route: Arc<str>,
+    /// The model that was asked, if one was named.
+    pub model: Option<Arc<str>>,
+}
 
 /// An answer that may be given again.
 #[derive(Debug)]
 pub struct Entry {
     /// Its kept head and its body.
     pub recording: Arc<Recording>,
-    /// When it had come whole.
+    /// When it was put here.
     pub stored: Monotonic,
+    /// How old it was then: none, unless it comes from elsewhere.
+    pub aged: Duration,
     /// How long it is served.
     pub ttl: Duration,
     /// What it cost.
     pub usage: Option<Usage>,
     /// When its call was begun.
     pub epoch: Epoch,
+    /// Whose it is.
+    pub origin: Origin,
 }
 
 /// Why an entry is gone.
@@ -115,7 +147,8 @@ pub struct Entries {
     first: Table,
     /// All of them, the first too.
     tables: Arc<[Table]>,
-    purges: Arc<AtomicU64>,
+    /// The first epoch of which entries are served.
+    first_epoch: Arc<AtomicU64>,
 }
 
 type Table = Cache<Slot, Arc<Entry>, SpreadKeys>;
@@ -136,7 +169,7 @@ impl Entries {
         };
         let first = table();
         let others = (1..count).map(|_| table());
-        Self { tables: iter::once(first.clone()).chain(others).collect(), first, purges: Arc::default() }
+        Self { tables: iter::once(first.clone()).chain(others).collect(), first, first_epoch: Arc::default() }
     }
 
     /// Where a slot is, and the same answer's in its other forms.
@@ -148,51 +181,87 @@ impl Entries {
     /// The entry in `slot` and its age, if it is to be served at `now`.
     pub fn find(&self, slot: &Slot, now: Monotonic) -> Option<(Arc<Entry>, Duration)> {
         let entry = self.table(slot).get(slot)?;
-        let age = now.saturating_since(entry.stored);
-        (age < entry.ttl && entry.epoch == self.epoch()).then_some((entry, age))
+        let age = self.age_if_served(&entry, now)?;
+        Some((entry, age))
     }
 
-    /// The epoch that a call belongs to which is begun now.
-    pub fn epoch(&self) -> Epoch {
-        Epoch(self.purges.load(Ordering::SeqCst))
+    fn first_epoch(&self) -> Epoch {
+        Epoch(self.first_epoch.load(Ordering::SeqCst))
     }
 
-    /// Forgets all entries, and what calls bring that have been begun before; about how many entries there were.
-    pub fn purge(&self) -> u64 {
-        let (count, _) = self.measure();
-        self.purges.fetch_add(1, Ordering::SeqCst);
+    /// Forgets all entries of before `first`; which slots they were in.
+    pub fn forget_before(&self, first: Epoch) -> Vec<Slot> {
+        let forgotten = self.slots(|_, entry| entry.epoch < first);
+        self.first_epoch.fetch_max(first.0, Ordering::SeqCst);
         self.tables.iter().for_each(Table::invalidate_all);
-        count
+        forgotten
+    }
+
+    /// Forgets the entries that `concerns` says yes to; which slots they were in. Looks at each entry: not for the request
+    /// path.
+    pub fn forget(&self, concerns: impl Fn(&Slot, &Origin) -> bool) -> Vec<Slot> {
+        let forgotten = self.slots(|slot, entry| concerns(slot, &entry.origin));
+        forgotten.iter().for_each(|slot| self.table(slot).invalidate(slot));
+        forgotten
+    }
+
+    /// The same among the entries to one question, which costs a look at each of its forms.
+    pub fn forget_key(&self, key: EntryKey, concerns: impl Fn(&Slot, &Origin) -> bool) -> Vec<Slot> {
+        let slots = AnswerForm::ALL.into_iter().map(|form| Slot { key, form });
+        let is_one = |slot: &Slot| {
+            let there = self.table(slot).get(slot).filter(|entry| entry.epoch >= self.first_epoch());
+            there.is_some_and(|entry| concerns(slot, &entry.origin))
+        };
+        slots.filter(is_one).inspect(|slot| self.table(slot).invalidate(slot)).collect()
+    }
+
+    /// The slots of the entries that are served and that `is_one` says yes to.
+    fn slots(&self, is_one: impl Fn(&Slot, &Entry) -> bool) -> Vec<Slot> {
+        let first = self.first_epoch();
+        let served = self.tables.iter().flat_map(Table::iter).filter(|(_, entry)| entry.epoch >= first);
+        served.filter(|(slot, entry)| is_one(slot, entry)).map(|(slot, _)| *slot).collect()
     }
 
     /// Puts in the answer to a call that was begun at `begun`, in place of an older one and of those in the slots
-    /// `others`. What was stored since then stays: it is the answer to a call that may have begun later.
+    /// `others`. What was stored since then stays: it is the answer to a call that may have begun later. False if so.
     pub fn insert(
         &self,
         slot: Slot,
         entry: Entry,
         begun: Monotonic,
         others: impl Iterator<Item = Slot> + Clone,
-    ) {
-        if entry.epoch != self.epoch() {
-            return;
-        }
-        let is_newer = |there: &Entry| begun < there.stored && there.stored < entry.stored;
+    ) -> bool {
+        let is_newer = |there: &Entry| begun < there.born() && there.born() < entry.born();
         let table = self.table(&slot);
         if table.contains_key(&slot) && table.get(&slot).is_some_and(|there| is_newer(&there)) {
-            return;
+            return false;
         }
         // Before, so that nothing is made of them any more; and behind, for what had been begun.
         remove(table, others.clone());
         table.insert(slot, Arc::new(entry));
         remove(table, others);
+        true
+    }
+
+    /// Puts in an entry that was kept elsewhere, unless there is one that is served at `now`.
+    pub fn insert_kept(&self, slot: Slot, entry: Entry, now: Monotonic) {
+        let put = |there: Option<moka::Entry<Slot, Arc<Entry>>>| match there {
+            Some(there) if self.age_if_served(there.value(), now).is_some() => Op::Nop,
+            _ => Op::Put(Arc::new(entry)),
+        };
+        self.table(&slot).entry(slot).and_compute_with(put);
+    }
+
+    fn age_if_served(&self, entry: &Entry, now: Monotonic) -> Option<Duration> {
+        let age = now.saturating_since(entry.stored).saturating_add(entry.aged);
+        (age < entry.ttl && entry.epoch >= self.first_epoch()).then_some(age)
     }
 
     /// Puts in what `source` became, the entry in the slot `from`, unless that has been replaced meanwhile, or there is
     /// a newer answer in `slot`.
     pub fn insert_translated(&self, slot: Slot, entry: &Arc<Entry>, from: &Slot, source: &Arc<Entry>) {
         let put = |there: Option<moka::Entry<Slot, Arc<Entry>>>| match there {
-            Some(there) if entry.stored < there.value().stored => Op::Nop,
+            Some(there) if entry.born() < there.value().born() => Op::Nop,
             _ => Op::Put(Arc::clone(entry)),
         };
         let table = self.table(&slot);
@@ -248,13 +317,19 @@ fn table(memory: u64, removed: impl Fn(Removal, &Entry) + Send + Sync + 'static)
 }
 
 impl Entry {
+    /// When it had come whole; the clock's first instant, if that was before it.
+    pub fn born(&self) -> Monotonic {
+        Monotonic::from_nanos(self.stored.as_nanos().saturating_sub(nanos(self.aged)))
+    }
+
     /// Bytes that it is counted as.
     pub fn size(&self) -> u64 {
         let head = self.recording.head();
         let fields = head.iter().flat_map(|head| &head.fields);
         let place = size_of::<(HeaderName, HeaderValue)>();
         let field_bytes: usize = fields.map(|(name, value)| place + name.as_str().len() + value.len()).sum();
-        self.recording.held() + field_bytes as u64 + OVERHEAD
+        let model = self.origin.model.as_ref().map_or(0, |model| allocated(model.len() as u64 + COUNTS));
+        self.recording.held() + field_bytes as u64 + model + OVERHEAD
     }
 }
 
@@ -263,7 +338,7 @@ struct Lifetimes;
 
 impl Expiry<Slot, Arc<Entry>> for Lifetimes {
     fn expire_after_create(&self, _: &Slot, entry: &Arc<Entry>, _: Instant) -> Option<Duration> {
-        Some(entry.ttl)
+        Some(entry.ttl.saturating_sub(entry.aged))
     }
 
     fn expire_after_update(
@@ -273,7 +348,7 @@ impl Expiry<Slot, Arc<Entry>> for Lifetimes {
         _: Instant,
         _: Option<Duration>,
     ) -> Option<Duration> {
-        Some(entry.ttl)
+        Some(entry.ttl.saturating_sub(entry.aged))
     }
 }
 

@@ -30,8 +30,17 @@ pub struct FlightKey {
     pub slot: Slot,
     /// How it is to be served, which no key has if the route ignores it.
     pub service_tier: Option<Box<str>>,
-    /// After which purge it is asked: what was begun before is not joined.
+}
+
+/// Who asks, and when.
+#[derive(Clone, Copy, Debug)]
+pub struct Asking<F> {
+    /// When.
+    pub now: Monotonic,
+    /// After which purges.
     pub epoch: Epoch,
+    /// True if no purge has forgotten since what a call brings that was begun in that epoch: such a one may be joined.
+    pub is_good: F,
 }
 
 /// All calls that may be joined. Clones share them.
@@ -52,6 +61,7 @@ type Table = HashMap<FlightKey, Flight, SpreadKeys>;
 struct Flight {
     recording: Arc<Recording>,
     began: Monotonic,
+    epoch: Epoch,
 }
 
 /// How a request takes part.
@@ -83,7 +93,7 @@ impl Flights {
     pub fn board(
         &self,
         key: &FlightKey,
-        now: Monotonic,
+        asking: Asking<impl Fn(Epoch) -> bool>,
         purse: impl FnOnce() -> Permit,
         permit: impl FnOnce() -> Option<Permit>,
     ) -> Option<Boarding> {
@@ -91,7 +101,8 @@ impl Flights {
         let mut table = tables.of(key);
         let place = match table.entry(key.clone()) {
             Place::Occupied(flight) => {
-                if let Some(reader) = flight.get().join(now, purse) {
+                let is_good = (asking.is_good)(flight.get().epoch);
+                if let Some(reader) = is_good.then(|| flight.get().join(asking.now, purse)).flatten() {
                     return Some(Boarding::Join(reader));
                 }
                 Place::Occupied(flight)
@@ -100,7 +111,11 @@ impl Flights {
         };
         let (writer, reader) = begin(permit()?);
         let recording = Arc::clone(writer.recording());
-        place.insert_entry(Flight { recording: Arc::clone(&recording), began: now });
+        place.insert_entry(Flight {
+            recording: Arc::clone(&recording),
+            began: asking.now,
+            epoch: asking.epoch,
+        });
         drop(table);
         let ticket = Ticket { tables: Arc::clone(tables), key: key.clone(), recording };
         Some(Boarding::Lead(ticket, writer, reader))
@@ -146,7 +161,7 @@ fn lock(table: &Mutex<Table>) -> MutexGuard<'_, Table> {
 mod tests {
     use std::time::Duration;
 
-    use super::{Boarding, FlightKey, Flights, JOINED_WITHIN};
+    use super::{Asking, Boarding, FlightKey, Flights, JOINED_WITHIN};
     use crate::cache::entries::{Epoch, Slot};
     use crate::cache::key::EntryKey;
     use crate::cache::recording::Failure;
@@ -160,12 +175,16 @@ mod tests {
     }
 
     fn board(flights: &Flights, key: &FlightKey, now: Monotonic) -> Boarding {
-        flights.board(key, now, permit, || Some(permit())).expect("room")
+        flights.board(key, asking(now), permit, || Some(permit())).expect("room")
+    }
+
+    fn asking(now: Monotonic) -> Asking<impl Fn(Epoch) -> bool> {
+        Asking { now, epoch: Epoch::default(), is_good: |_| true }
     }
 
     fn key(number: u8) -> FlightKey {
         let slot = Slot { key: EntryKey::from_bytes([number; 32]), form: AnswerForm::Json };
-        FlightKey { slot, service_tier: None, epoch: Epoch::default() }
+        FlightKey { slot, service_tier: None }
     }
 
     fn at(seconds: u64) -> Monotonic {
@@ -179,10 +198,10 @@ mod tests {
     #[test]
     fn without_room_nobody_leads() {
         let flights = Flights::default();
-        assert!(flights.board(&key(1), at(0), permit, || None).is_none());
+        assert!(flights.board(&key(1), asking(at(0)), permit, || None).is_none());
         assert_eq!(flights.count(), 0);
         let _leader = board(&flights, &key(1), at(0));
-        assert!(flights.board(&key(1), at(0), permit, || None).is_some(), "to join takes none");
+        assert!(flights.board(&key(1), asking(at(0)), permit, || None).is_some(), "to join takes none");
     }
 
     #[test]

@@ -116,8 +116,8 @@ impl Known {
     /// Bytes that it is counted as. A text that was read is a second copy of a part of the body, or of all of it.
     fn size(&self) -> usize {
         let fields = &self.scanned.fields;
-        let texts = [&fields.model, &fields.service_tier].into_iter().flatten().map(|text| text.len());
-        texts.sum::<usize>() + self.bytes.len() + OVERHEAD
+        let texts = [fields.model.as_deref(), fields.service_tier.as_deref()];
+        texts.into_iter().flatten().map(str::len).sum::<usize>() + self.bytes.len() + OVERHEAD
     }
 
     fn is(&self, body: &Body<'_>) -> bool {

@@ -18,6 +18,7 @@ use crate::dice;
 use crate::proxy::resolver;
 use crate::runtime::reload::Source;
 use crate::server::{Running, Start, start};
+use crate::shelf::DISK_WAIT;
 use crate::telemetry::init::logging;
 
 /// Runs the demo until it is told to end, and leaves nothing behind.
@@ -38,6 +39,7 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<()> {
         clock: Clock::system(),
         lookup: resolver::system(),
         access: None,
+        disk_wait: DISK_WAIT,
         inherited: None,
     })?;
     greet(&running, key.secret.expose(), &mut std::io::stdout())?;

@@ -11,6 +11,7 @@ use crate::proxy::resolver;
 use crate::runtime::reload::Source;
 use crate::server::hand_over::take::receive;
 use crate::server::{Start, start};
+use crate::shelf::DISK_WAIT;
 use crate::telemetry::init::logging;
 
 /// Runs the gateway until it is told to end. Access lines go to stdout, all else to stderr.
@@ -30,6 +31,7 @@ pub fn run(args: &ServeArgs, env: &BTreeMap<String, String>) -> anyhow::Result<(
         clock: Clock::system(),
         lookup: resolver::system(),
         access: Some(Box::new(std::io::stdout())),
+        disk_wait: DISK_WAIT,
         inherited,
     })?;
     let signals = early.map_or_else(Signals::catch, Ok)?;

@@ -8,6 +8,7 @@
 //! - `upstreams` and `headers`: servers, credentials, what is set and removed.
 //! - `routes`: patterns, names, cache policies.
 //! - `bounds`: cache, limits, origins, shutdown.
+//! - `usage`: what is counted, and what models cost.
 
 use std::io;
 use std::num::NonZeroU32;
@@ -29,6 +30,7 @@ pub mod listeners;
 pub mod plans;
 pub mod routes;
 pub mod upstreams;
+pub mod usage;
 
 /// Most upstreams and most routes.
 const MOST_NAMED: usize = 256;
@@ -74,6 +76,8 @@ impl Builder<'_> {
             routes,
             cache,
             limits: self.limits(raw.limits),
+            usage: self.usage(raw.usage),
+            prices: self.prices(raw.prices),
             cors_origins: self.cors_origins(raw.cors),
             shutdown: self.shutdown(&raw.shutdown),
         }

@@ -373,7 +373,7 @@ impl KeyAt<'_> {
     }
 
     fn expiry(&self, text: &str) -> Option<UnixTime> {
-        let time = key_rules::expiry(text);
+        let time = UnixTime::of_rfc3339(text);
         if time.is_none() {
             self.refuse(
                 "expires_at",

@@ -3,7 +3,6 @@
 use data_encoding::HEXLOWER_PERMISSIVE;
 
 use crate::auth::key::Digest;
-use crate::clock::UnixTime;
 
 /// Longest id, account and name, in bytes.
 const MOST_BYTES: usize = 128;
@@ -27,11 +26,4 @@ pub(super) fn digest(text: &str) -> Option<Digest> {
     let is_whole = HEXLOWER_PERMISSIVE.decode_len(text.len()) == Ok(digest.len());
     let read = is_whole.then(|| HEXLOWER_PERMISSIVE.decode_mut(text.as_bytes(), &mut digest))?;
     read.is_ok().then_some(digest)
-}
-
-/// The time that RFC 3339 spells, 1970 to 2554.
-pub(super) fn expiry(text: &str) -> Option<UnixTime> {
-    let is_rfc_3339 = !text.contains('[') && text.len() >= "2027-01-01T00:00:00Z".len();
-    let time = text.parse::<jiff::Timestamp>().ok().filter(|_| is_rfc_3339);
-    time.and_then(|time| u64::try_from(time.as_nanosecond()).ok()).map(UnixTime::from_nanos)
 }

@@ -4,7 +4,8 @@
 use serde::{Deserialize, Deserializer};
 
 use crate::auth::key::{Digest, Environment, KeyOptions};
-use crate::config::key_rules::{digest, expiry, is_name, is_visible};
+use crate::clock::UnixTime;
+use crate::config::key_rules::{digest, is_name, is_visible};
 use crate::config::raw::RawEnvironment;
 
 /// A key whose members are what they must be, as far as they can be judged alone.
@@ -48,7 +49,7 @@ impl<'a> PlainKey<'a> {
         let are_good = is_visible(id) && is_visible(account) && name.is_none_or(is_name);
         let digest = digest(sha256).filter(|_| are_good)?;
         let expires_at = match expires_at {
-            Some(text) => Some(expiry(text)?),
+            Some(text) => Some(UnixTime::of_rfc3339(text)?),
             None => None,
         };
         let options = KeyOptions {

@@ -11,7 +11,7 @@ use serde::de::{Deserializer, IgnoredAny};
 
 use crate::auth::key::Environment;
 use crate::config::raw::traffic::{RawRoute, RawUpstream};
-use crate::config::scalar::{Count, Flag, Network, Size, Slot, Span, Text};
+use crate::config::scalar::{Count, Flag, Network, Number, Size, Slot, Span, Text};
 
 pub mod traffic;
 
@@ -44,6 +44,10 @@ pub struct RawConfig {
     pub cache: Slot<RawCache>,
     /// Every bound.
     pub limits: Slot<RawLimits>,
+    /// What is counted of requests.
+    pub usage: Slot<RawUsage>,
+    /// What models cost, by globs over their names.
+    pub prices: Slot<BTreeMap<String, Slot<RawPrice>>>,
     /// Cross-origin requests from browsers.
     pub cors: Slot<RawCors>,
     /// How the process ends.
@@ -116,6 +120,8 @@ pub struct RawPlan {
     pub burst: Slot<Count>,
     /// Whose bucket it is: every key's own, or one for the account.
     pub per: Slot<RawPer>,
+    /// What the answers may take that an account stores over the cache API.
+    pub stored_bytes: Slot<Size>,
 }
 
 /// Whose bucket.
@@ -207,7 +213,7 @@ impl From<RawEnvironment> for Environment {
 pub struct RawCache {
     /// What all answers in memory may take.
     pub memory: Slot<Size>,
-    /// Answers on disk; 0 is all that this version knows.
+    /// What all proxied answers on the disk may take; 0: none are kept there.
     pub disk: Slot<Size>,
     /// What one answer may take.
     pub max_entry: Slot<Size>,
@@ -296,6 +302,29 @@ pub enum RawAuthFailures {
 pub enum RawOff {
     /// No bound.
     Off,
+}
+
+/// What is counted of requests.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawUsage {
+    /// How long sums are kept.
+    pub keep: Slot<Span>,
+    /// Globs over the models that are counted by name; all others count as `other`.
+    pub models: Slot<Vec<Slot<Text>>>,
+}
+
+/// What a model costs, in any one currency, for a million tokens.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["prompt", "completion"]))]
+pub struct RawPrice {
+    /// Tokens that it reads.
+    pub prompt: Slot<Number>,
+    /// Those of them that the upstream's own prompt cache held; without it, as `prompt`.
+    pub cached: Slot<Number>,
+    /// Tokens that it writes.
+    pub completion: Slot<Number>,
 }
 
 /// Browsers.

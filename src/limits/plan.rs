@@ -9,12 +9,16 @@ use http::HeaderValue;
 use crate::ids::{PlanName, is_config_name};
 use crate::limits::bucket::Rate;
 use crate::spread::Spread;
+use crate::units::ByteSize;
 
 /// Most requests a minute that a plan may allow: one a microsecond.
 pub const MAX_REQUESTS_PER_MINUTE: u32 = 60_000_000;
 
 /// Longest time that a plan may take to fill an empty bucket.
 pub const MAX_FILL_TIME: Duration = Duration::from_secs(24 * 3600);
+
+/// What an account's stored answers may take where its plan does not say.
+pub const DEFAULT_STORED_BYTES: ByteSize = ByteSize::mib(256);
 
 /// Whose bucket a request draws from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,6 +34,7 @@ pub enum Per {
 pub struct Plan {
     per: Per,
     rate: Rate,
+    stored_bytes: ByteSize,
     /// Held by each request: once for each worker.
     terms: Arc<Spread<Arc<Terms>>>,
 }
@@ -93,7 +98,18 @@ impl Plan {
                 policy_header: HeaderValue::from_str(&policy).unwrap_or(HeaderValue::from_static("")),
             })
         });
-        Ok(Self { per, rate, terms: Arc::new(terms) })
+        Ok(Self { per, rate, stored_bytes: DEFAULT_STORED_BYTES, terms: Arc::new(terms) })
+    }
+
+    /// The same plan with another quota of stored answers.
+    #[must_use]
+    pub fn with_stored_bytes(self, stored_bytes: ByteSize) -> Self {
+        Self { stored_bytes, ..self }
+    }
+
+    /// What the answers may take that an account stores over the cache API.
+    pub fn stored_bytes(&self) -> ByteSize {
+        self.stored_bytes
     }
 
     /// What answers tell of it.
@@ -129,7 +145,10 @@ impl Plan {
 
 impl PartialEq for Plan {
     fn eq(&self, other: &Self) -> bool {
-        self.per == other.per && self.rate == other.rate && self.terms() == other.terms()
+        self.per == other.per
+            && self.rate == other.rate
+            && self.stored_bytes == other.stored_bytes
+            && self.terms() == other.terms()
     }
 }
 

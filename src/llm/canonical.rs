@@ -20,16 +20,32 @@ pub fn write<'t>(
     is_left_out: &dyn Fn(&[u8]) -> bool,
     sink: &mut dyn FnMut(&[u8]),
 ) -> Result<(), JsonFault> {
-    let bytes = document.text().as_bytes();
-    let mut writer = Writer {
-        bytes,
-        run: 0..0,
-        members: Vec::with_capacity(MEMBERS),
-        respelling: Vec::new(),
-        sink: Some(sink),
-        is_left_out,
-    };
+    let mut writer = Writer::new(document, is_left_out, sink);
     writer.value(document.root(), Place::Outermost)?;
+    writer.flush();
+    document.fault().map_or(Ok(()), Err)
+}
+
+/// Feeds the canonical form of the member `name` of the outermost object alone to `sink`, and looks through all the
+/// others. Without such a member, or where the outermost value is no object, nothing is fed.
+///
+/// Errors: as of [`write()`], wherever in the document the fault is.
+pub fn write_member<'t>(
+    document: Document<'t>,
+    name: &str,
+    sink: &mut dyn FnMut(&[u8]),
+) -> Result<(), JsonFault> {
+    let mut writer = Writer::new(document, &|_| false, sink);
+    writer.sorted_members(document.root(), 0)?;
+    for index in 0..writer.members.len() {
+        let Some(member) = writer.members.get(index) else { break };
+        let value = member.value;
+        if *member.unescaped == *name.as_bytes() {
+            writer.value(value, Place::Within)?;
+        } else {
+            writer.left_out(value)?;
+        }
+    }
     writer.flush();
     document.fault().map_or(Ok(()), Err)
 }
@@ -73,7 +89,22 @@ struct Writer<'t, 's> {
     is_left_out: &'s dyn Fn(&[u8]) -> bool,
 }
 
-impl<'t> Writer<'t, '_> {
+impl<'t, 's> Writer<'t, 's> {
+    fn new(
+        document: Document<'t>,
+        is_left_out: &'s dyn Fn(&[u8]) -> bool,
+        sink: &'s mut dyn FnMut(&[u8]),
+    ) -> Self {
+        Self {
+            bytes: document.text().as_bytes(),
+            run: 0..0,
+            members: Vec::with_capacity(MEMBERS),
+            respelling: Vec::new(),
+            sink: Some(sink),
+            is_left_out,
+        }
+    }
+
     fn value(&mut self, value: Value<'t>, place: Place) -> Result<(), JsonFault> {
         match value.kind() {
             Kind::Null | Kind::False | Kind::True | Kind::Plain | Kind::Escaped => {

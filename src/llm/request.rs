@@ -1,5 +1,7 @@
 //! The few request fields that decide about caching, and what each API leaves out of the cache key.
 
+use std::sync::Arc;
+
 use crate::llm::json::{Document, JsonFault, Kind, Value};
 use crate::llm::translate::{AnswerForm, StreamUsage};
 
@@ -139,7 +141,7 @@ impl BypassReason {
 pub struct RequestFields {
     /// `model`, if it is a string, and if no member has that name in other letters, `Model` say: some upstreams
     /// make no difference between the two, and would obey the one that was not checked.
-    pub model: Option<Box<str>>,
+    pub model: Option<Arc<str>>,
     /// `stream`.
     pub stream: bool,
     /// `stream_options.include_usage`.
@@ -187,7 +189,7 @@ impl RequestFields {
         for (name, value) in root.members() {
             let Some(name) = name.as_str() else { continue };
             match name.as_ref() {
-                "model" => fields.model = owned(value),
+                "model" => fields.model = value.as_str().map(Into::into),
                 "temperature" => fields.temperature = fields.degree(value),
                 "service_tier" => fields.service_tier = fields.tier(value),
                 "stream" => fields.stream = fields.switch(value),

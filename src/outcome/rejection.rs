@@ -32,6 +32,8 @@ pub enum Rejection {
     HeadTooLarge,
     /// TRACE or CONNECT.
     MethodNotAllowed,
+    /// The path takes other methods: these.
+    OtherMethods(&'static str),
     /// No route takes the path.
     NoRoute,
     /// No credentials.
@@ -110,7 +112,7 @@ const FAILURES_WINDOW: u64 = 60;
 
 impl Rejection {
     /// Every rejection, as the README prints them; the wait is an example.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::MissingHost,
         Self::BadHost,
         Self::AmbiguousLength,
@@ -122,6 +124,7 @@ impl Rejection {
         Self::BadForwardedFor,
         Self::HeadTooLarge,
         Self::MethodNotAllowed,
+        Self::OtherMethods("GET, HEAD"),
         Self::NoRoute,
         Self::MissingKey,
         Self::MalformedKey,
@@ -165,6 +168,7 @@ impl Rejection {
     pub fn allowed_methods(self) -> Option<&'static str> {
         match self {
             Self::MethodNotAllowed => Some("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
+            Self::OtherMethods(methods) => Some(methods),
             _ => None,
         }
     }

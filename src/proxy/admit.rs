@@ -21,12 +21,16 @@ use crate::proxy::query::only_value;
 use crate::proxy::session::Session;
 use crate::proxy::shared::Shared;
 use crate::proxy::successor;
+use crate::runtime::answerer::{Call, NoCall, OPENAPI_PATH, PREFIX};
 
 /// Longest request id that is taken over from a client.
 const LONGEST_REQUEST_ID: usize = 128;
 
+/// Tells whether the gateway is alive.
+const HEALTH_PATH: &str = "/healthz";
+
 /// How an admitted request goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Next {
     /// Its body is read: it may be answered from the cache, or its model must be known.
     ReadBody,
@@ -34,6 +38,10 @@ pub(super) enum Next {
     PassOn,
     /// It asks whether the gateway is alive.
     Health,
+    /// It asks what the cache API is.
+    Description,
+    /// It is a call of the cache API.
+    Call(Call),
 }
 
 /// Takes a request through steps 1 to 5. One whose body need not be read has been through steps 6 to 8 then, too.
@@ -41,9 +49,23 @@ pub(super) enum Next {
 /// # Errors
 /// The first step that refuses it.
 pub(super) async fn admit(shared: &Shared, session: &Session, ctx: &mut Ctx) -> Result<Next, Rejection> {
-    let Some(key) = identify(shared, session, ctx)? else { return Ok(Next::Health) };
-    charge(shared, ctx, &key).await?;
+    find_route(session, ctx)?;
     let head = session.head();
+    if let Some(open) = open_to_all(&head.method, framing::path(head)) {
+        return Ok(open);
+    }
+    let key = identify(shared, session, ctx)?;
+    charge(shared, ctx, &key).await?;
+    let path = framing::path(head);
+    if path.starts_with(PREFIX) {
+        return Call::of(&head.method, path).map(Next::Call).map_err(|why| match why {
+            NoCall::NotFound => Rejection::NoRoute,
+            NoCall::Method(allowed) => Rejection::OtherMethods(allowed),
+        });
+    }
+    if path == HEALTH_PATH {
+        return Err(Rejection::OtherMethods("GET, HEAD"));
+    }
     let Some(route) = &ctx.route else { return Err(Rejection::NoRoute) };
     let is_cached_path = route.route.cache.as_ref().is_some_and(|cache| cache.takes(framing::path(head)));
     if let Need::Body = needs_body(&key, &head.method, is_cached_path) {
@@ -56,20 +78,33 @@ pub(super) async fn admit(shared: &Shared, session: &Session, ctx: &mut Ctx) -> 
     Ok(Next::PassOn)
 }
 
-/// Steps 1 to 4: the key that asks, from an address that it allows; `None` if it is asked whether the gateway is alive.
-fn identify(shared: &Shared, session: &Session, ctx: &mut Ctx) -> Result<Option<Arc<KeyRecord>>, Rejection> {
+/// Steps 1 and 2: the head is as it must be, and its route is known.
+fn find_route(session: &Session, ctx: &mut Ctx) -> Result<(), Rejection> {
     let policy = Arc::clone(&ctx.policy);
     let config = policy.snapshot.config.as_ref();
-    let head = session.head();
-    let path = framing::path(head);
-    let is_built_in = path.starts_with("/api/v1/") || path == "/healthz";
+    let path = framing::path(session.head());
+    let is_built_in = path.starts_with(PREFIX) || path == HEALTH_PATH;
     let found = if is_built_in { None } else { config.routes.find(path) };
     // Known this early, it gives every refusal its shape.
     ctx.route = found.and_then(|(index, _)| policy.derived.route(index)).cloned();
-    framing::check(session, &config.limits)?;
-    if path == "/healthz" && matches!(head.method, Method::GET | Method::HEAD) {
-        return Ok(None);
-    }
+    framing::check(session, &config.limits)
+}
+
+/// What needs no key.
+fn open_to_all(method: &Method, path: &str) -> Option<Next> {
+    let open = match path {
+        HEALTH_PATH => Next::Health,
+        OPENAPI_PATH => Next::Description,
+        _ => return None,
+    };
+    matches!(*method, Method::GET | Method::HEAD).then_some(open)
+}
+
+/// Steps 3 and 4: the key that asks, from an address that it allows.
+fn identify(shared: &Shared, session: &Session, ctx: &mut Ctx) -> Result<Arc<KeyRecord>, Rejection> {
+    let policy = Arc::clone(&ctx.policy);
+    let config = policy.snapshot.config.as_ref();
+    let head = session.head();
     let peer = session.peer();
     let address = client_address::resolve(peer, &head.headers, &config.trusted_proxies);
     ctx.address = address.ok();
@@ -78,7 +113,7 @@ fn identify(shared: &Shared, session: &Session, ctx: &mut Ctx) -> Result<Option<
     if !allows_address(&key, address?.client) {
         return Err(Rejection::AddressDenied);
     }
-    Ok(Some(key))
+    Ok(key)
 }
 
 /// The client's request id, if it is one to keep, or a new one.

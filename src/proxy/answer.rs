@@ -11,7 +11,7 @@ use http::{HeaderName, Method};
 use crate::auth::authenticate::allows_model;
 use crate::cache::admit::lookable;
 use crate::cache::control::{CacheStatus, RequestControl};
-use crate::cache::entries::{Entry, Epoch, Slot};
+use crate::cache::entries::{Entry, Epoch, Origin, Slot};
 use crate::cache::flights::FlightKey;
 use crate::cache::key::{EntryKey, KeyParts, Owner, ScannedBody};
 use crate::cache::memo::{Body, Known};
@@ -35,6 +35,7 @@ use crate::proxy::headers;
 use crate::proxy::send::{self, Sent};
 use crate::proxy::session::Session;
 use crate::proxy::shared::{Held, Shared};
+use crate::shelf;
 
 /// Answers the request, or says why not.
 ///
@@ -70,7 +71,7 @@ pub(super) async fn answer(shared: &Held, session: &mut Session, ctx: &mut Ctx) 
 
 /// The whole body, as [`body::read`] has it; how long it was waited for is noted, by clocks that are read only if it was
 /// not there.
-async fn read_body(
+pub(super) async fn read_body(
     session: &mut Session,
     ctx: &mut Ctx,
     limits: &Limits,
@@ -103,8 +104,8 @@ pub(super) struct Plan {
     /// Where its answer is looked for; `None`: nowhere.
     pub(super) slot: Option<(Slot, Arc<RoutePolicy>)>,
     pub(super) api: Api,
-    /// What was read in the body; `None` if it had been read before.
-    fresh: Option<ScannedBody>,
+    /// What was read in the body, now or before.
+    scan: Option<Scan>,
     /// How the answer is to be served; calls are shared only where it is the same.
     service_tier: Option<Box<str>>,
     /// When it was asked: neither an answer nor a call of before a purge is for it.
@@ -117,7 +118,7 @@ impl Plan {
     /// What must be equal for another request to share the call; `None` if none may.
     pub(super) fn flight(&self) -> Option<FlightKey> {
         let (slot, _) = self.slot.as_ref().filter(|_| self.control.may_read && self.control.may_write)?;
-        Some(FlightKey { slot: *slot, service_tier: self.service_tier.clone(), epoch: self.epoch })
+        Some(FlightKey { slot: *slot, service_tier: self.service_tier.clone() })
     }
 }
 
@@ -146,7 +147,8 @@ impl Request<'_> {
         let cached = policy.filter(|policy| head.method == Method::POST && policy.takes(path));
         let scan = self.scan(ctx, api, cached)?;
         let scanned = scan.as_ref().map(Scan::body);
-        let model = scanned.and_then(|scanned| scanned.fields.model.as_deref());
+        ctx.model = scanned.and_then(|scanned| scanned.fields.model.clone());
+        let model = ctx.model.as_deref();
         if let Some(key) = ctx.key.as_ref().filter(|key| key.is_bound_to_models())
             && !allows_model(key, model)
         {
@@ -165,12 +167,8 @@ impl Request<'_> {
             (Some(_), false, true) => CacheStatus::RequestStored,
             (Some(_), false, false) => CacheStatus::Request,
         });
-        let fresh = match scan {
-            Some(Scan::Fresh(scanned)) => Some(scanned),
-            _ => None,
-        };
-        let epoch = self.shared.entries.epoch();
-        Ok(Plan { control, slot, api, fresh, service_tier, epoch, apart: Vec::new() })
+        let epoch = self.shared.shelf.epoch();
+        Ok(Plan { control, slot, api, scan, service_tier, epoch, apart: Vec::new() })
     }
 
     /// Reads the body, unless it was read before; `None` if it is no JSON that can be read.
@@ -195,7 +193,7 @@ impl Request<'_> {
 
     /// Remembers the body of a hit: it has come at least twice. Bodies that come once would only push out others.
     fn remember(&self, plan: Plan, ctx: &Ctx) {
-        let Some(((_, policy), fresh)) = plan.slot.zip(plan.fresh) else { return };
+        let Some(((_, policy), Scan::Fresh(fresh))) = plan.slot.zip(plan.scan) else { return };
         if let Some(body) = self.known_as(ctx, plan.api, &policy) {
             self.shared.bodies.mine().remember(&body, fresh);
         }
@@ -231,22 +229,10 @@ impl Request<'_> {
             counters.bypasses.inc();
             return None;
         };
-        let now = ctx.started.monotonic;
-        let found = self.shared.entries.find(slot, now);
-        let mut found = found.filter(|(_, age)| plan.control.accepts(*age));
-        if found.is_none() && plan.api == Api::ChatCompletions {
-            let wanted = Wanted {
-                entries: &self.shared.entries,
-                slot,
-                control: plan.control,
-                now,
-                most: ctx.policy.snapshot.config.cache.max_entry.as_usize(),
-                memory: self.shared.permit(ctx),
-            };
-            match wanted.find().await {
-                Ok(translated) => found = Some(translated),
-                Err(apart) => plan.apart = apart,
-            }
+        let slot = *slot;
+        let mut found = self.find_in_memory(plan, &slot, ctx).await;
+        if found.is_none() && self.shared.shelf.may_have(&slot.key) && self.fetch(plan, slot, ctx).await {
+            found = self.find_in_memory(plan, &slot, ctx).await;
         }
         if found.is_some() {
             counters.hits.inc()
@@ -254,6 +240,64 @@ impl Request<'_> {
             counters.misses.inc()
         }
         found
+    }
+
+    /// The entry in memory, or the one that another form of it becomes.
+    async fn find_in_memory(
+        &self,
+        plan: &mut Plan,
+        slot: &Slot,
+        ctx: &Ctx,
+    ) -> Option<(Arc<Entry>, Duration)> {
+        let now = ctx.started.monotonic;
+        let found = self.shared.entries.find(slot, now).filter(|(_, age)| plan.control.accepts(*age));
+        if found.is_some() || plan.api != Api::ChatCompletions {
+            return found;
+        }
+        let wanted = Wanted {
+            entries: &self.shared.entries,
+            shelf: &self.shared.shelf,
+            slot,
+            control: plan.control,
+            now,
+            most: ctx.policy.snapshot.config.cache.max_entry.as_usize(),
+            memory: self.shared.permit(ctx),
+        };
+        match wanted.find().await {
+            Ok(translated) => Some(translated),
+            Err(apart) => {
+                plan.apart = apart;
+                None
+            }
+        }
+    }
+
+    /// Has what the disk may have of the answer put into memory; true if that may have been something.
+    async fn fetch(&self, plan: &Plan, slot: Slot, ctx: &Ctx) -> bool {
+        let others = slot.others().map(|other| other.form);
+        let others: Vec<AnswerForm> = others.filter(|_| plan.api == Api::ChatCompletions).collect();
+        let wanted = shelf::Wanted {
+            slot,
+            others: &others,
+            origin: self.origin(ctx, plan),
+            epoch: plan.epoch,
+            now: ctx.started,
+            most: ctx.policy.snapshot.config.cache.max_entry.as_u64(),
+            memory: self.shared.permit(ctx),
+        };
+        self.shared.shelf.fetch(wanted).await
+    }
+
+    /// Whose the answer is, and what it is an answer of.
+    pub(super) fn origin(&self, ctx: &Ctx, plan: &Plan) -> Origin {
+        let is_shared = plan.slot.as_ref().is_some_and(|(_, policy)| policy.scope == Scope::Global);
+        let key = ctx.key.as_ref().filter(|_| !is_shared);
+        let scanned = plan.scan.as_ref().map(Scan::body);
+        Origin {
+            account: key.map(|key| key.account().clone()),
+            route: Arc::clone(&self.live.route.label),
+            model: scanned.and_then(|scanned| scanned.fields.model.as_deref()).map(Arc::from),
+        }
     }
 }
 
@@ -266,7 +310,7 @@ pub(super) async fn send_hit(
 ) -> Result<Sent, Rejection> {
     let mut reader = join(&entry.recording, shared.permit(ctx)).ok_or(Rejection::Overloaded)?;
     ctx.cache_status = Some(CacheStatus::Hit { ttl: entry.ttl.saturating_sub(age) });
-    count_saved(shared, entry.usage);
+    count_saved(shared, ctx, entry.usage);
     let sent = send::follow(session, ctx, &mut reader, Some(age)).await;
     ctx.outcome = Some(sent.outcome(Outcome::ExactHit));
     Ok(sent)

@@ -5,11 +5,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use pingora::http::RequestHeader;
 
 use crate::cache::control::CacheStatus;
 use crate::cache::entries::{Entry, Slot};
-use crate::cache::flights::{Boarding, Ticket};
+use crate::cache::flights::{Asking, Boarding, Ticket};
 use crate::cache::policy::OnDisconnect;
 use crate::cache::recording::reader::Reader;
 use crate::cache::recording::writer::Writer;
@@ -19,9 +20,9 @@ use crate::memory::Permit;
 use crate::outcome::finished::Outcome;
 use crate::outcome::rejection::Rejection;
 use crate::proxy::answer::{Plan, Request, send_hit};
-use crate::proxy::ctx::Ctx;
+use crate::proxy::ctx::{Ctx, Report};
 use crate::proxy::fetch::{Fetch, OutboundHead};
-use crate::proxy::finish::{count_saved, count_tokens};
+use crate::proxy::finish::{Payer, class_of, count_saved};
 use crate::proxy::headers::{self, Outbound};
 use crate::proxy::reading::Storing;
 use crate::proxy::send::{self, ClientWatch, Sent, rejection_of};
@@ -92,8 +93,10 @@ impl Request<'_> {
         let mut flight = plan.flight();
         while let Some(key) = flight {
             let now = self.shared.clock.monotonic();
+            let is_good = |epoch| self.shared.shelf.is_good(epoch, &key.slot.key, || self.origin(ctx, &plan));
+            let asking = Asking { now, epoch: plan.epoch, is_good };
             let boarding =
-                self.shared.flights.board(&key, now, || self.memory.another(), || self.window(ctx));
+                self.shared.flights.board(&key, asking, || self.memory.another(), || self.window(ctx));
             let reader = match boarding.ok_or(Rejection::Overloaded)? {
                 Boarding::Join(reader) => reader,
                 Boarding::Lead(ticket, writer, reader) => {
@@ -148,7 +151,7 @@ impl Request<'_> {
         if sent == Sent::Whole {
             // What it cost is told when it has come to its end.
             reader.end().await;
-            count_saved(shared, reader.recording().usage());
+            count_saved(shared, ctx, reader.recording().usage());
         }
         ctx.outcome = Some(sent.outcome(Outcome::Collapsed));
         Ok(sent)
@@ -164,13 +167,16 @@ impl Request<'_> {
     ) -> Result<Sent, Rejection> {
         let Departure { writer, reader, ticket, begun } = departure;
         let recording = Arc::clone(writer.recording());
-        let storing = plan.slot.filter(|_| plan.control.may_write).map(|(slot, policy)| Storing {
+        let is_stored = plan.slot.is_some() && plan.control.may_write;
+        let origin = is_stored.then(|| self.origin(ctx, &plan));
+        let storing = plan.slot.zip(origin).map(|((slot, policy), origin)| Storing {
             slot,
             apart: plan.apart,
             policy,
             max_entry: ctx.policy.snapshot.config.cache.max_entry.as_u64(),
             begun,
             epoch: plan.epoch,
+            origin,
         });
         let on_disconnect =
             storing.as_ref().map_or(OnDisconnect::Stop, |storing| storing.policy.on_disconnect);
@@ -190,21 +196,27 @@ impl Request<'_> {
             drop(ticket);
         });
         let (sent, unfinished) = send::lead(session, ctx, call, reader).await;
-        if let Some(call) = unfinished.filter(|_| sent == Sent::ClientGone) {
+        if let Some(mut call) = unfinished.filter(|_| sent == Sent::ClientGone) {
             let finishes = on_disconnect == OnDisconnect::Finish && recording.is_kept();
             if finishes || !recording.close_if_deserted() {
                 let (room, report, shared) =
                     (ctx.room.take(), Arc::clone(&ctx.report), Arc::clone(self.shared));
+                let (key, model) = (ctx.key.clone(), ctx.model.clone());
+                let (class, at) = (class_of(ctx.cache_status), ctx.started.unix);
                 let recording = Arc::clone(&recording);
                 tokio::spawn(async move {
                     if finishes {
                         call.await
                     } else {
-                        while_read(&recording, call).await
+                        while_read(&recording, call, &report).await
                     }
-                    count_tokens(&shared, &report);
+                    if let Some(key) = &key {
+                        Payer { key, model: model.as_deref(), class, at }.pay(&shared, &report);
+                    }
                     drop(room);
                 });
+            } else {
+                stop(&mut call, &ctx.report);
             }
         }
         match sent {
@@ -247,15 +259,22 @@ impl Request<'_> {
 }
 
 /// Drives `call` to its end, or until nobody reads `recording` any more.
-async fn while_read(recording: &Recording, mut call: Pin<Box<impl Future<Output = ()>>>) {
+async fn while_read(recording: &Recording, mut call: Pin<Box<impl Future<Output = ()>>>, report: &Report) {
     loop {
         tokio::select! {
             biased;
             () = &mut call => return,
             // One may have joined since.
-            () = recording.deserted() => if recording.close_if_deserted() { return },
+            () = recording.deserted() => if recording.close_if_deserted() { return stop(&mut call, report) },
         }
     }
+}
+
+/// Ends a call that nobody reads any more: it tells what it has cost so far. One that is not that far has cost nothing that
+/// is known, and is dropped.
+fn stop(call: &mut Pin<Box<impl Future<Output = ()>>>, report: &Report) {
+    report.stop();
+    let _ = call.as_mut().now_or_never();
 }
 
 /// The target's bytes where they are more than its URI tells.

@@ -1,16 +1,20 @@
 //! A request's own state, from its head to its log line.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::task::Poll;
 use std::time::Duration;
 
 use http::HeaderValue;
 
 use crate::auth::key_record::KeyRecord;
 use crate::cache::control::CacheStatus;
+use crate::cache::recording::Failure;
 use crate::clock::{Clock, Monotonic, Now, nanos};
 use crate::limits::verdict::Verdict;
-use crate::llm::usage::Tokens;
+use crate::llm::usage::{Tokens, Usage};
 use crate::outcome::finished::Outcome;
 use crate::proxy::client_address::ClientAddress;
 use crate::proxy::cut::Open;
@@ -20,6 +24,7 @@ use crate::proxy::tunnel::Carried;
 use crate::runtime::live::Policy;
 use crate::spread::{Lending, Lent};
 use crate::stock::Stock;
+use crate::usage::record::Class;
 
 /// What is known of a request so far.
 pub struct Ctx {
@@ -35,6 +40,12 @@ pub struct Ctx {
     pub(super) room: Option<Room>,
     pub(super) outcome: Option<Outcome>,
     pub(super) cache_status: Option<CacheStatus>,
+    /// Which model is asked, where the body says so and is read.
+    pub(super) model: Option<Arc<str>>,
+    /// How the request counts, where its status does not say so.
+    pub(super) class: Option<Class>,
+    /// What an answer would have cost that was there already.
+    pub(super) saved: Option<Usage>,
     pub(super) report: Arc<Report>,
     /// Time spent reading the request body.
     pub(super) body_wait: Duration,
@@ -82,6 +93,7 @@ pub(super) struct Report {
     first_byte: AtomicU64,
     tokens: OnceLock<Tokens>,
     is_counted: AtomicBool,
+    is_stopped: AtomicBool,
 }
 
 impl Report {
@@ -107,6 +119,24 @@ impl Report {
 
     pub(super) fn first_byte_after(&self) -> Option<Duration> {
         Some(self.first_byte.load(Ordering::Relaxed)).filter(|nanos| *nanos > 0).map(Duration::from_nanos)
+    }
+
+    /// Nobody reads any more: the call is to tell what it has cost so far, and to end.
+    pub(super) fn stop(&self) {
+        self.is_stopped.store(true, Ordering::Relaxed);
+    }
+
+    /// Drives `call` until it is [told to stop](Report::stop); then it is polled once more by whoever told it.
+    pub(super) async fn unless_stopped<T>(
+        &self,
+        call: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let mut call = pin!(call);
+        poll_fn(|cx| match self.is_stopped.load(Ordering::Relaxed) {
+            true => Poll::Ready(Err(Failure::Stopped)),
+            false => call.as_mut().poll(cx),
+        })
+        .await
     }
 
     /// What the call cost, if it is known: told to the first who asks, who counts it. A call may outlive its request.
@@ -135,6 +165,9 @@ impl Ctx {
             room: None,
             outcome: None,
             cache_status: None,
+            model: None,
+            class: None,
+            saved: None,
             report: Arc::default(),
             body_wait: Duration::ZERO,
             answered: None,

@@ -31,6 +31,7 @@ use crate::proxy::reading::{Kept, Reading, Storing};
 use crate::proxy::shared::Held;
 use crate::proxy::upstreams::LiveServer;
 use crate::routing::route::Route;
+use crate::shelf::NewAnswer;
 
 /// A call that is about to be made.
 pub(super) struct Fetch {
@@ -142,7 +143,8 @@ impl Fetch {
             self.writer.window();
         }
         self.writer.head(AnswerHead { status: head.status, fields, length, destiny: reading.destiny() });
-        let copied = self.copy(&mut attempt.exchange, &mut reading, length).await;
+        let copied = self.copy(&mut attempt.exchange, &mut reading, length);
+        let copied = self.report.unless_stopped(copied).await;
         if let Err(failure) = copied {
             self.report.tokens(reading.tokens(question));
             if failure != Failure::Stopped {
@@ -158,8 +160,8 @@ impl Fetch {
             self.report.tokens(told.or_else(|| reading.tokens(question)));
             let entry = body.and_then(|body| reading.into_entry(body, &summary, now));
             if let Some((storing, entry)) = entry {
-                let replaced = storing.slot.others().filter(|other| !storing.apart.contains(&other.form));
-                self.shared.entries.insert(storing.slot, entry, storing.begun, replaced);
+                let Storing { slot, apart, begun, .. } = storing;
+                self.shared.shelf.put(NewAnswer { slot, entry, begun, apart: &apart });
             }
         }
         self.writer.complete(self.report.tokens_known().and_then(Tokens::told));

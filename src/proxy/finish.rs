@@ -1,15 +1,21 @@
-//! The one explicit end of every request: metrics, and its line in the access log.
+//! The one explicit end of every request: metrics, its place in the sums of usage, and its line in the access log.
 
 use std::time::Duration;
 
 use http::Method;
 
+use crate::auth::key::Environment;
+use crate::auth::key_record::KeyRecord;
+use crate::cache::control::CacheStatus;
+use crate::clock::UnixTime;
 use crate::llm::usage::{Tokens, Usage};
 use crate::outcome::finished::{Finished, Outcome};
 use crate::proxy::ctx::{Ctx, Report};
 use crate::proxy::session::Session;
 use crate::proxy::shared::Shared;
 use crate::telemetry::metrics::Times;
+use crate::usage::ledger::Counted;
+use crate::usage::record::{Class, Sums};
 
 /// Records the end of a request.
 pub(super) fn finish(shared: &Shared, session: &Session, ctx: &mut Ctx) {
@@ -22,7 +28,16 @@ pub(super) fn finish(shared: &Shared, session: &Session, ctx: &mut Ctx) {
     let times = Times { duration, overhead: overhead(ctx, duration) };
     let metrics = ctx.route.as_ref().map_or(&ctx.policy.derived.unrouted, |live| &live.metrics);
     metrics.finished(outcome, status, times);
-    count_tokens(shared, &ctx.report);
+    let spent = count_tokens(shared, &ctx.report);
+    if let Some(key) = &ctx.key {
+        let payer = Payer {
+            key,
+            model: ctx.model.as_deref(),
+            class: class(ctx, outcome, status),
+            at: ctx.started.unix,
+        };
+        payer.add(shared, Sums { requests: 1, ..sums(spent, ctx.saved) });
+    }
     shared.access.record(|| Finished {
         at: ctx.started.unix,
         request_id: ctx.request_id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default().into(),
@@ -47,27 +62,99 @@ fn overhead(ctx: &Ctx, duration: Duration) -> Duration {
     until.saturating_sub(ctx.body_wait)
 }
 
-/// Counts what a call cost, unless that has been done.
-pub(super) fn count_tokens(shared: &Shared, report: &Report) {
-    let counters = &shared.counters;
-    match report.tokens_to_count() {
-        None => {}
-        Some(Tokens::Told(usage)) => {
-            counters.prompt_tokens.inc_by(usage.prompt);
-            counters.completion_tokens.inc_by(usage.completion);
-            counters.cached_tokens.inc_by(usage.cached);
-        }
-        Some(Tokens::Estimated(usage)) => {
-            counters.estimated_prompt_tokens.inc_by(usage.prompt);
-            counters.estimated_completion_tokens.inc_by(usage.completion);
+/// Who is told what a request, or a call that outlives it, cost.
+pub(super) struct Payer<'a> {
+    pub(super) key: &'a KeyRecord,
+    pub(super) model: Option<&'a str>,
+    pub(super) class: Class,
+    pub(super) at: UnixTime,
+}
+
+impl Payer<'_> {
+    fn add(&self, shared: &Shared, sums: Sums) {
+        let options = self.key.options();
+        let counted = Counted {
+            account: self.key.account(),
+            key: self.key.id(),
+            name: options.and_then(|options| options.name.as_deref()),
+            environment: options.and_then(|options| options.environment).map(Environment::as_str),
+            model: self.model.unwrap_or_default(),
+            class: self.class,
+            at: self.at,
+        };
+        shared.ledger.add(&counted, sums);
+    }
+
+    /// Counts what a call cost that went on without its request.
+    pub(super) fn pay(&self, shared: &Shared, report: &Report) {
+        let spent = count_tokens(shared, report);
+        if spent.is_some() {
+            self.add(shared, sums(spent, None));
         }
     }
 }
 
+/// How a request of a known key counts: in exactly one class. One that its client left before it was answered is an
+/// error.
+fn class(ctx: &Ctx, outcome: Outcome, status: u16) -> Class {
+    if ctx.verdict.as_ref().is_some_and(|verdict| !verdict.is_admitted()) {
+        return Class::RateLimited;
+    }
+    match (outcome, status) {
+        (_, 0 | 400..) => Class::Error,
+        (Outcome::Collapsed, _) => Class::Collapsed,
+        _ => ctx.class.unwrap_or_else(|| class_of(ctx.cache_status)),
+    }
+}
+
+/// How a request counts that is answered so.
+pub(super) fn class_of(status: Option<CacheStatus>) -> Class {
+    match status {
+        Some(CacheStatus::Hit { .. }) => Class::ExactHit,
+        Some(CacheStatus::Collapsed) => Class::Collapsed,
+        Some(CacheStatus::Miss | CacheStatus::MissStored) => Class::Miss,
+        Some(CacheStatus::Request | CacheStatus::RequestStored | CacheStatus::Bypass) | None => {
+            Class::Uncached
+        }
+    }
+}
+
+fn sums(spent: Option<Usage>, saved: Option<Usage>) -> Sums {
+    let (spent, saved) = (spent.unwrap_or_default(), saved.unwrap_or_default());
+    Sums {
+        prompt_tokens: spent.prompt,
+        cached_tokens: spent.cached.min(spent.prompt),
+        completion_tokens: spent.completion,
+        saved_prompt_tokens: saved.prompt,
+        saved_cached_tokens: saved.cached.min(saved.prompt),
+        saved_completion_tokens: saved.completion,
+        ..Sums::default()
+    }
+}
+
+/// Counts what a call cost, unless that has been done; what it was.
+fn count_tokens(shared: &Shared, report: &Report) -> Option<Usage> {
+    let counters = &shared.counters;
+    let tokens = report.tokens_to_count()?;
+    match tokens {
+        Tokens::Told(usage) => {
+            counters.prompt_tokens.inc_by(usage.prompt);
+            counters.completion_tokens.inc_by(usage.completion);
+            counters.cached_tokens.inc_by(usage.cached);
+        }
+        Tokens::Estimated(usage) => {
+            counters.estimated_prompt_tokens.inc_by(usage.prompt);
+            counters.estimated_completion_tokens.inc_by(usage.completion);
+        }
+    }
+    Some(tokens.usage())
+}
+
 /// Counts what an answer would have cost that nobody had to be asked for.
-pub(super) fn count_saved(shared: &Shared, usage: Option<Usage>) {
+pub(super) fn count_saved(shared: &Shared, ctx: &mut Ctx, usage: Option<Usage>) {
     if let Some(usage) = usage {
         shared.metrics.tokens_saved.inc_by(usage.prompt.saturating_add(usage.completion));
+        ctx.saved = Some(usage);
     }
 }
 

@@ -13,6 +13,7 @@ use crate::cache::recording::{AnswerHead, Recording, complete};
 use crate::clock::Monotonic;
 use crate::llm::translate::{AnswerForm, translate};
 use crate::memory::Permit;
+use crate::shelf::Shelf;
 
 /// Longer answers are translated on a thread that may take its time, in bytes.
 const LONGEST_AT_ONCE: u64 = 64 * 1024;
@@ -24,6 +25,7 @@ const WORK: u64 = 4;
 /// What a translation goes by.
 pub(super) struct Wanted<'a> {
     pub(super) entries: &'a Entries,
+    pub(super) shelf: &'a Shelf,
     pub(super) slot: &'a Slot,
     pub(super) control: RequestControl,
     pub(super) now: Monotonic,
@@ -51,9 +53,10 @@ impl Wanted<'_> {
                 }
                 Translation::NoRoom => continue,
             };
-            let Entry { stored, ttl, usage, epoch, .. } = *source;
-            let entry = Arc::new(Entry { recording, stored, ttl, usage, epoch });
-            self.entries.insert_translated(*self.slot, &entry, &from, &source);
+            let Entry { stored, aged, ttl, usage, epoch, .. } = *source;
+            let origin = source.origin.clone();
+            let entry = Arc::new(Entry { recording, stored, aged, ttl, usage, epoch, origin });
+            self.shelf.put_translated(*self.slot, &entry, &from, &source);
             return Ok((entry, age));
         }
         Err(apart)

@@ -18,6 +18,7 @@ use crate::outcome::finished::Outcome;
 use crate::proxy::admit::{self, Next};
 use crate::proxy::answer::answer;
 use crate::proxy::body::PIECE_TIMEOUT;
+use crate::proxy::cache_api;
 use crate::proxy::connection::Connection;
 use crate::proxy::ctx::Ctx;
 use crate::proxy::cut;
@@ -183,6 +184,8 @@ async fn serve(shared: &Held, session: &mut Session, ctx: &mut Ctx) -> Result<Se
     }
     let refused = match admit::admit(shared, session, ctx).await {
         Ok(Next::Health) => return healthy(session, ctx).await,
+        Ok(Next::Description) => return cache_api::describe(shared, session, ctx).await,
+        Ok(Next::Call(call)) => return Box::pin(cache_api::answer(shared, session, ctx, call)).await,
         Ok(Next::PassOn) => match Box::pin(forward(shared, session, ctx)).await {
             Ok(sent) => return Ok(sent),
             Err(rejection) => rejection,

@@ -1,41 +1,14 @@
-//! Query strings, read as form encoding has them (WHATWG URL Standard, `application/x-www-form-urlencoded` parsing).
+//! The query string of a request, where one of its values decides.
+
+use crate::form;
 
 /// The value of the one pair named `name`, decoded. `None` if there is none, or a second one, which another reader
 /// might prefer; a name in other letters, `Model` say, counts as one, as some readers make no difference between them.
 pub(super) fn only_value(query: &str, name: &str) -> Option<String> {
-    let mut pairs = query.split('&').filter_map(|pair| {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let key = decoded(key);
-        key.eq_ignore_ascii_case(name.as_bytes()).then_some((key, value))
-    });
+    let mut pairs = form::pairs(query).filter(|(key, _)| key.eq_ignore_ascii_case(name.as_bytes()));
     let (key, value) = pairs.next()?;
     let is_only = key == name.as_bytes() && pairs.next().is_none();
-    String::from_utf8(decoded(value)).ok().filter(|_| is_only)
-}
-
-/// `text` with `+` as a space and `%XX` as its byte; a `%` without two digits stands for itself.
-fn decoded(text: &str) -> Vec<u8> {
-    let mut rest = text.as_bytes();
-    let mut out = Vec::with_capacity(rest.len());
-    while let [byte, after @ ..] = rest {
-        let escaped = match (byte, after) {
-            (b'%', [high, low, after @ ..]) => digit(*high).zip(digit(*low)).map(|pair| (pair, after)),
-            _ => None,
-        };
-        if let Some(((high, low), after)) = escaped {
-            out.push(high << 4 | low);
-            rest = after;
-        } else {
-            out.push(if *byte == b'+' { b' ' } else { *byte });
-            rest = after;
-        }
-    }
-    out
-}
-
-/// The value of a hexadecimal digit.
-fn digit(byte: u8) -> Option<u8> {
-    char::from(byte).to_digit(16).and_then(|value| u8::try_from(value).ok())
+    String::from_utf8(form::decoded(value)).ok().filter(|_| is_only)
 }
 
 #[cfg(test)]

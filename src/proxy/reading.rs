@@ -1,13 +1,14 @@
 //! An answer read while it passes: what it cost, and whether it becomes an entry.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
 
 use crate::cache::admit::{Form, readable_form, storable_body};
-use crate::cache::entries::{Entry, Epoch, Slot};
+use crate::cache::entries::{Entry, Epoch, Origin, Slot};
 use crate::cache::policy::{RoutePolicy, Scope};
 use crate::cache::recording::{AnswerHead, Destiny, complete};
 use crate::clock::Monotonic;
@@ -35,6 +36,7 @@ pub(super) struct Storing {
     /// When the call was begun.
     pub(super) begun: Monotonic,
     pub(super) epoch: Epoch,
+    pub(super) origin: Origin,
 }
 
 /// The same, once its head has come, with what is kept of that.
@@ -158,9 +160,11 @@ impl Reading {
         let entry = Entry {
             recording: complete(head, body),
             stored: now,
+            aged: Duration::ZERO,
             ttl: storing.policy.ttl,
             usage: summary.usage,
             epoch: storing.epoch,
+            origin: storing.origin.clone(),
         };
         Some((storing, entry))
     }

@@ -2,7 +2,6 @@
 
 use std::io;
 
-use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderValue, StatusCode};
 use pingora::Result;
@@ -33,13 +32,9 @@ pub(super) async fn reject(session: &mut Session, ctx: &mut Ctx, rejection: Reje
         session.close();
     }
     let (head, body) = respond::rejected(session, ctx, rejection)?;
-    let body = match body {
-        std::borrow::Cow::Borrowed(text) => Bytes::from_static(text.as_bytes()),
-        std::borrow::Cow::Owned(text) => Bytes::from(text),
-    };
     ctx.answered = Some(ctx.clock.monotonic());
     respond::begin(session, ctx, head).await?;
-    session.write_body(body, Part::Last).await
+    session.write_body(respond::bytes(body), Part::Last).await
 }
 
 /// Tells that a head is too large to be read to its end: what it asks for, and so the shape of its route's errors, is not

@@ -1,7 +1,9 @@
 //! Heads of answers: what the gateway adds to each, whoever wrote the rest.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
@@ -16,13 +18,16 @@ use crate::cache::control::CacheStatus;
 use crate::cache::policy::Scope;
 use crate::cache::recording::AnswerHead;
 use crate::limits::verdict::{X_SHOULD_RETRY, decimal};
+use crate::outcome::api_error::ApiError;
 use crate::outcome::rejection::{Rejection, RetryHint};
 use crate::proxy::ctx::Ctx;
 use crate::proxy::fields::{FieldList, Fields};
+use crate::proxy::framing;
 use crate::proxy::headers::{CACHE_STATUS, X_CACHE, X_REQUEST_ID};
 use crate::proxy::response_head::ResponseHead;
 use crate::proxy::session::Session;
 use crate::routing::route::ErrorShape;
+use crate::runtime::answerer::PREFIX;
 
 /// Room for the fields that the gateway adds.
 const OWN_FIELDS: usize = 12;
@@ -85,9 +90,12 @@ pub(super) fn rejected(
     session: &Session,
     ctx: &Ctx,
     rejection: Rejection,
-) -> Result<(ResponseHead, std::borrow::Cow<'static, str>)> {
-    let shape = ctx.route.as_ref().map_or(ErrorShape::Safecache, |live| live.route.errors);
-    let body = rejection.body(shape);
+) -> Result<(ResponseHead, Cow<'static, str>)> {
+    let body = if is_nested(session, rejection) {
+        Cow::Owned(ApiError::of(rejection).body(ctx.clock.unix()))
+    } else {
+        rejection.body(ctx.route.as_ref().map_or(ErrorShape::Safecache, |live| live.route.errors))
+    };
     let mut fields = FieldList::with_capacity(OWN_FIELDS + 4);
     fields.push(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     fields.push(CONTENT_LENGTH, decimal(body.len() as u64));
@@ -112,6 +120,19 @@ pub(super) fn rejected(
     decorate(&mut fields, session, ctx)?;
     let status = StatusCode::from_u16(rejection.row().status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     Ok((ResponseHead::Plain(status, fields), body))
+}
+
+/// True if the cache API says it in its own words: all but what is flat everywhere.
+fn is_nested(session: &Session, rejection: Rejection) -> bool {
+    framing::path(session.head()).starts_with(PREFIX) && !matches!(rejection.row().status, 401 | 403 | 429)
+}
+
+/// A body as it is written; nothing is copied.
+pub(super) fn bytes(body: Cow<'static, str>) -> Bytes {
+    match body {
+        Cow::Borrowed(text) => Bytes::from_static(text.as_bytes()),
+        Cow::Owned(text) => Bytes::from(text),
+    }
 }
 
 /// Adds what the gateway says on every answer; an upstream's own of these names have been taken out before.

@@ -18,12 +18,15 @@ use crate::proxy::cut::Cut;
 use crate::proxy::derived::Derived;
 use crate::proxy::successor::Succession;
 use crate::proxy::table::Table;
+use crate::runtime::answerer::Answerer;
 use crate::runtime::live::{Live, Policy};
+use crate::shelf::Shelf;
 use crate::spread::{Lending, Lent, Spread, cores};
 use crate::stock::Stock;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::counted::Counter;
 use crate::telemetry::metrics::{Lookup, Metrics};
+use crate::usage::ledger::Ledger;
 
 /// What all requests share, as what outlives a request holds on to it.
 pub(super) type Held = Arc<Lent<Shared>>;
@@ -34,6 +37,7 @@ pub struct Shared {
     pub(super) clock: Clock,
     pub(super) limiter: Limiter,
     pub(super) entries: Entries,
+    pub(super) shelf: Arc<Shelf>,
     pub(super) flights: Flights,
     /// Each worker remembers those that it read.
     pub(super) bodies: Spread<BodyMemo>,
@@ -44,6 +48,8 @@ pub struct Shared {
     /// Makes connections to upstreams.
     pub(super) transport: TransportConnector,
     pub(super) buffers: Buffers,
+    pub(super) ledger: Ledger,
+    pub(super) answerer: Arc<dyn Answerer>,
     pub(super) access: AccessLog,
     pub(super) cut: Cut,
     pub(super) succession: Succession,
@@ -58,12 +64,18 @@ pub struct Parts {
     pub clock: Clock,
     /// The buckets.
     pub limiter: Limiter,
-    /// The cache.
+    /// The cache in memory.
     pub entries: Entries,
+    /// The same, with the disk behind it.
+    pub shelf: Arc<Shelf>,
     /// The metrics.
     pub metrics: Arc<Metrics>,
     /// Memory held for bodies and answers.
     pub buffers: Buffers,
+    /// Where requests are counted for those who pay.
+    pub ledger: Ledger,
+    /// The cache API.
+    pub answerer: Arc<dyn Answerer>,
     /// Where finished requests are told.
     pub access: AccessLog,
 }
@@ -89,6 +101,7 @@ impl Shared {
             clock: parts.clock,
             limiter: parts.limiter,
             entries: parts.entries,
+            shelf: parts.shelf,
             flights: Flights::default(),
             bodies: Spread::for_cores(|_| BodyMemo::one_of(cores())),
             metrics: parts.metrics,
@@ -96,6 +109,8 @@ impl Shared {
             counters,
             transport: TransportConnector::new(None),
             buffers: parts.buffers,
+            ledger: parts.ledger,
+            answerer: parts.answerer,
             access: parts.access,
             cut: Cut::default(),
             succession: Succession::default(),

@@ -106,6 +106,10 @@ impl Running {
         self.ending.idle.send_replace(true);
         self.cut();
         self.data.stop();
+        if let Some(bookkeeper) = self.bookkeeper.take() {
+            // Nothing comes back from a runtime that has ended; then there is nothing to write any more.
+            let _ = self.lasting.threads().wait_for(bookkeeper.close());
+        }
         self.lasting.close();
         self.control.stop();
         if let Some(access) = self.access.take() {

@@ -7,26 +7,29 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use crate::clock::Clock;
 use crate::server::threads::Threads;
+use crate::shelf::Shelf;
+use crate::shelf::tender::tend;
 use crate::store::Store;
-use crate::store::failure::StoreError;
 use crate::store::folder::FolderLock;
 use crate::store::sqlite::SqliteStore;
 use crate::store::sqlite::writer::Bounds;
+use crate::units::ByteSize;
 
-/// Between two looks at what has expired.
-const EXPIRE_EVERY: Duration = Duration::from_secs(60);
+/// How long what waits to be written may take when the gateway ends.
+const LAST_WRITES: Duration = Duration::from_secs(5);
 
 /// The open store and what drives it.
 pub(super) struct Lasting {
     store: Arc<SqliteStore>,
     threads: Threads,
+    /// What is tended.
+    shelf: Option<Arc<Shelf>>,
 }
 
 impl Lasting {
-    /// Opens the store in `folder`, whose lock is taken, or `inherited`, and begins to delete what expires.
-    pub(super) fn open(folder: &Path, inherited: Option<OwnedFd>, clock: Clock) -> anyhow::Result<Self> {
+    /// Opens the store in `folder`, whose lock is taken, or `inherited`.
+    pub(super) fn open(folder: &Path, inherited: Option<OwnedFd>) -> anyhow::Result<Self> {
         let lock = match inherited {
             None => FolderLock::take(folder)?,
             Some(handle) => FolderLock::take_over(folder, handle)?,
@@ -34,8 +37,23 @@ impl Lasting {
         let threads = Threads::start("store")?;
         let opened = threads.wait_for(SqliteStore::open(lock, Bounds::default()));
         let store = Arc::new(opened.context("the store's runtime ended early")??);
-        threads.handle().spawn(expire(Arc::clone(&store), clock));
-        Ok(Self { store, threads })
+        Ok(Self { store, threads, shelf: None })
+    }
+
+    /// The store itself.
+    pub(super) fn store(&self) -> Arc<dyn Store> {
+        Arc::<SqliteStore>::clone(&self.store)
+    }
+
+    /// Begins to write what comes to `shelf`, within the `bound` of each moment, and to delete what expires.
+    pub(super) fn tend(&mut self, shelf: &Arc<Shelf>, bound: impl Fn() -> ByteSize + Send + Sync + 'static) {
+        self.shelf = Some(Arc::clone(shelf));
+        self.threads.handle().spawn(tend(Arc::clone(shelf), bound));
+    }
+
+    /// The runtime that drives it.
+    pub(super) fn threads(&self) -> &Threads {
+        &self.threads
     }
 
     /// The folder's lock, for a process that takes over.
@@ -48,33 +66,17 @@ impl Lasting {
         Ok(self.store.lock().sign()?)
     }
 
-    /// Commits what waits, and ends.
+    /// Writes and commits what waits, and ends.
     pub(super) fn close(mut self) {
-        let store = Arc::clone(&self.store);
+        let (store, shelf) = (Arc::clone(&self.store), self.shelf.take());
+        let closing = async move {
+            if let Some(shelf) = shelf {
+                shelf.close(LAST_WRITES).await;
+            }
+            store.close().await;
+        };
         // Nothing comes back from a runtime that has ended; then there is nothing to close.
-        let _ = self.threads.wait_for(async move { store.close().await });
+        let _ = self.threads.wait_for(closing);
         self.threads.stop();
-    }
-}
-
-async fn expire(store: Arc<SqliteStore>, clock: Clock) {
-    loop {
-        match delete_expired(&*store, &clock).await {
-            Ok(0) => {}
-            Ok(deleted) => tracing::debug!(deleted, "expired answers were deleted"),
-            Err(error) => tracing::warn!(%error, "expired answers were not deleted"),
-        }
-        tokio::time::sleep(EXPIRE_EVERY).await;
-    }
-}
-
-/// All that has expired, batch after batch; others' changes come between.
-async fn delete_expired(store: &dyn Store, clock: &Clock) -> Result<u64, StoreError> {
-    let mut deleted = 0;
-    loop {
-        match store.delete_expired(clock.unix()).await? {
-            0 => return Ok(deleted),
-            more => deleted += more,
-        }
     }
 }

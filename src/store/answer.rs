@@ -14,9 +14,16 @@ pub const ROW_BYTES: u64 = 256;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PromptHash(pub [u8; 32]);
 
+impl PromptHash {
+    /// In lower-case hexadecimal digits.
+    pub fn hex(&self) -> String {
+        data_encoding::HEXLOWER.encode(&self.0)
+    }
+}
+
 impl fmt::Debug for PromptHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PromptHash({})", data_encoding::HEXLOWER.encode(&self.0))
+        write!(f, "PromptHash({})", self.hex())
     }
 }
 

@@ -24,4 +24,9 @@ pub const ANSWERS: &[Migration] = &[
     Migration { version: 2, name: "stored", sql: include_str!("migrations/answers/0002_stored.sql") },
     Migration { version: 3, name: "proxied", sql: include_str!("migrations/answers/0003_proxied.sql") },
     Migration { version: 4, name: "usage", sql: include_str!("migrations/answers/0004_usage.sql") },
+    Migration {
+        version: 5,
+        name: "usage_costs",
+        sql: include_str!("migrations/answers/0005_usage_costs.sql"),
+    },
 ];

@@ -16,6 +16,9 @@ pub const ROW_BYTES: u64 = 512;
 /// The most answers that one put deletes to stay within its bound.
 pub const MOST_EVICTED: u32 = 1000;
 
+/// The most answers that one purge deletes.
+pub const MOST_PURGED: u32 = 5000;
+
 /// An answer to keep. What the payload means is its writer's affair.
 #[derive(Clone)]
 pub struct NewProxied {
@@ -74,8 +77,15 @@ impl fmt::Debug for Found {
 /// Which answers are deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Purge {
-    /// Those of a question, in every form.
-    Key(EntryKey),
+    /// An account's to a question, in every form: who knows a key need not own what it finds.
+    Key {
+        /// Whose.
+        account: AccountId,
+        /// The question.
+        key: EntryKey,
+        /// Only of models that fit one of these; empty: of any, and of none.
+        allowed_models: Box<[ModelGlob]>,
+    },
     /// An account's.
     Account {
         /// Whose.
@@ -96,6 +106,17 @@ pub struct KeyPage {
     pub after: i64,
     /// At most this many.
     pub limit: u32,
+}
+
+/// A page of the list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlotPage {
+    /// The slots.
+    pub slots: Vec<Slot>,
+    /// The number of the last answer that was looked at, for the next page; that of the page before, if there was none.
+    pub last: i64,
+    /// True if the list goes on.
+    pub goes_on: bool,
 }
 
 /// The name of a form where it is kept; never changed.

@@ -8,9 +8,10 @@
 //! SQLite runs on threads of its own, one a connection; a task that waits for it blocks nobody.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::sqlite::SqlitePoolOptions;
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use sqlx::{Connection, SqlitePool};
 
 use crate::cache::entries::Slot;
@@ -18,20 +19,20 @@ use crate::clock::UnixTime;
 use crate::ids::AccountId;
 use crate::store::Store;
 use crate::store::answer::{Answer, NewAnswer, Put, Question, Which};
-use crate::store::entries::{Page, PageOf};
+use crate::store::entries::{Expired, Page, PageOf};
 use crate::store::failure::{StoreError, Trouble};
 use crate::store::folder::FolderLock;
-use crate::store::proxied::{Found, KeyPage, NewProxied, Purge};
-use crate::store::sqlite::answers::CountUse;
+use crate::store::proxied::{Found, KeyPage, NewProxied, Purge, SlotPage};
+use crate::store::sqlite::answers::{CountUse, DropAnswer};
 use crate::store::sqlite::entries::DeleteExpired;
 use crate::store::sqlite::file::FileKind;
-use crate::store::sqlite::proxied::{DropRow, PutProxied};
+use crate::store::sqlite::proxied::{DropRow, DropSlots, PutProxied};
 use crate::store::sqlite::trouble::of_sqlx;
-use crate::store::sqlite::usage::{AddUsage, DeleteUsage};
+use crate::store::sqlite::usage::{AddUsage, DeleteUsage, reports};
 use crate::store::sqlite::writer::{Bounds, Writer};
-use crate::store::usage::{KeyPageOf, KeyUsage, ModelSum, Period, Step, TimeSum, UsageRow};
+use crate::store::usage::{KeyPageOf, KeyUsage, ModelSum, Period, Step, TimeSum};
 use crate::units::ByteSize;
-use crate::usage::record::Hour;
+use crate::usage::record::{Hour, UsageRow};
 
 mod answers;
 pub mod backup;
@@ -46,6 +47,12 @@ pub mod writer;
 /// Connections that read at the same time; who finds none waits, within [`Bounds::lock_wait`].
 const READERS: u32 = 4;
 
+/// The same for reports and lists.
+const REPORTERS: u32 = 2;
+
+/// How long a use of an answer waits to be counted: whoever asked for the answer waits with it.
+const COUNT_WAIT: Duration = Duration::from_millis(250);
+
 /// What the name of a file ends in as long as a restore has not come to its end.
 const RESTORING: &str = "restoring";
 
@@ -55,6 +62,8 @@ pub struct SqliteStore {
     path: PathBuf,
     writer: Writer,
     readers: SqlitePool,
+    /// For what may look at many rows: nobody else waits for it.
+    reports: SqlitePool,
     lock: FolderLock,
 }
 
@@ -73,14 +82,9 @@ impl SqliteStore {
         let connection = file::open(folder, FileKind::Answers, bounds.lock_wait).await?;
         let writer = Writer::start(path.clone(), connection, bounds);
         let options = file::options(&path, FileKind::Answers, bounds.lock_wait).pragma("query_only", "ON");
-        let readers = SqlitePoolOptions::new()
-            .max_connections(READERS)
-            .acquire_timeout(bounds.lock_wait)
-            .test_before_acquire(false)
-            .idle_timeout(None)
-            .max_lifetime(None)
-            .connect_lazy_with(options);
-        Ok(Self { path, writer, readers, lock })
+        let (readers, reports) = (pool(READERS, &options, bounds), pool(REPORTERS, &options, bounds));
+        open_all(&readers).await;
+        Ok(Self { path, writer, readers, reports, lock })
     }
 
     /// The folder's lock, for a process that takes over.
@@ -90,6 +94,28 @@ impl SqliteStore {
 
     fn error(&self, error: sqlx::Error) -> StoreError {
         of_sqlx(&self.path, &error)
+    }
+}
+
+/// So many connections that read.
+fn pool(connections: u32, options: &SqliteConnectOptions, bounds: Bounds) -> SqlitePool {
+    SqlitePoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(bounds.lock_wait)
+        .test_before_acquire(false)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .connect_lazy_with(options.clone())
+}
+
+/// Opens every connection of the pool, so that nobody who reads has to wait for that.
+async fn open_all(readers: &SqlitePool) {
+    let mut opened = Vec::new();
+    for _ in 0..READERS {
+        let Ok(mut reader) = readers.acquire().await else { return };
+        // What fails now does so again, for who wants to know.
+        let _ = sqlx::query("SELECT bytes FROM proxied_total").fetch_one(&mut *reader).await;
+        opened.push(reader);
     }
 }
 
@@ -111,13 +137,24 @@ impl Store for SqliteStore {
     }
 
     async fn find_answer(&self, question: Question, now: UnixTime) -> Result<Option<Answer>, StoreError> {
-        let found = answers::find(&self.readers, &question, now).await;
-        let Some((id, answer)) = found.map_err(|error| self.error(error))? else { return Ok(None) };
-        let uses = match self.writer.submit(CountUse { id }).await {
+        let (id, answer) = loop {
+            let found = answers::find(&self.readers, &question, now).await;
+            match found.map_err(|error| self.error(error))? {
+                answers::Found::Nothing => return Ok(None),
+                answers::Found::Answer(id, answer) => break (id, *answer),
+                answers::Found::Damaged(id) => {
+                    tracing::error!(path = %self.path.display(), "a stored answer is not what was put; it is deleted");
+                    self.writer.submit(DropAnswer { id }).await?;
+                }
+            }
+        };
+        let counting = tokio::time::timeout(COUNT_WAIT, self.writer.submit(CountUse { id }));
+        let busy = |_| Err(StoreError::new(&self.path, Trouble::Busy));
+        let uses = match counting.await.unwrap_or_else(busy) {
             Ok(uses) => uses,
             Err(error) if matches!(error.trouble, Trouble::Full | Trouble::Busy | Trouble::ReadOnly) => {
                 // The answer is there, and worth more than its count.
-                tracing::warn!(%error, "a use of a stored answer was not counted");
+                tracing::warn!(%error, "a use of a stored answer was not counted, or will be later");
                 let uses = answers::uses(&self.readers, id).await.map_err(|error| self.error(error))?;
                 Some(uses.saturating_add(1))
             }
@@ -131,11 +168,31 @@ impl Store for SqliteStore {
     }
 
     async fn delete_answers(&self, which: Which) -> Result<u64, StoreError> {
-        self.writer.submit(which).await
+        let mut all = 0;
+        loop {
+            match self.writer.submit(which.clone()).await? {
+                0 => return Ok(all),
+                deleted => all += deleted,
+            }
+        }
     }
 
     async fn put_proxied(&self, batch: Vec<NewProxied>, bound: ByteSize) -> Result<Vec<Slot>, StoreError> {
-        self.writer.submit(PutProxied { batch, bound }).await
+        let put = self.writer.submit(PutProxied { batch, bound, purges: None }).await?;
+        Ok(put.unwrap_or_default())
+    }
+
+    async fn put_unless_purged(
+        &self,
+        batch: Vec<NewProxied>,
+        bound: ByteSize,
+        purges: u64,
+    ) -> Result<Option<Vec<Slot>>, StoreError> {
+        self.writer.submit(PutProxied { batch, bound, purges: Some(purges) }).await
+    }
+
+    async fn proxied_purges(&self) -> Result<u64, StoreError> {
+        proxied::purges(&self.readers).await.map_err(|error| self.error(error))
     }
 
     async fn find_proxied(&self, slot: Slot, now: UnixTime) -> Result<Found, StoreError> {
@@ -147,19 +204,27 @@ impl Store for SqliteStore {
         Ok(found)
     }
 
-    async fn purge_proxied(&self, purge: Purge) -> Result<u64, StoreError> {
+    async fn delete_proxied(&self, slots: Vec<Slot>) -> Result<(), StoreError> {
+        self.writer.submit(DropSlots { slots }).await
+    }
+
+    async fn purge_proxied(&self, purge: Purge) -> Result<Vec<Slot>, StoreError> {
         self.writer.submit(purge).await
     }
 
-    async fn proxied_slots(&self, page: KeyPage) -> Result<(Vec<Slot>, Option<KeyPage>), StoreError> {
+    async fn proxied_slots(&self, page: KeyPage) -> Result<SlotPage, StoreError> {
         proxied::slots(&self.readers, page).await.map_err(|error| self.error(error))
     }
 
-    async fn list_entries(&self, page: Page, now: UnixTime) -> Result<PageOf, StoreError> {
-        entries::list(&self.readers, &page, now).await.map_err(|error| self.error(error))
+    async fn proxied_bytes(&self) -> Result<ByteSize, StoreError> {
+        proxied::bytes(&self.readers).await.map_err(|error| self.error(error))
     }
 
-    async fn delete_expired(&self, now: UnixTime) -> Result<u64, StoreError> {
+    async fn list_entries(&self, page: Page, now: UnixTime) -> Result<PageOf, StoreError> {
+        entries::list(&self.reports, &page, now).await.map_err(|error| self.error(error))
+    }
+
+    async fn delete_expired(&self, now: UnixTime) -> Result<Expired, StoreError> {
         self.writer.submit(DeleteExpired { now }).await
     }
 
@@ -173,11 +238,11 @@ impl Store for SqliteStore {
         period: Period,
         step: Step,
     ) -> Result<Vec<TimeSum>, StoreError> {
-        usage::by_time(&self.readers, account, period, step).await.map_err(|error| self.error(error))
+        reports::by_time(&self.reports, account, period, step).await.map_err(|error| self.error(error))
     }
 
     async fn usage_by_model(&self, account: &AccountId, period: Period) -> Result<Vec<ModelSum>, StoreError> {
-        usage::by_model(&self.readers, account, period).await.map_err(|error| self.error(error))
+        reports::by_model(&self.reports, account, period).await.map_err(|error| self.error(error))
     }
 
     async fn usage_by_key(
@@ -185,16 +250,23 @@ impl Store for SqliteStore {
         page: KeyPageOf,
         period: Period,
     ) -> Result<(Vec<KeyUsage>, u64), StoreError> {
-        usage::by_key(&self.readers, &page, period).await.map_err(|error| self.error(error))
+        reports::by_key(&self.reports, &page, period).await.map_err(|error| self.error(error))
     }
 
     async fn delete_usage(&self, first: Hour) -> Result<u64, StoreError> {
-        self.writer.submit(DeleteUsage { first }).await
+        let mut all = 0;
+        loop {
+            match self.writer.submit(DeleteUsage { first }).await? {
+                0 => return Ok(all),
+                deleted => all += deleted,
+            }
+        }
     }
 
     async fn close(&self) {
         // Readers first: the last connection to end tidies up, and only a writer can.
         self.readers.close().await;
+        self.reports.close().await;
         self.writer.close().await;
     }
 }

@@ -2,18 +2,10 @@
 
 use crate::clock::UnixTime;
 use crate::ids::{AccountId, KeyId};
-use crate::usage::record::{Cell, Class, Hour, Sums};
+use crate::usage::record::{Class, Hour, KeyLabel, Sums};
 
-/// What is added to a cell.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UsageRow {
-    /// Where.
-    pub cell: Cell,
-    /// How much.
-    pub sums: Sums,
-    /// When the last of these requests came.
-    pub last_at: UnixTime,
-}
+/// The most models of an account that are told apart; any further one counts as [`crate::usage::ledger::OTHER_MODEL`].
+pub const MOST_MODELS: u32 = 100;
 
 /// A span of whole hours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +63,8 @@ pub struct KeyPageOf {
 pub struct KeyUsage {
     /// Which key; it need not be there any more.
     pub key: KeyId,
+    /// How people know it, as of its last use.
+    pub label: KeyLabel,
     /// When it was used last, whether or not that is in the period; to the millisecond.
     pub last_used_at: UnixTime,
     /// By class, in the period; none if it was not used then.

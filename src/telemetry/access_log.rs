@@ -166,14 +166,8 @@ impl Stamp {
     fn of(&mut self, at: UnixTime) -> &str {
         if self.text.is_empty() || self.millis != at.as_millis() {
             self.millis = at.as_millis();
-            self.text = rfc3339(at);
+            self.text = at.rfc3339();
         }
         &self.text
     }
-}
-
-/// `at` as RFC 3339 in UTC, to the millisecond.
-pub fn rfc3339(at: UnixTime) -> String {
-    let millis = i64::try_from(at.as_millis()).unwrap_or(i64::MAX);
-    jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX).to_string()
 }

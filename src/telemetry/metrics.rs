@@ -7,12 +7,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use prometheus::process_collector::ProcessCollector;
-use prometheus::{Encoder, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+use prometheus::{Encoder, IntGauge, IntGaugeVec, Registry, TextEncoder};
 
 use crate::outcome::finished::Outcome;
 use crate::telemetry::metrics::counted::{Counter, CounterVec, Histogram, HistogramVec};
+use crate::telemetry::metrics::families::{counter, counters, gauge, gauges, histograms};
 
 pub mod counted;
+mod families;
 
 /// Upper bounds of request durations, in seconds.
 const DURATION_BUCKETS: [f64; 14] =
@@ -38,6 +40,8 @@ pub struct Metrics {
     rate_limited: CounterVec,
     cache_lookups: CounterVec,
     cache_evictions: CounterVec,
+    disk_writes: CounterVec,
+    disk_reads: CounterVec,
     tokens: CounterVec,
     upstream_up: IntGaugeVec,
     keys: IntGaugeVec,
@@ -55,6 +59,10 @@ pub struct Metrics {
     pub cache_entries: IntGauge,
     /// Bytes of the entries in the cache.
     pub cache_bytes: IntGauge,
+    /// Answers of upstreams on the disk.
+    pub disk_entries: IntGauge,
+    /// Bytes that they take there.
+    pub disk_bytes: IntGauge,
     /// Tokens that hits did not have to buy.
     pub tokens_saved: Counter,
     /// Which build of the key ring is live.
@@ -65,6 +73,8 @@ pub struct Metrics {
     pub buffer_bytes: IntGauge,
     /// Access lines dropped because the writer fell behind.
     pub access_lines_dropped: Counter,
+    /// Requests whose usage could not be counted.
+    pub usage_lost: Counter,
 }
 
 /// One route's request metrics, resolved.
@@ -153,6 +163,18 @@ impl Metrics {
                 "Entries gone from the cache, by cause.",
                 &["cause"],
             )?,
+            disk_writes: counters(
+                &registry,
+                "safecache_disk_writes_total",
+                "Answers to be kept on the disk: stored, dropped as too much waited, failed.",
+                &["result"],
+            )?,
+            disk_reads: counters(
+                &registry,
+                "safecache_disk_reads_total",
+                "Answers looked for on the disk, as memory had none: hit, miss, timeout, damaged, failed.",
+                &["result"],
+            )?,
             tokens: counters(
                 &registry,
                 "safecache_tokens_total",
@@ -196,6 +218,12 @@ impl Metrics {
             )?,
             cache_entries: gauge(&registry, "safecache_cache_entries", "Entries in the cache.")?,
             cache_bytes: gauge(&registry, "safecache_cache_bytes", "Bytes of the entries in the cache.")?,
+            disk_entries: gauge(&registry, "safecache_disk_entries", "Answers of upstreams on the disk.")?,
+            disk_bytes: gauge(
+                &registry,
+                "safecache_disk_bytes",
+                "Bytes that answers of upstreams take on the disk.",
+            )?,
             tokens_saved: counter(
                 &registry,
                 "safecache_tokens_saved_total",
@@ -220,6 +248,11 @@ impl Metrics {
                 &registry,
                 "safecache_access_lines_dropped_total",
                 "Access lines dropped because the writer fell behind.",
+            )?,
+            usage_lost: counter(
+                &registry,
+                "safecache_usage_lost_total",
+                "Requests whose usage could not be counted: there was no room, or no time.",
             )?,
             registry,
         });
@@ -275,6 +308,16 @@ impl Metrics {
     /// The counter of entries gone for `cause`.
     pub fn cache_evictions(&self, cause: &str) -> Counter {
         self.cache_evictions.with_label_values(&[cause])
+    }
+
+    /// The counter of answers written to the disk with this result: `stored`, `dropped` or `failed`.
+    pub fn disk_writes(&self, result: &str) -> Counter {
+        self.disk_writes.with_label_values(&[result])
+    }
+
+    /// The counter of look-ups on the disk with this result: `hit`, `miss`, `timeout`, `damaged` or `failed`.
+    pub fn disk_reads(&self, result: &str) -> Counter {
+        self.disk_reads.with_label_values(&[result])
     }
 
     /// The token counter of a direction: `prompt`, `completion` or `cached`.
@@ -349,52 +392,4 @@ pub struct Times {
     pub duration: Duration,
     /// The gateway's own share.
     pub overhead: Duration,
-}
-
-fn counters(
-    registry: &Registry,
-    name: &str,
-    help: &str,
-    labels: &[&str],
-) -> Result<CounterVec, prometheus::Error> {
-    let family = counted::counters(described(name, help, labels))?;
-    registry.register(Box::new(family.clone()))?;
-    Ok(family)
-}
-
-fn counter(registry: &Registry, name: &str, help: &str) -> Result<Counter, prometheus::Error> {
-    Ok(counters(registry, name, help, &[])?.with_label_values::<&str>(&[]))
-}
-
-fn gauges(
-    registry: &Registry,
-    name: &str,
-    help: &str,
-    labels: &[&str],
-) -> Result<IntGaugeVec, prometheus::Error> {
-    let family = IntGaugeVec::new(Opts::new(name, help), labels)?;
-    registry.register(Box::new(family.clone()))?;
-    Ok(family)
-}
-
-fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
-    let gauge = IntGauge::with_opts(Opts::new(name, help))?;
-    registry.register(Box::new(gauge.clone()))?;
-    Ok(gauge)
-}
-
-fn histograms(
-    registry: &Registry,
-    name: &str,
-    help: &str,
-    labels: &[&str],
-    bounds: &'static [f64],
-) -> Result<HistogramVec, prometheus::Error> {
-    let family = counted::histograms(described(name, help, labels), bounds)?;
-    registry.register(Box::new(family.clone()))?;
-    Ok(family)
-}
-
-fn described(name: &str, help: &str, labels: &[&str]) -> Opts {
-    Opts::new(name, help).variable_labels(labels.iter().map(|label| (*label).to_owned()).collect())
 }

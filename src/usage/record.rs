@@ -1,10 +1,12 @@
 //! A cell of the sums that usage is kept in: whose requests, in which hour, how they ended.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::ops::AddAssign;
 
 use crate::clock::UnixTime;
 use crate::ids::{AccountId, KeyId};
+use crate::money::Money;
 
 /// Nanoseconds of an hour.
 const NANOS: u64 = 3600 * 1_000_000_000;
@@ -108,7 +110,7 @@ impl fmt::Debug for Hour {
 }
 
 /// What is summed for itself.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cell {
     /// When.
     pub hour: Hour,
@@ -135,8 +137,69 @@ pub struct Sums {
     pub completion_tokens: u64,
     /// Tokens that no model had to read, because an answer was there.
     pub saved_prompt_tokens: u64,
+    /// Those of `saved_prompt_tokens` that the upstream's own prompt cache had held when the answer was made.
+    pub saved_cached_tokens: u64,
     /// Tokens that no model had to write, because an answer was there.
     pub saved_completion_tokens: u64,
+    /// What was paid, at the prices of the time.
+    pub cost: Money,
+    /// What did not have to be paid, because an answer was there.
+    pub cost_saved: Money,
+}
+
+/// A cell and what is added to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsageRow {
+    /// Where.
+    pub cell: Cell,
+    /// What.
+    pub line: Line,
+}
+
+/// What is added to a cell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// How much.
+    pub sums: Sums,
+    /// When the last of these requests came.
+    pub last_at: UnixTime,
+    /// How people know the key.
+    pub label: KeyLabel,
+}
+
+/// How people know a key: kept with its usage, which may outlive the key.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyLabel {
+    /// Its name, if it has one.
+    pub name: Option<Box<str>>,
+    /// Its environment, if it has one.
+    pub environment: Option<Box<str>>,
+}
+
+impl Cell {
+    /// Hashes what is unlike in most cells: a key has one account.
+    pub(super) fn hash_of<H: Hasher>(state: &mut H, key: &KeyId, model: &str, class: Class, hour: Hour) {
+        state.write(key.as_str().as_bytes());
+        state.write(model.as_bytes());
+        state.write_u64(u64::from(hour.number()) << 8 | class as u64);
+    }
+}
+
+impl Hash for Cell {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Self::hash_of(state, &self.key, &self.model, self.class, self.hour);
+    }
+}
+
+impl AddAssign<Line> for Line {
+    /// Adds what came later, or earlier: the key is known as of its last use.
+    fn add_assign(&mut self, other: Self) {
+        self.sums += other.sums;
+        if self.last_at < other.last_at {
+            self.last_at = other.last_at;
+            self.label = other.label;
+        }
+    }
 }
 
 impl AddAssign for Sums {
@@ -148,7 +211,10 @@ impl AddAssign for Sums {
             cached_tokens,
             completion_tokens,
             saved_prompt_tokens,
+            saved_cached_tokens,
             saved_completion_tokens,
+            cost,
+            cost_saved,
         } = more;
         for (sum, part) in [
             (&mut self.requests, requests),
@@ -156,9 +222,12 @@ impl AddAssign for Sums {
             (&mut self.cached_tokens, cached_tokens),
             (&mut self.completion_tokens, completion_tokens),
             (&mut self.saved_prompt_tokens, saved_prompt_tokens),
+            (&mut self.saved_cached_tokens, saved_cached_tokens),
             (&mut self.saved_completion_tokens, saved_completion_tokens),
         ] {
             *sum = sum.saturating_add(part);
         }
+        self.cost += cost;
+        self.cost_saved += cost_saved;
     }
 }

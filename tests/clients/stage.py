@@ -1,9 +1,10 @@
 """Sets the stage for the clients' tests and runs them: `stage.py COMMAND...`.
 
 Starts `safecache demo`, and a `safecache serve` in front of it whose routes and keys provoke each refusal, and which
-caches what a scripted upstream answers; and a third one that speaks HTTP/2 and is there to be attacked. Tells COMMAND
-about all of them in the variable STAGE (JSON), stops them when it ends, and exits with its code. Every port is chosen
-by the system and read from what the programs print: `gateway: http://...`, `admin: http://...`, `key: ...`.
+caches what a scripted upstream answers; a third one that speaks HTTP/2 and is there to be attacked; and a fourth
+without limits, whose own calls are held to their descriptions. Tells COMMAND about all of them in the variable STAGE
+(JSON), stops them when it ends, and exits with its code. Every port is chosen by the system and read from what the
+programs print: `gateway: http://...`, `admin: http://...`, `key: ...`.
 """
 
 import contextlib
@@ -77,6 +78,24 @@ upstreams:
 routes:
   - {{path: /v1/*, upstream: scripted, cache: {{}}}}
 """
+
+
+# Nothing is behind it: what is described are the gateway's own calls. Nor is anything limited but by what they say.
+DESCRIBED = """
+listen: 127.0.0.1:0
+admin: {{listen: "127.0.0.1:0", token: {token}}}
+data_dir: {folder}/described
+limits: {{auth_failures: off}}
+plans:
+  unlimited: {{requests_per_minute: 60000000, burst: 1000000}}
+upstreams:
+  scripted: {{servers: ["{scripted}"]}}
+routes:
+  - {{path: /v1/*, upstream: scripted, cache: {{}}}}
+keys: """
+
+# Who has keys there: who holds it to its descriptions, and the examples of docs/api.md in each language.
+DESCRIBED_KEYS = ["described", "sh", "python", "js"]
 
 
 class Program:
@@ -192,7 +211,25 @@ def main(command):
         arguments = ["serve", "--config", str(attacked_config)]
         attacked_program = Program(*arguments, wanted={"gateway", "gateway_tls", "admin"})
         attacked = stack.enter_context(attacked_program)
+        described_config = folder / "described.yaml"
+        token = secret("operator")
+        keys = [
+            {"id": name, "account": name, "plan": "unlimited", "sha256": hashed(secret(name))}
+            for name in DESCRIBED_KEYS
+        ]
+        described_config.write_text(
+            DESCRIBED.format(folder=folder, scripted=scripted_url, token=token) + json.dumps(keys) + "\n"
+        )
+        arguments = ["serve", "--config", str(described_config)]
+        described = stack.enter_context(Program(*arguments, wanted={"gateway", "admin"}))
         stage = {
+            "described": {
+                "gateway": described["gateway"],
+                "key": secret("described"),
+                "documented": {language: secret(language) for language in ["sh", "python", "js"]},
+                "admin": described["admin"],
+                "token": token,
+            },
             "attacked": {
                 "plain": attacked["gateway"],
                 "tls": attacked["gateway_tls"],

@@ -61,6 +61,43 @@ fn a_path_that_is_not_there_is_not_there_with_or_without_a_token() {
 }
 
 #[test]
+fn a_method_that_a_path_does_not_take_is_told_which_it_does() {
+    let gateway = Gateway::start(&format!(
+        "admin: {{listen: \"127.0.0.1:0\", token: {TOKEN}}}\nkeys:\n{}",
+        key("one", "")
+    ));
+    for (line, allow) in [
+        ("POST /metrics", "GET,HEAD"),
+        ("DELETE /healthz", "GET,HEAD"),
+        ("GET /admin/v1/reload", "POST"),
+        ("GET /admin/v1/cache", "DELETE"),
+        ("PUT /admin/v1/openapi.json", "GET,HEAD"),
+    ] {
+        let answer = ask(&gateway, line, Some(TOKEN));
+        assert_eq!((answer.status, answer.header("allow")), (405, Some(allow)), "{line}");
+        assert_eq!(
+            answer.text(),
+            r#"{"error":"Method not allowed","message":"This path takes the methods that Allow names","status":405}"#
+        );
+    }
+}
+
+#[test]
+fn a_query_that_is_not_understood_is_refused_in_json() {
+    let gateway = Gateway::start(&format!(
+        "admin: {{listen: \"127.0.0.1:0\", token: {TOKEN}}}\nkeys:\n{}",
+        key("one", "")
+    ));
+    for query in ["force=maybe", "forced=true", "force=true&force=true", "force"] {
+        let answer = ask(&gateway, &format!("POST /admin/v1/reload?{query}"), Some(TOKEN));
+        assert_eq!(answer.status, 400, "{query}");
+        assert_eq!(answer.json()["applied"], false, "{query}");
+        assert!(answer.json()["message"].as_str().is_some_and(|why| why.contains("query")), "{query}");
+    }
+    assert_eq!(gateway.metric("safecache_key_ring_generation"), 1.0, "nothing was reloaded");
+}
+
+#[test]
 fn the_root_says_what_is_here() {
     let gateway = Gateway::start(&format!("keys:\n{}", key("one", "")));
     let answer = gateway.admin("/");

@@ -220,9 +220,13 @@ fn built_in_paths_come_before_every_route() {
         assert_eq!(answer.status, 200, "{line}");
         assert!(answer.header("x-ratelimit-limit").is_none());
     }
-    for path in ["/api/v1/check", "/api/v1/", "/api/v1/nothing?x"] {
+    for (path, status) in
+        [("/api/v1/check", 400), ("/api/v1/", 404), ("/api/v1/nothing?x", 404), ("/healthz", 405)]
+    {
         assert_eq!(client.post(path, "unknown-key-of-nobody", "{}").status, 401, "{path}");
-        assert_eq!(client.post(path, &secret("one"), "{}").status, 404, "{path}");
+        let answer = client.post(path, &secret("one"), "{}");
+        assert_eq!(answer.status, status, "{path}");
+        assert_eq!(answer.header("allow"), (status == 405).then_some("GET, HEAD"), "{path}");
     }
     assert_eq!(upstream.count(), 0);
     assert_eq!(client.get("/api/v2/x", &secret("one")).status, 200);

@@ -5,6 +5,7 @@ mod keys;
 mod leaving;
 mod lookups;
 mod memory;
+mod packed;
 mod recording;
 mod replay;
 mod scope;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::client::{Answer, Client, DEADLINE, eventually};
-use crate::support::gateway::{key, secret};
+use crate::support::gateway::{key, secret, sha256};
 use crate::support::h2::{Frame, H2, HasBody, Stream};
 use crate::support::over::Over;
 use crate::support::process::{Ended, Process, safecache, write_config};
@@ -106,7 +106,8 @@ struct Asking {
 }
 
 impl Asking {
-    fn ask(&mut self, number: usize) {
+    /// Asks, and says whether a known key did.
+    fn ask(&mut self, number: usize) -> bool {
         let key = secret("many");
         let mut client = self.client.take().unwrap_or_else(|| Client::connect(self.gateway));
         let fresh = format!(r#"{{"model":"m","messages":[{number}]}}"#);
@@ -119,6 +120,7 @@ impl Asking {
         assert_eq!((answer.status, answer.is_whole), (status, true), "{answer:?}");
         let stays = answer.header("connection") != Some("close");
         self.client = stays.then_some(client);
+        status == 200
     }
 }
 
@@ -144,7 +146,7 @@ fn no_request_and_no_stream_fails() {
     let mut old = Process::serve(folder.path(), &config(&upstream, ""));
     let (gateway, admin) = (old.gateway(), old.admin());
     let mut streams: Vec<_> = (0..STREAMS).map(|number| begin_stream(&old, number)).collect();
-    let (asked, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let (asked, is_over, known) = (AtomicUsize::new(0), AtomicBool::new(false), AtomicUsize::new(STREAMS));
     // Ends all the others, whatever this one comes to.
     let goes_on = |number| number < REQUESTS || !is_over.load(Ordering::SeqCst);
     let new = std::thread::scope(|scope| {
@@ -153,7 +155,9 @@ fn no_request_and_no_stream_fails() {
             scope.spawn(|| {
                 let mut asking = Asking { gateway, client: None };
                 let numbers = std::iter::repeat_with(|| asked.fetch_add(1, Ordering::SeqCst));
-                numbers.take_while(|number| goes_on(*number)).for_each(|number| asking.ask(number));
+                let by_known =
+                    numbers.take_while(|number| goes_on(*number)).filter(|number| asking.ask(*number));
+                known.fetch_add(by_known.count(), Ordering::SeqCst);
             });
         }
         scope.spawn(|| {
@@ -180,13 +184,15 @@ fn no_request_and_no_stream_fails() {
     let old = old.wait();
     ended_well(&old);
     new.stderr().wait_for("the gateway before this one has ended");
+    let usage = new.connect().get("/api/v1/usage", &secret("many")).json();
+    assert_eq!(usage["totals"]["requests"], known.into_inner(), "both count: {usage}");
     let new = new.end(Signal::TERM);
     ended_well(&new);
     // Each thread took one number too many.
     let asked = asked.into_inner() - ASKING;
     let [by_old, by_new] = [&old, &new].map(|ended| ended.stdout.lines().count());
     println!("{asked} requests and {STREAMS} streams: {by_old} by the old process, {by_new} by the new one");
-    assert_eq!(by_old + by_new, asked + STREAMS, "each is told once");
+    assert_eq!(by_old + by_new, asked + STREAMS + 1, "each is told once, and who asked for the usage");
     assert!(by_old > REQUESTS / 4 && by_new > REQUESTS / 4, "{by_old} and {by_new}");
 }
 
@@ -526,4 +532,32 @@ fn one_stays_for_the_one_before_it() {
     ended_well(&first.wait());
     ended_well(&second.wait());
     ended_well(&third.end(Signal::TERM));
+}
+
+/// A list of many keys is read anew by the old process while it hands over; the new one follows it, too.
+#[test]
+fn a_reload_that_is_under_way_is_in_nobodys_way() {
+    let (upstream, _open) = upstream();
+    let folder = folder();
+    let list = folder.path().join("keys.jsonl");
+    let line = |id: &str| {
+        format!(
+            "{{\"id\":\"{id}\",\"account\":\"acme\",\"plan\":\"pro\",\"sha256\":\"{}\"}}\n",
+            sha256(&secret(id))
+        )
+    };
+    let mut keys: String = (0..50_000).map(|number| line(&format!("k{number}"))).collect();
+    std::fs::write(&list, &keys).expect("a list");
+    let mut old = Process::serve(folder.path(), &config(&upstream, "keys_file: keys.jsonl"));
+    let next = next(folder.path());
+    keys += &line("late");
+    std::fs::write(&list, &keys).expect("a longer list");
+    old.signal(Signal::HUP);
+    old.signal(Signal::QUIT);
+    next.stderr().wait_for("admin: ");
+    old.stderr().wait_for("a new process serves");
+    assert_eq!(next.connect().get("/v1/models", &secret("k49999")).status, 200);
+    eventually("the new list is live", || next.connect().get("/v1/models", &secret("late")).status == 200);
+    ended_well(&old.wait());
+    ended_well(&next.end(Signal::TERM));
 }

@@ -58,7 +58,7 @@ fn the_file_that_ships_shows_every_key_and_no_other() {
     paths_of_schema(&schema, &schema, "", &mut known);
     // The file says "tls as above" there.
     known.retain(|path| !path.starts_with("admin.listen."));
-    // Names of plans and upstreams, and the elements of lists, stand as `*` in both.
+    // Names of plans, prices and upstreams, and the elements of lists, stand as `*` in both.
     assert_eq!(known, shown);
     assert!(
         known.contains("routes.*.cache.max_temperature") && known.contains("upstreams.*.servers.*.weight")
@@ -72,7 +72,7 @@ fn is_setting(line: &str) -> bool {
 }
 
 fn paths_of_tree(node: &Node<'_>, path: &str, paths: &mut BTreeSet<String>) {
-    const NAMED: [&str; 2] = ["plans", "upstreams"];
+    const NAMED: [&str; 3] = ["plans", "prices", "upstreams"];
     match &node.kind {
         Kind::Map(entries) => {
             for entry in entries {

@@ -51,12 +51,16 @@ macro_rules! promises {
             answers_are_deleted_by_question_and_by_account, only_allowed_models_are_deleted;
             proxied: what_was_put_is_found_in_its_form, a_slot_holds_the_newest, the_oldest_make_room,
             an_answer_that_does_not_fit_is_not_kept, a_lower_bound_is_reached_step_by_step,
-            answers_are_purged, slots_are_listed_page_after_page;
+            answers_are_purged, nothing_is_put_behind_a_purge_that_was_not_seen, an_answer_is_purged_for_its_owner_alone, a_purge_goes_on_until_none_is_left,
+            slots_are_emptied, slots_are_listed_page_after_page;
             entries: both_kinds_are_listed_the_newest_first, the_list_goes_on_where_it_ended,
+            entries_of_one_key_are_told_apart, one_kind_is_listed_alone,
+            a_place_names_nothing_that_is_not_allowed,
             only_allowed_models_are_listed, the_expired_are_deleted_and_not_listed,
             the_longest_expired_are_deleted_first;
             usage: sums_add_up, a_period_has_a_beginning_and_an_end, keys_come_in_pages_with_their_last_use,
-            old_hours_are_forgotten, names_are_told_apart;
+            old_hours_are_forgotten, names_are_told_apart, an_account_has_so_many_models,
+            a_span_is_the_sum_of_its_hours, sums_that_are_too_large_stay_at_the_most;
         );
     };
     ($run:path: $($area:ident: $($promise:ident),+;)+) => {

@@ -2,6 +2,7 @@
 
 pub(crate) mod admin;
 pub(crate) mod client;
+pub(crate) mod disk;
 pub(crate) mod front;
 pub(crate) mod gateway;
 pub(crate) mod h2;

@@ -49,7 +49,11 @@ fn the_tree_is_tidy() {
 #[test]
 fn lock_files_name_no_addresses() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for lock in ["tests/clients/python/requirements.txt", "tests/clients/node/package-lock.json"] {
+    for lock in [
+        "tests/clients/python/requirements.txt",
+        "tests/clients/schema/requirements.txt",
+        "tests/clients/node/package-lock.json",
+    ] {
         let text = fs::read_to_string(root.join(lock)).expect("the lock file");
         assert!(!text.contains("://"), "{lock} names an address");
         assert!(text.contains("sha256:") || text.contains("sha512-"), "{lock} carries no hashes");

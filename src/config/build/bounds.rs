@@ -40,9 +40,7 @@ impl Builder<'_> {
                 "no entry of that size could be kept",
             );
         }
-        if raw.disk.get().is_some_and(|disk| disk.0 != ByteSize::default()) {
-            self.scene.refuse(&place.key("disk"), "the disk cache is not part of this version", "write 0");
-        }
+        let disk = raw.disk.or(Size(ByteSize::mib(1024))).0;
         let scope = match raw.scope.or(RawScope::Account) {
             RawScope::Account => Scope::Account,
             RawScope::Global => Scope::Global,
@@ -52,7 +50,7 @@ impl Builder<'_> {
                         write `i_accept_shared_answers: true`";
             self.scene.refuse(&place.key("scope"), "`global` shares answers between accounts", hint);
         }
-        (CacheSettings { memory, max_entry }, scope)
+        (CacheSettings { memory, disk, max_entry }, scope)
     }
 
     /// Every bound of `limits`.

@@ -78,6 +78,12 @@ pub(super) fn of_request(rejection: Rejection) -> Option<Row> {
             "A member name stands twice in one JSON object of the body",
             "duplicate_member",
         ),
+        Rejection::OtherMethods(_) => invalid(
+            405,
+            "Method not allowed",
+            "This path takes the methods that Allow names",
+            "method_not_allowed",
+        ),
         Rejection::NoRoute => Row {
             outcome: Outcome::NotFound,
             ..invalid(404, "Not found", "No route takes this path", "not_found")

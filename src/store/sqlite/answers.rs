@@ -39,27 +39,34 @@ impl Change for NewAnswer {
     }
 }
 
+/// The most answers that are deleted at once: others wait meanwhile.
+pub(super) const MOST_DELETED: u32 = 5000;
+
 /// What the account's answers take, but for the one in the same place.
 async fn used_beside(new: &NewAnswer, connection: &mut SqliteConnection) -> Result<u64, sqlx::Error> {
     let used = "SELECT coalesce((SELECT bytes FROM stored_totals WHERE account = ?1), 0) \
-                - coalesce((SELECT sum(bytes) FROM stored_answers \
+                - coalesce((SELECT sum(bytes) FROM stored_answers INDEXED BY stored_answers_by_prompt \
                             WHERE account = ?1 AND prompt_hash = ?2 AND model IS ?3), 0)";
     let used = sqlx::query_scalar(used).bind(new.account.as_str()).bind(&new.prompt_hash.0[..]);
     Ok(read(used.bind(new.model.as_deref()).fetch_one(connection).await?))
 }
 
+/// Deletes what has expired of an account, in part if that is much; how many there were.
 async fn delete_expired(
     account: &AccountId,
     now: UnixTime,
     connection: &mut SqliteConnection,
-) -> Result<(), sqlx::Error> {
-    let delete = "DELETE FROM stored_answers WHERE account = ?1 AND expires_at <= ?2";
-    sqlx::query(delete).bind(account.as_str()).bind(kept_time(now)).execute(connection).await?;
-    Ok(())
+) -> Result<u64, sqlx::Error> {
+    let delete = "DELETE FROM stored_answers WHERE id IN \
+                  (SELECT id FROM stored_answers INDEXED BY stored_answers_by_owners_end \
+                  WHERE account = ?1 AND expires_at <= ?2 LIMIT ?3)";
+    let delete = sqlx::query(delete).bind(account.as_str()).bind(kept_time(now)).bind(MOST_DELETED);
+    Ok(delete.execute(connection).await?.rows_affected())
 }
 
 async fn delete_place(new: &NewAnswer, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-    let delete = "DELETE FROM stored_answers WHERE account = ?1 AND prompt_hash = ?2 AND model IS ?3";
+    let delete = "DELETE FROM stored_answers INDEXED BY stored_answers_by_prompt \
+                  WHERE account = ?1 AND prompt_hash = ?2 AND model IS ?3";
     let delete = sqlx::query(delete).bind(new.account.as_str()).bind(&new.prompt_hash.0[..]);
     delete.bind(new.model.as_deref()).execute(connection).await?;
     Ok(())
@@ -67,8 +74,8 @@ async fn delete_place(new: &NewAnswer, connection: &mut SqliteConnection) -> Res
 
 async fn insert(new: &NewAnswer, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     let insert = "INSERT INTO stored_answers \
-                  (account, prompt_hash, model, tokens, bytes, created_at, expires_at, metadata, answer) \
-                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+                  (account, prompt_hash, model, tokens, bytes, created_at, expires_at, metadata, answer, crc) \
+                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
     sqlx::query(insert)
         .bind(new.account.as_str())
         .bind(&new.prompt_hash.0[..])
@@ -79,25 +86,52 @@ async fn insert(new: &NewAnswer, connection: &mut SqliteConnection) -> Result<()
         .bind(kept_time(new.expires_at))
         .bind(new.metadata.as_deref())
         .bind(new.answer.as_str())
+        .bind(checksum(&new.answer, new.metadata.as_deref()))
         .execute(connection)
         .await?;
     Ok(())
 }
 
+/// CRC-32 of an answer and what came with it.
+fn checksum(answer: &str, metadata: Option<&str>) -> i64 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(answer.as_bytes());
+    // Stands in no text.
+    hasher.update(&[0xff]);
+    hasher.update(metadata.unwrap_or_default().as_bytes());
+    i64::from(hasher.finalize())
+}
+
 // === finding ===
 
-/// The newest answer that fits, its uses not counted yet, and its id.
+/// What is found, and the number of its row.
+pub(super) enum Found {
+    /// Nothing.
+    Nothing,
+    /// The answer, its uses not counted yet.
+    Answer(i64, Box<Answer>),
+    /// Something else than was put.
+    Damaged(i64),
+}
+
+/// The newest answer that fits.
 pub(super) async fn find(
     readers: &SqlitePool,
     question: &Question,
     now: UnixTime,
-) -> Result<Option<(i64, Answer)>, sqlx::Error> {
-    let Some(id) = find_id(readers, question, now).await? else { return Ok(None) };
-    let select = "SELECT answer, model, tokens, metadata, created_at, expires_at FROM stored_answers \
+) -> Result<Found, sqlx::Error> {
+    let Some(id) = find_id(readers, question, now).await? else { return Ok(Found::Nothing) };
+    let select = "SELECT answer, model, tokens, metadata, created_at, expires_at, crc FROM stored_answers \
                   WHERE id = ?1";
-    type Row = (String, Option<String>, Option<i64>, Option<String>, i64, i64);
+    type Row = (String, Option<String>, Option<i64>, Option<String>, i64, i64, Option<i64>);
     let row: Option<Row> = sqlx::query_as(select).bind(id).fetch_optional(readers).await?;
-    let answer = row.map(|(answer, model, tokens, metadata, created_at, expires_at)| Answer {
+    let Some((answer, model, tokens, metadata, created_at, expires_at, kept)) = row else {
+        return Ok(Found::Nothing);
+    };
+    if kept.is_some_and(|kept| kept != checksum(&answer, metadata.as_deref())) {
+        return Ok(Found::Damaged(id));
+    }
+    let answer = Answer {
         answer,
         model: model.map(Into::into),
         tokens: tokens.map(read),
@@ -105,8 +139,28 @@ pub(super) async fn find(
         created_at: read_time(created_at),
         expires_at: read_time(expires_at),
         usage_count: 0,
-    });
-    Ok(answer.map(|answer| (id, answer)))
+    };
+    Ok(Found::Answer(id, Box::new(answer)))
+}
+
+/// Deletes one answer.
+pub(super) struct DropAnswer {
+    /// Which.
+    pub(super) id: i64,
+}
+
+#[async_trait]
+impl Change for DropAnswer {
+    type Done = ();
+
+    fn size(&self) -> ByteSize {
+        ByteSize::bytes(0)
+    }
+
+    async fn apply(&self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        sqlx::query("DELETE FROM stored_answers WHERE id = ?1").bind(self.id).execute(connection).await?;
+        Ok(())
+    }
 }
 
 async fn find_id(
@@ -114,7 +168,7 @@ async fn find_id(
     question: &Question,
     now: UnixTime,
 ) -> Result<Option<i64>, sqlx::Error> {
-    let select = "SELECT id, model FROM stored_answers \
+    let select = "SELECT id, model FROM stored_answers INDEXED BY stored_answers_by_prompt \
                   WHERE account = ?1 AND prompt_hash = ?2 AND expires_at > ?3 AND (?4 IS NULL OR model = ?4) \
                   ORDER BY id DESC";
     let mut candidates = sqlx::query_as::<_, (i64, Option<String>)>(select)
@@ -180,21 +234,40 @@ impl Change for Which {
     }
 
     async fn apply(&self, connection: &mut SqliteConnection) -> Result<u64, sqlx::Error> {
+        let account = self.account.as_str();
         let hash = self.prompt_hash.as_ref().map(|PromptHash(hash)| &hash[..]);
         if self.allowed_models.is_empty() {
-            let delete = "DELETE FROM stored_answers WHERE account = ?1 AND (?2 IS NULL OR prompt_hash = ?2)";
-            let deleted = sqlx::query(delete).bind(self.account.as_str()).bind(hash).execute(connection);
-            return Ok(deleted.await?.rows_affected());
+            let delete = match hash {
+                Some(_) => {
+                    "DELETE FROM stored_answers WHERE id IN \
+                     (SELECT id FROM stored_answers INDEXED BY stored_answers_by_prompt WHERE account = ?1 AND prompt_hash = ?2 LIMIT ?3)"
+                }
+                None => {
+                    "DELETE FROM stored_answers WHERE id IN \
+                     (SELECT id FROM stored_answers WHERE account = ?1 AND ?2 IS NULL LIMIT ?3)"
+                }
+            };
+            let delete = sqlx::query(delete).bind(account).bind(hash).bind(MOST_DELETED);
+            return Ok(delete.execute(connection).await?.rows_affected());
         }
-        let models = "SELECT DISTINCT model FROM stored_answers \
-                      WHERE account = ?1 AND (?2 IS NULL OR prompt_hash = ?2) AND model IS NOT NULL";
-        let models = sqlx::query_scalar(models).bind(self.account.as_str()).bind(hash);
-        let models = allowed(models.fetch_all(&mut *connection).await?, &self.allowed_models);
+        let (models, delete) = match hash {
+            Some(_) => (
+                "SELECT DISTINCT model FROM stored_answers INDEXED BY stored_answers_by_prompt \
+                 WHERE account = ?1 AND prompt_hash = ?2 AND model IS NOT NULL",
+                "DELETE FROM stored_answers WHERE id IN \
+                 (SELECT id FROM stored_answers INDEXED BY stored_answers_by_prompt WHERE account = ?1 AND prompt_hash = ?2 AND model = ?3 LIMIT ?4)",
+            ),
+            None => (
+                "SELECT DISTINCT model FROM stored_answers WHERE account = ?1 AND ?2 IS NULL AND model IS NOT NULL",
+                "DELETE FROM stored_answers WHERE id IN \
+                 (SELECT id FROM stored_answers WHERE account = ?1 AND ?2 IS NULL AND model = ?3 LIMIT ?4)",
+            ),
+        };
+        let models = sqlx::query_scalar(models).bind(account).bind(hash).fetch_all(&mut *connection).await?;
         let mut deleted = 0;
-        for model in models {
-            let delete = "DELETE FROM stored_answers \
-                          WHERE account = ?1 AND (?2 IS NULL OR prompt_hash = ?2) AND model = ?3";
-            let delete = sqlx::query(delete).bind(self.account.as_str()).bind(hash).bind(model);
+        for model in allowed(models, &self.allowed_models) {
+            let room = u64::from(MOST_DELETED).saturating_sub(deleted);
+            let delete = sqlx::query(delete).bind(account).bind(hash).bind(model).bind(kept(room));
             deleted += delete.execute(&mut *connection).await?.rows_affected();
         }
         Ok(deleted)

@@ -4,74 +4,106 @@ use async_trait::async_trait;
 use sqlx::SqlitePool;
 use sqlx::sqlite::SqliteConnection;
 
-use crate::cache::key::EntryKey;
 use crate::clock::UnixTime;
-use crate::store::answer::{PromptHash, may_see};
-use crate::store::entries::{ListedEntry, ListedKey, MOST_EXPIRED, MOST_SEEN, Page, PageOf, Place};
+use crate::store::answer::may_see;
+use crate::store::entries::{
+    EntryKind, Expired, ListedEntry, ListedKey, MOST_EXPIRED, MOST_SEEN, Page, PageOf, Place,
+};
 use crate::store::sqlite::number::{kept, kept_time, read, read_size, read_time};
+use crate::store::sqlite::proxied::slots_of;
 use crate::store::sqlite::writer::Change;
 use crate::units::ByteSize;
 
-/// A number of each kind's own within a millisecond: the row's, doubled, and one more for the second kind.
+/// Ordered by what the account is shown alone. Each half reads its index of (account, created_at) from the top, and sorts
+/// what came in one millisecond.
 const LIST: &str = "\
 SELECT * FROM (
-    SELECT id * 2 AS number, prompt_hash AS found_by, model, bytes, created_at, expires_at FROM stored_answers
-    WHERE account = ?1 AND expires_at > ?2 AND created_at <= ?3 AND (created_at < ?3 OR id * 2 < ?4)
-    ORDER BY created_at DESC, id DESC LIMIT ?5
+    SELECT created_at, 0 AS kind, prompt_hash AS found_by, coalesce(model, '') AS which, model, bytes, expires_at
+    FROM stored_answers INDEXED BY stored_answers_by_age
+    WHERE (?3 IS NULL OR ?3 = 0) AND account = ?1 AND expires_at > ?2 AND created_at <= ?4
+        AND (created_at < ?4 OR (0, prompt_hash, coalesce(model, '')) < (?5, ?6, ?7))
+    ORDER BY created_at DESC, prompt_hash DESC, which DESC LIMIT ?8
 )
 UNION ALL
 SELECT * FROM (
-    SELECT id * 2 + 1, entry_key, model, bytes, created_at, expires_at FROM proxied_answers
-    WHERE account = ?1 AND expires_at > ?2 AND created_at <= ?3 AND (created_at < ?3 OR id * 2 + 1 < ?4)
-    ORDER BY created_at DESC, id DESC LIMIT ?5
+    SELECT created_at, 1, entry_key, form, model, bytes, expires_at
+    FROM proxied_answers INDEXED BY proxied_answers_by_age
+    WHERE (?3 IS NULL OR ?3 = 1) AND account = ?1 AND expires_at > ?2 AND created_at <= ?4
+        AND (created_at < ?4 OR (1, entry_key, form) < (?5, ?6, ?7))
+    ORDER BY created_at DESC, entry_key DESC, form DESC LIMIT ?8
 )
-ORDER BY created_at DESC, number DESC LIMIT ?5";
+ORDER BY created_at DESC, kind DESC, found_by DESC, which DESC LIMIT ?8";
 
-type Row = (i64, Vec<u8>, Option<String>, i64, i64, i64);
+type Row = (i64, i64, Vec<u8>, String, Option<String>, i64, i64);
 
 /// A page of what is kept for an account.
 pub(super) async fn list(readers: &SqlitePool, page: &Page, now: UnixTime) -> Result<PageOf, sqlx::Error> {
     let limit = page.limit.clamp(1, MOST_SEEN);
     // One more than wanted tells whether the list goes on.
     let seen = if page.allowed_models.is_empty() { limit.saturating_add(1) } else { MOST_SEEN };
-    let after = page.after.unwrap_or(Place { created_at: u64::MAX, number: i64::MAX });
+    let (created_at, kind, hash, which) = match &page.after {
+        Some(Place { created_at, key, which }) => {
+            let (kind, hash) = key.parts();
+            (kept(*created_at), number_of(kind), &hash[..], &**which)
+        }
+        None => (i64::MAX, i64::MAX, &[][..], ""),
+    };
     let rows: Vec<Row> = sqlx::query_as(LIST)
         .bind(page.account.as_str())
         .bind(kept_time(now))
-        .bind(kept(after.created_at))
-        .bind(after.number)
+        .bind(page.kind.map(number_of))
+        .bind(created_at)
+        .bind(kind)
+        .bind(hash)
+        .bind(which)
         .bind(seen)
         .fetch_all(readers)
         .await?;
     let is_cut = rows.len() >= seen as usize;
-    let (mut entries, mut last, mut left) = (Vec::new(), None, rows.len());
+    let (mut entries, mut left) = (Vec::new(), rows.len());
+    // A place that who asks may see, and the last one. The last is returned only if so many came in one millisecond that
+    // no other place lies between.
+    let (mut seen_place, mut last): (Option<Place>, Option<Place>) = (None, None);
     for row in rows {
         if entries.len() == limit as usize {
             break;
         }
-        last = Some(Place { created_at: read(row.4), number: row.0 });
         left -= 1;
-        if may_see(&page.allowed_models, row.2.as_deref()) {
-            entries.extend(entry(row));
+        // One that another version wrote in a way that this one does not know is passed over.
+        let Some((entry, place)) = entry(row) else { continue };
+        if let Some(before) = last.take().filter(|before| before.created_at != place.created_at) {
+            seen_place = Some(Place::behind(before.created_at));
         }
+        if may_see(&page.allowed_models, entry.model.as_deref()) {
+            entries.push(entry);
+            seen_place = Some(place.clone());
+        }
+        last = Some(place);
     }
-    Ok(PageOf { entries, next: last.filter(|_| left > 0 || is_cut) })
+    Ok(PageOf { entries, next: seen_place.or(last).filter(|_| left > 0 || is_cut) })
 }
 
-/// The entry of a row; `None` if another version wrote it in a way that this one does not know.
-fn entry((number, found_by, model, bytes, created_at, expires_at): Row) -> Option<ListedEntry> {
-    let hash: [u8; 32] = found_by.try_into().ok()?;
-    let key = match number % 2 {
-        0 => ListedKey::Stored(PromptHash(hash)),
-        _ => ListedKey::Proxied(EntryKey::from_bytes(hash)),
-    };
-    Some(ListedEntry {
+/// A kind's number in [`LIST`].
+fn number_of(kind: EntryKind) -> i64 {
+    match kind {
+        EntryKind::Stored => 0,
+        EntryKind::Proxied => 1,
+    }
+}
+
+/// The entry of a row, and its place in the list.
+fn entry(row: Row) -> Option<(ListedEntry, Place)> {
+    let (created_at, kind, found_by, which, model, bytes, expires_at) = row;
+    let kind = [EntryKind::Stored, EntryKind::Proxied].into_iter().find(|known| number_of(*known) == kind)?;
+    let key = ListedKey::of(kind, found_by.try_into().ok()?);
+    let entry = ListedEntry {
         key,
         model: model.map(Into::into),
         size: read_size(bytes),
         created_at: read_time(created_at),
         expires_at: read_time(expires_at),
-    })
+    };
+    Some((entry, Place { created_at: read(created_at), key, which: which.into() }))
 }
 
 /// Deletes what has expired.
@@ -82,23 +114,21 @@ pub(super) struct DeleteExpired {
 
 #[async_trait]
 impl Change for DeleteExpired {
-    type Done = u64;
+    type Done = Expired;
 
     fn size(&self) -> ByteSize {
         ByteSize::bytes(0)
     }
 
-    async fn apply(&self, connection: &mut SqliteConnection) -> Result<u64, sqlx::Error> {
-        let mut deleted = 0;
-        for delete in [
-            "DELETE FROM stored_answers WHERE id IN \
-             (SELECT id FROM stored_answers WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)",
-            "DELETE FROM proxied_answers WHERE id IN \
-             (SELECT id FROM proxied_answers WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)",
-        ] {
-            let delete = sqlx::query(delete).bind(kept_time(self.now)).bind(MOST_EXPIRED);
-            deleted += delete.execute(&mut *connection).await?.rows_affected();
-        }
-        Ok(deleted)
+    async fn apply(&self, connection: &mut SqliteConnection) -> Result<Expired, sqlx::Error> {
+        let delete = "DELETE FROM stored_answers WHERE id IN \
+                      (SELECT id FROM stored_answers WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)";
+        let delete = sqlx::query(delete).bind(kept_time(self.now)).bind(MOST_EXPIRED);
+        let stored = delete.execute(&mut *connection).await?.rows_affected();
+        let delete = "DELETE FROM proxied_answers WHERE id IN \
+                      (SELECT id FROM proxied_answers WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2) \
+                      RETURNING entry_key, form";
+        let delete = sqlx::query_as(delete).bind(kept_time(self.now)).bind(MOST_EXPIRED);
+        Ok(Expired { stored, proxied: slots_of(delete.fetch_all(&mut *connection).await?) })
     }
 }

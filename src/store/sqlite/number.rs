@@ -1,6 +1,7 @@
 //! Numbers as SQLite keeps them: integers of 64 bits with a sign, so what is larger reads as the largest.
 
 use crate::clock::UnixTime;
+use crate::money::Money;
 use crate::units::ByteSize;
 
 /// `number` as it is kept.
@@ -21,6 +22,11 @@ pub(super) fn kept_time(time: UnixTime) -> i64 {
 /// A kept time.
 pub(super) fn read_time(millis: i64) -> UnixTime {
     UnixTime::from_nanos(read(millis).saturating_mul(1_000_000))
+}
+
+/// `money` in millionths of a millionth.
+pub(super) fn kept_money(money: Money) -> i64 {
+    i64::try_from(money.as_units()).unwrap_or(i64::MAX)
 }
 
 /// A kept size.

@@ -3,12 +3,18 @@
 use async_trait::async_trait;
 use sqlx::SqlitePool;
 use sqlx::sqlite::SqliteConnection;
+use sqlx::sqlite::SqliteExecutor;
 
+use crate::auth::model_glob::ModelGlob;
 use crate::cache::entries::Slot;
+use crate::cache::key::EntryKey;
 use crate::clock::UnixTime;
-use crate::store::proxied::{Found, KeyPage, MOST_EVICTED, NewProxied, Purge, ROW_BYTES, form_name, slot_of};
+use crate::ids::AccountId;
+use crate::store::proxied::{
+    Found, KeyPage, MOST_EVICTED, MOST_PURGED, NewProxied, Purge, ROW_BYTES, SlotPage, form_name, slot_of,
+};
 use crate::store::sqlite::answers::allowed;
-use crate::store::sqlite::number::{kept, kept_time, read, read_time};
+use crate::store::sqlite::number::{kept, kept_time, read, read_size, read_time};
 use crate::store::sqlite::writer::Change;
 use crate::units::ByteSize;
 
@@ -21,26 +27,39 @@ pub(super) struct PutProxied {
     pub(super) batch: Vec<NewProxied>,
     /// The bound.
     pub(super) bound: ByteSize,
+    /// How often there may have been a purge; `None`: that does not matter.
+    pub(super) purges: Option<u64>,
 }
 
 // === impl PutProxied ===
 
 #[async_trait]
 impl Change for PutProxied {
-    /// What was deleted to make room.
-    type Done = Vec<Slot>;
+    /// What was deleted to make room; `None`: there has been another purge, and nothing was put.
+    type Done = Option<Vec<Slot>>;
 
     fn size(&self) -> ByteSize {
         ByteSize::bytes(self.batch.iter().fold(0, |sum, new| sum.saturating_add(new.payload.len() as u64)))
     }
 
-    async fn apply(&self, connection: &mut SqliteConnection) -> Result<Vec<Slot>, sqlx::Error> {
+    async fn apply(&self, connection: &mut SqliteConnection) -> Result<Option<Vec<Slot>>, sqlx::Error> {
+        if let Some(seen) = self.purges
+            && purges(&mut *connection).await? != seen
+        {
+            return Ok(None);
+        }
         for new in &self.batch {
             delete_slot(new.slot, connection).await?;
             insert(new, connection).await?;
         }
-        evict(self.bound, connection).await
+        evict(self.bound, connection).await.map(Some)
     }
+}
+
+/// How often there was a purge.
+pub(super) async fn purges(executor: impl SqliteExecutor<'_>) -> Result<u64, sqlx::Error> {
+    let purges = sqlx::query_scalar("SELECT coalesce(purges, 0) FROM proxied_total").fetch_one(executor);
+    Ok(read(purges.await?))
 }
 
 async fn delete_slot(slot: Slot, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
@@ -147,55 +166,133 @@ impl Change for DropRow {
     }
 }
 
-/// A page of the slots that are taken, and where the next one begins.
-pub(super) async fn slots(
-    readers: &SqlitePool,
-    page: KeyPage,
-) -> Result<(Vec<Slot>, Option<KeyPage>), sqlx::Error> {
+/// Deletes what is in some slots.
+pub(super) struct DropSlots {
+    /// Which.
+    pub(super) slots: Vec<Slot>,
+}
+
+#[async_trait]
+impl Change for DropSlots {
+    type Done = ();
+
+    fn size(&self) -> ByteSize {
+        ByteSize::bytes((self.slots.len() * size_of::<Slot>()) as u64)
+    }
+
+    async fn apply(&self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        for slot in &self.slots {
+            delete_slot(*slot, connection).await?;
+        }
+        Ok(())
+    }
+}
+
+/// A page of the slots that are taken.
+pub(super) async fn slots(readers: &SqlitePool, page: KeyPage) -> Result<SlotPage, sqlx::Error> {
     let select = "SELECT id, entry_key, form FROM proxied_answers WHERE id > ?1 ORDER BY id LIMIT ?2";
     let rows: Vec<(i64, Vec<u8>, String)> =
         sqlx::query_as(select).bind(page.after).bind(page.limit).fetch_all(readers).await?;
-    let is_full = rows.len() as u64 >= u64::from(page.limit);
-    let last = rows.last().filter(|_| is_full).map(|(id, ..)| KeyPage { after: *id, ..page });
-    Ok((rows.iter().filter_map(|(_, key, form)| slot_of(key, form)).collect(), last))
+    Ok(SlotPage {
+        slots: rows.iter().filter_map(|(_, key, form)| slot_of(key, form)).collect(),
+        last: rows.last().map_or(page.after, |(id, ..)| *id),
+        goes_on: rows.len() as u64 >= u64::from(page.limit),
+    })
+}
+
+/// What all of them take.
+pub(super) async fn bytes(readers: &SqlitePool) -> Result<ByteSize, sqlx::Error> {
+    let total = sqlx::query_scalar("SELECT bytes FROM proxied_total").fetch_one(readers);
+    total.await.map(read_size)
+}
+
+/// The slots of rows that name them.
+pub(super) fn slots_of(rows: Vec<(Vec<u8>, String)>) -> Vec<Slot> {
+    rows.iter().filter_map(|(key, form)| slot_of(key, form)).collect()
 }
 
 // === impl Purge ===
 
 #[async_trait]
 impl Change for Purge {
-    type Done = u64;
+    type Done = Vec<Slot>;
 
     fn size(&self) -> ByteSize {
         ByteSize::bytes(0)
     }
 
-    async fn apply(&self, connection: &mut SqliteConnection) -> Result<u64, sqlx::Error> {
+    async fn apply(&self, connection: &mut SqliteConnection) -> Result<Vec<Slot>, sqlx::Error> {
+        sqlx::query("UPDATE proxied_total SET purges = coalesce(purges, 0) + 1")
+            .execute(&mut *connection)
+            .await?;
         let delete = match self {
-            Self::Key(key) => {
-                sqlx::query("DELETE FROM proxied_answers WHERE entry_key = ?1").bind(key.as_bytes().to_vec())
+            Self::Key { account, key, allowed_models } if !allowed_models.is_empty() => {
+                return purge_models((account, Some(key)), allowed_models, connection).await;
             }
-            Self::Route(route) => {
-                sqlx::query("DELETE FROM proxied_answers WHERE route = ?1").bind(route.to_string())
-            }
-            Self::All => sqlx::query("DELETE FROM proxied_answers"),
-            Self::Account { account, allowed_models } if allowed_models.is_empty() => {
-                sqlx::query("DELETE FROM proxied_answers WHERE account = ?1").bind(account.as_str())
-            }
+            Self::Key { account, key, .. } => sqlx::query_as(
+                "DELETE FROM proxied_answers INDEXED BY proxied_answers_by_key \
+                 WHERE entry_key = ?1 AND account = ?2 RETURNING entry_key, form",
+            )
+            .bind(key.as_bytes().to_vec())
+            .bind(account.as_str().to_owned()),
+            Self::Route(route) => sqlx::query_as(
+                "DELETE FROM proxied_answers WHERE id IN \
+                 (SELECT id FROM proxied_answers WHERE route = ?2 LIMIT ?1) RETURNING entry_key, form",
+            )
+            .bind(MOST_PURGED)
+            .bind(route.to_string()),
+            Self::All => sqlx::query_as(
+                "DELETE FROM proxied_answers WHERE id IN \
+                 (SELECT id FROM proxied_answers ORDER BY id LIMIT ?1) RETURNING entry_key, form",
+            )
+            .bind(MOST_PURGED),
+            Self::Account { account, allowed_models } if allowed_models.is_empty() => sqlx::query_as(
+                "DELETE FROM proxied_answers WHERE id IN \
+                 (SELECT id FROM proxied_answers WHERE account = ?2 LIMIT ?1) RETURNING entry_key, form",
+            )
+            .bind(MOST_PURGED)
+            .bind(account.as_str().to_owned()),
             Self::Account { account, allowed_models } => {
-                let models = "SELECT DISTINCT model FROM proxied_answers \
-                              WHERE account = ?1 AND model IS NOT NULL";
-                let models = sqlx::query_scalar(models).bind(account.as_str());
-                let models = allowed(models.fetch_all(&mut *connection).await?, allowed_models);
-                let mut deleted = 0;
-                for model in models {
-                    let delete = "DELETE FROM proxied_answers WHERE account = ?1 AND model = ?2";
-                    let delete = sqlx::query(delete).bind(account.as_str()).bind(model);
-                    deleted += delete.execute(&mut *connection).await?.rows_affected();
-                }
-                return Ok(deleted);
+                return purge_models((account, None), allowed_models, connection).await;
             }
         };
-        Ok(delete.execute(connection).await?.rows_affected())
+        Ok(slots_of(delete.fetch_all(connection).await?))
     }
+}
+
+/// Deletes what an account has of models that fit one of `allowed_models`, or of that its answers to one question; at most
+/// so many at once.
+async fn purge_models(
+    (account, key): (&AccountId, Option<&EntryKey>),
+    allowed_models: &[ModelGlob],
+    connection: &mut SqliteConnection,
+) -> Result<Vec<Slot>, sqlx::Error> {
+    let key = key.map(|key| &key.as_bytes()[..]);
+    let (models, delete) = match key {
+        Some(_) => (
+            "SELECT DISTINCT model FROM proxied_answers INDEXED BY proxied_answers_by_key \
+             WHERE entry_key = ?2 AND account = ?1 AND model IS NOT NULL",
+            "DELETE FROM proxied_answers WHERE id IN \
+             (SELECT id FROM proxied_answers INDEXED BY proxied_answers_by_key \
+              WHERE entry_key = ?2 AND account = ?1 AND model = ?3 LIMIT ?4) \
+             RETURNING entry_key, form",
+        ),
+        None => (
+            "SELECT DISTINCT model FROM proxied_answers WHERE account = ?1 AND ?2 IS NULL AND model IS NOT NULL",
+            "DELETE FROM proxied_answers WHERE id IN \
+             (SELECT id FROM proxied_answers WHERE account = ?1 AND ?2 IS NULL AND model = ?3 LIMIT ?4) \
+             RETURNING entry_key, form",
+        ),
+    };
+    let models = sqlx::query_scalar(models).bind(account.as_str()).bind(key);
+    let mut deleted = Vec::new();
+    for model in allowed(models.fetch_all(&mut *connection).await?, allowed_models) {
+        let room = u64::from(MOST_PURGED).saturating_sub(deleted.len() as u64);
+        if room == 0 {
+            break;
+        }
+        let delete = sqlx::query_as(delete).bind(account.as_str()).bind(key).bind(model).bind(kept(room));
+        deleted.extend(slots_of(delete.fetch_all(&mut *connection).await?));
+    }
+    Ok(deleted)
 }

@@ -29,7 +29,6 @@ pub(super) fn of_sqlx(path: &Path, error: &sqlx::Error) -> StoreError {
         sqlx::Error::Io(error) => return StoreError::of_io(path, error),
         sqlx::Error::PoolTimedOut => Trouble::Busy,
         sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => Trouble::Closed,
-        sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => Trouble::Damaged(error.to_string()),
         _ => Trouble::Failed(error.to_string()),
     };
     StoreError::new(path, trouble)

@@ -1,15 +1,29 @@
-//! Sums of usage in SQLite.
+//! Sums of usage in SQLite, by hours and by days; `reports` reads them.
+
+use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
-use sqlx::{Row, SqlitePool};
+use serde::Serialize;
+use sqlx::query_builder::Separated;
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{QueryBuilder, Sqlite};
 
-use crate::ids::{AccountId, KeyId};
-use crate::store::sqlite::number::{kept, kept_time, read, read_time};
+use crate::store::sqlite::number::{kept, kept_money, kept_time};
 use crate::store::sqlite::writer::Change;
-use crate::store::usage::{KeyPageOf, KeyUsage, ModelSum, Period, Step, TimeSum, UsageRow};
+use crate::store::usage::MOST_MODELS;
 use crate::units::ByteSize;
-use crate::usage::record::{Class, Hour, Sums};
+use crate::usage::ledger::OTHER_MODEL;
+use crate::usage::record::{Hour, KeyLabel, Line, UsageRow};
+
+/// The columns of sums, in the order in which they are listed everywhere here.
+macro_rules! all_sums {
+    () => {
+        "requests, prompt_tokens, cached_tokens, completion_tokens, saved_prompt_tokens, \
+         saved_cached_tokens, saved_completion_tokens, cost, cost_saved"
+    };
+}
+
+pub(super) mod reports;
 
 /// What a row of sums holds in memory, about.
 const ROW_BYTES: u64 = 256;
@@ -18,6 +32,48 @@ const ROW_BYTES: u64 = 256;
 pub(super) struct AddUsage {
     /// The rows.
     pub(super) rows: Vec<UsageRow>,
+}
+
+/// The end of a statement that adds to the sums of a row that is there. What no longer fits stays at the most that does:
+/// SQLite itself would go on with a number that is no whole one.
+macro_rules! or_add {
+    ($step:literal) => {
+        concat!(
+            " ON CONFLICT (account, ",
+            $step,
+            ", key, model, class) DO UPDATE SET ",
+            added!("requests"),
+            ", ",
+            added!("prompt_tokens"),
+            ", ",
+            added!("cached_tokens"),
+            ", ",
+            added!("completion_tokens"),
+            ", ",
+            added!("saved_prompt_tokens"),
+            ", ",
+            added!("saved_cached_tokens"),
+            ", ",
+            added!("saved_completion_tokens"),
+            ", ",
+            added!("cost"),
+            ", ",
+            added!("cost_saved")
+        )
+    };
+}
+
+macro_rules! added {
+    ($sum:literal) => {
+        concat!(
+            $sum,
+            " = CAST(min(coalesce(",
+            $sum,
+            ", 0) + excluded.",
+            $sum,
+            ", 9223372036854775807) AS INTEGER)"
+        )
+    };
 }
 
 #[async_trait]
@@ -29,154 +85,146 @@ impl Change for AddUsage {
     }
 
     async fn apply(&self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-        for row in &self.rows {
-            add(row, connection).await?;
+        let models = told_apart(&self.rows, connection).await?;
+        for rows in self.rows.chunks(MOST_AT_ONCE) {
+            let mut hours = QueryBuilder::new(concat!(
+                "INSERT INTO usage_hours (account, hour, key, model, class, ",
+                all_sums!(),
+                ") "
+            ));
+            hours.push_values(rows, |mut columns, row| {
+                push(&mut columns, row, row.cell.hour.number(), &models)
+            });
+            hours.push(or_add!("hour")).build().persistent(false).execute(&mut *connection).await?;
+            let mut days = QueryBuilder::new(concat!(
+                "INSERT INTO usage_days (account, day, key, model, class, ",
+                all_sums!(),
+                ") "
+            ));
+            days.push_values(rows, |mut columns, row| {
+                push(&mut columns, row, row.cell.hour.number() / Hour::A_DAY, &models);
+            });
+            days.push(or_add!("day")).build().persistent(false).execute(&mut *connection).await?;
+        }
+        for uses in last_uses(&self.rows).chunks(MOST_AT_ONCE) {
+            let mut query =
+                QueryBuilder::new("INSERT INTO key_uses (account, key, last_at, name, environment) ");
+            query.push_values(uses, |mut columns, (account, key, line)| {
+                let KeyLabel { name, environment } = &line.label;
+                columns.push_bind((*account).to_owned()).push_bind((*key).to_owned());
+                columns.push_bind(kept_time(line.last_at));
+                columns.push_bind(name.as_deref().map(str::to_owned));
+                columns.push_bind(environment.as_deref().map(str::to_owned));
+            });
+            query.push(
+                " ON CONFLICT (account, key) DO UPDATE SET last_at = max(last_at, excluded.last_at), \
+                 name = CASE WHEN last_at <= excluded.last_at THEN excluded.name ELSE name END, \
+                 environment = \
+                 CASE WHEN last_at <= excluded.last_at THEN excluded.environment ELSE environment END",
+            );
+            query.build().persistent(false).execute(&mut *connection).await?;
         }
         Ok(())
     }
 }
 
-async fn add(row: &UsageRow, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-    let UsageRow { cell, sums, last_at } = row;
-    let add = "INSERT INTO usage_hours (account, hour, key, model, class, requests, prompt_tokens, \
-               cached_tokens, completion_tokens, saved_prompt_tokens, saved_completion_tokens) \
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) \
-               ON CONFLICT (account, hour, key, model, class) DO UPDATE SET \
-               requests = requests + excluded.requests, \
-               prompt_tokens = prompt_tokens + excluded.prompt_tokens, \
-               cached_tokens = cached_tokens + excluded.cached_tokens, \
-               completion_tokens = completion_tokens + excluded.completion_tokens, \
-               saved_prompt_tokens = saved_prompt_tokens + excluded.saved_prompt_tokens, \
-               saved_completion_tokens = saved_completion_tokens + excluded.saved_completion_tokens";
-    sqlx::query(add)
-        .bind(cell.account.as_str())
-        .bind(cell.hour.number())
-        .bind(cell.key.as_str())
-        .bind(&*cell.model)
-        .bind(cell.class.as_str())
-        .bind(kept(sums.requests))
-        .bind(kept(sums.prompt_tokens))
-        .bind(kept(sums.cached_tokens))
-        .bind(kept(sums.completion_tokens))
-        .bind(kept(sums.saved_prompt_tokens))
-        .bind(kept(sums.saved_completion_tokens))
-        .execute(&mut *connection)
-        .await?;
-    let used = "INSERT INTO key_uses (account, key, last_at) VALUES (?1, ?2, ?3) \
-                ON CONFLICT (account, key) DO UPDATE SET last_at = max(last_at, excluded.last_at)";
-    let used =
-        sqlx::query(used).bind(cell.account.as_str()).bind(cell.key.as_str()).bind(kept_time(*last_at));
-    used.execute(connection).await?;
-    Ok(())
-}
+/// Rows that one statement adds: a statement for each would cost far more than what it does.
+const MOST_AT_ONCE: usize = 256;
 
-/// The sums by time and class.
-pub(super) async fn by_time(
-    readers: &SqlitePool,
-    account: &AccountId,
-    period: Period,
-    step: Step,
-) -> Result<Vec<TimeSum>, sqlx::Error> {
-    let select = "SELECT hour - hour % ?4 AS start, class, sum(requests), sum(prompt_tokens), \
-                  sum(cached_tokens), sum(completion_tokens), sum(saved_prompt_tokens), \
-                  sum(saved_completion_tokens) FROM usage_hours \
-                  WHERE account = ?1 AND hour >= ?2 AND hour < ?3 GROUP BY start, class ORDER BY start, class";
-    let hours = match step {
-        Step::Hour => 1,
-        Step::Day => Hour::A_DAY,
-    };
-    let rows = sqlx::query(select)
-        .bind(account.as_str())
-        .bind(period.from.number())
-        .bind(period.to.number())
-        .bind(hours)
-        .fetch_all(readers)
-        .await?;
-    let sum = |row: &SqliteRow| {
-        let Some((class, sums)) = sums(row, 1)? else { return Ok(None) };
-        Ok(Some(TimeSum { start: Hour::from_number(row.try_get(0)?), class, sums }))
-    };
-    rows.iter().filter_map(|row| sum(row).transpose()).collect()
-}
-
-/// The sums by model and class.
-pub(super) async fn by_model(
-    readers: &SqlitePool,
-    account: &AccountId,
-    period: Period,
-) -> Result<Vec<ModelSum>, sqlx::Error> {
-    let select = "SELECT model, class, sum(requests), sum(prompt_tokens), sum(cached_tokens), \
-                  sum(completion_tokens), sum(saved_prompt_tokens), sum(saved_completion_tokens) \
-                  FROM usage_hours WHERE account = ?1 AND hour >= ?2 AND hour < ?3 \
-                  GROUP BY model, class ORDER BY model, class";
-    let rows = sqlx::query(select)
-        .bind(account.as_str())
-        .bind(period.from.number())
-        .bind(period.to.number())
-        .fetch_all(readers)
-        .await?;
-    let sum = |row: &SqliteRow| {
-        let Some((class, sums)) = sums(row, 1)? else { return Ok(None) };
-        Ok(Some(ModelSum { model: row.try_get::<String, _>(0)?.into(), class, sums }))
-    };
-    rows.iter().filter_map(|row| sum(row).transpose()).collect()
-}
-
-/// A page of the keys that an account used, with their sums, and how many keys there are.
-pub(super) async fn by_key(
-    readers: &SqlitePool,
-    page: &KeyPageOf,
-    period: Period,
-) -> Result<(Vec<KeyUsage>, u64), sqlx::Error> {
-    let account = page.account.as_str();
-    let count = sqlx::query_scalar("SELECT count(*) FROM key_uses WHERE account = ?1").bind(account);
-    let total = read(count.fetch_one(readers).await?);
-    let keys = "SELECT key, last_at FROM key_uses WHERE account = ?1 ORDER BY key LIMIT ?2 OFFSET ?3";
-    let keys = sqlx::query_as(keys).bind(account).bind(page.limit).bind(kept(page.offset));
-    let keys: Vec<(String, i64)> = keys.fetch_all(readers).await?;
-    let mut usages = Vec::with_capacity(keys.len());
-    for (key, last_at) in keys {
-        let sums = of_key(readers, (account, &key), period).await?;
-        usages.push(KeyUsage { key: KeyId::new(&key), last_used_at: read_time(last_at), sums });
+/// Adds the columns of a row of sums.
+fn push(
+    columns: &mut Separated<'_, Sqlite, &'static str>,
+    row: &UsageRow,
+    step: u32,
+    models: &HashSet<(&str, &str)>,
+) {
+    let UsageRow { cell, line: Line { sums, .. } } = row;
+    let (account, model) = (cell.account.as_str(), &*cell.model);
+    let model = if model.is_empty() || models.contains(&(account, model)) { model } else { OTHER_MODEL };
+    columns.push_bind(account.to_owned()).push_bind(step).push_bind(cell.key.as_str().to_owned());
+    columns.push_bind(model.to_owned()).push_bind(cell.class.as_str());
+    for sum in [
+        kept(sums.requests),
+        kept(sums.prompt_tokens),
+        kept(sums.cached_tokens),
+        kept(sums.completion_tokens),
+        kept(sums.saved_prompt_tokens),
+        kept(sums.saved_cached_tokens),
+        kept(sums.saved_completion_tokens),
+        kept_money(sums.cost),
+        kept_money(sums.cost_saved),
+    ] {
+        columns.push_bind(sum);
     }
-    Ok((usages, total))
 }
 
-async fn of_key(
-    readers: &SqlitePool,
-    (account, key): (&str, &str),
-    period: Period,
-) -> Result<Vec<(Class, Sums)>, sqlx::Error> {
-    let select = "SELECT class, sum(requests), sum(prompt_tokens), sum(cached_tokens), \
-                  sum(completion_tokens), sum(saved_prompt_tokens), sum(saved_completion_tokens) \
-                  FROM usage_hours WHERE account = ?1 AND hour >= ?2 AND hour < ?3 AND key = ?4 \
-                  GROUP BY class ORDER BY class";
-    let rows = sqlx::query(select)
-        .bind(account)
-        .bind(period.from.number())
-        .bind(period.to.number())
-        .bind(key)
-        .fetch_all(readers)
-        .await?;
-    rows.iter().filter_map(|row| sums(row, 0).transpose()).collect()
+/// Values as one parameter, which a statement takes apart.
+fn list(rows: impl Iterator<Item = impl Serialize>) -> Result<String, sqlx::Error> {
+    let rows: Vec<_> = rows.collect();
+    serde_json::to_string(&rows).map_err(|error| sqlx::Error::Encode(Box::new(error)))
 }
 
-/// A class and its sums, from column `first` on; `None` for a class of another version's.
-fn sums(row: &SqliteRow, first: usize) -> Result<Option<(Class, Sums)>, sqlx::Error> {
-    let Some(class) = Class::of_name(row.try_get(first)?) else { return Ok(None) };
-    let sum = |column| row.try_get(first + column).map(read);
-    let sums = Sums {
-        requests: sum(1)?,
-        prompt_tokens: sum(2)?,
-        cached_tokens: sum(3)?,
-        completion_tokens: sum(4)?,
-        saved_prompt_tokens: sum(5)?,
-        saved_completion_tokens: sum(6)?,
-    };
-    Ok(Some((class, sums)))
+/// The last use of each key among `rows`, by account and key.
+fn last_uses(rows: &[UsageRow]) -> Vec<(&str, &str, &Line)> {
+    let mut last: HashMap<(&str, &str), &Line> = HashMap::new();
+    for UsageRow { cell, line } in rows {
+        let known = last.entry((cell.account.as_str(), cell.key.as_str())).or_insert(line);
+        if known.last_at < line.last_at {
+            *known = line;
+        }
+    }
+    last.into_iter().map(|((account, key), line)| (account, key, line)).collect()
 }
 
-/// Deletes the sums of hours before one.
+/// The accounts' models among `rows` that count under names of their own. One that is new takes a place for it, as long as
+/// its account has one.
+async fn told_apart<'a>(
+    rows: &'a [UsageRow],
+    connection: &mut SqliteConnection,
+) -> Result<HashSet<(&'a str, &'a str)>, sqlx::Error> {
+    let mut named: HashMap<(&str, &str), u32> = HashMap::new();
+    for UsageRow { cell, .. } in rows.iter().filter(|row| !matches!(&*row.cell.model, "" | OTHER_MODEL)) {
+        let hour = named.entry((cell.account.as_str(), &*cell.model)).or_default();
+        *hour = cell.hour.number().max(*hour);
+    }
+    if named.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let known = "SELECT account, model, last_hour FROM json_each(?1) CROSS JOIN usage_models \
+                 ON account = value ->> 0 AND model = value ->> 1";
+    let known = sqlx::query_as(known).bind(list(named.keys())?).fetch_all(&mut *connection).await?;
+    let known: HashMap<(String, String), u32> = known
+        .into_iter()
+        .map(|(account, model, hour): (String, String, u32)| ((account, model), hour))
+        .collect();
+    let mut told_apart = HashSet::with_capacity(named.len());
+    for ((account, model), hour) in named {
+        let last = known.get(&(account.to_owned(), model.to_owned()));
+        if last.is_some_and(|last| hour <= *last) || enter((account, model), hour, connection).await? {
+            told_apart.insert((account, model));
+        }
+    }
+    Ok(told_apart)
+}
+
+/// Takes note of the last hour of an account's model; false if it is new and there is no place for it.
+async fn enter(
+    (account, model): (&str, &str),
+    hour: u32,
+    connection: &mut SqliteConnection,
+) -> Result<bool, sqlx::Error> {
+    let enter = "INSERT INTO usage_models (account, model, last_hour) SELECT ?1, ?2, ?3 \
+                 WHERE EXISTS (SELECT 1 FROM usage_models WHERE account = ?1 AND model = ?2) \
+                 OR (SELECT count(*) FROM usage_models WHERE account = ?1) < ?4 \
+                 ON CONFLICT (account, model) DO UPDATE SET last_hour = excluded.last_hour";
+    let enter = sqlx::query(enter).bind(account).bind(model).bind(hour).bind(MOST_MODELS);
+    Ok(enter.execute(connection).await?.rows_affected() > 0)
+}
+
+/// The most rows of sums that are deleted at once: others wait meanwhile.
+const MOST_DELETED: u32 = 5000;
+
+/// Deletes sums of hours before one, and of whole days before it.
 pub(super) struct DeleteUsage {
     /// The first that stays.
     pub(super) first: Hour,
@@ -191,7 +239,18 @@ impl Change for DeleteUsage {
     }
 
     async fn apply(&self, connection: &mut SqliteConnection) -> Result<u64, sqlx::Error> {
-        let delete = sqlx::query("DELETE FROM usage_hours WHERE hour < ?1").bind(self.first.number());
-        Ok(delete.execute(connection).await?.rows_affected())
+        let first = self.first.number();
+        let hours = "DELETE FROM usage_hours WHERE (account, hour, key, model, class) IN \
+                     (SELECT account, hour, key, model, class FROM usage_hours WHERE hour < ?1 LIMIT ?2)";
+        let hours = sqlx::query(hours).bind(first).bind(MOST_DELETED);
+        let deleted = hours.execute(&mut *connection).await?.rows_affected();
+        let days = "DELETE FROM usage_days WHERE (account, day, key, model, class) IN \
+                    (SELECT account, day, key, model, class FROM usage_days WHERE day < ?1 / 24 LIMIT ?2)";
+        sqlx::query(days).bind(first).bind(MOST_DELETED).execute(&mut *connection).await?;
+        let models = sqlx::query("DELETE FROM usage_models WHERE last_hour < ?1").bind(first);
+        models.execute(&mut *connection).await?;
+        let keys = sqlx::query("DELETE FROM key_uses WHERE last_at < ?1").bind(kept_time(self.first.start()));
+        keys.execute(connection).await?;
+        Ok(deleted)
     }
 }

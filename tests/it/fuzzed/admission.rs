@@ -83,6 +83,7 @@ impl Door {
             clock: Clock::manual(UnixTime::from_secs(1_800_000_000)).0,
             lookup: resolver::system(),
             access: None,
+            disk_wait: safecache::shelf::DISK_WAIT,
             inherited: None,
         });
         let running = Some(running.unwrap_or_else(|error| panic!("{error:#}")));

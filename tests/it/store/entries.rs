@@ -3,9 +3,13 @@
 use std::sync::Arc;
 
 use safecache::auth::model_glob::ModelGlob;
+use safecache::cache::entries::Slot;
+use safecache::llm::translate::AnswerForm;
 use safecache::store::Store;
 use safecache::store::answer::{NewAnswer, ROW_BYTES};
-use safecache::store::entries::{ListedEntry, ListedKey, MOST_EXPIRED, MOST_SEEN, Page};
+use safecache::store::entries::{
+    EntryKind, Expired, ListedEntry, ListedKey, MOST_EXPIRED, MOST_SEEN, Page, Place,
+};
 use safecache::store::proxied::{self, NewProxied};
 use safecache::units::ByteSize;
 
@@ -15,7 +19,7 @@ use super::{NOW, account, answer, hash, later, put};
 const PLENTY: ByteSize = ByteSize::mib(100);
 
 fn first_page(limit: u32) -> Page {
-    Page { account: account("acme"), allowed_models: [].into(), after: None, limit }
+    Page { account: account("acme"), allowed_models: [].into(), kind: None, after: None, limit }
 }
 
 /// The keys of all pages.
@@ -76,6 +80,35 @@ pub(super) async fn the_list_goes_on_where_it_ended(store: Arc<dyn Store>) {
     assert_eq!(rest, at_once[5..], "what came meanwhile shifts nothing");
 }
 
+/// What one key finds may be several entries, which come in one millisecond here: a page may end between any two.
+pub(super) async fn entries_of_one_key_are_told_apart(store: Arc<dyn Store>) {
+    let forms = AnswerForm::ALL.map(|form| NewProxied { slot: Slot { form, ..slot(1) }, ..proxied(1, "x") });
+    store.put_proxied(forms.into(), PLENTY).await.unwrap();
+    for model in [None, Some("m"), Some("n"), Some("\u{1f600}")] {
+        put(&*store, answer(1, model, "x")).await;
+    }
+    let (keys, pages) = all(&*store, first_page(1)).await;
+    let proxied = [ListedKey::Proxied(slot(1).key); 3];
+    assert_eq!(keys, [&proxied[..], &[ListedKey::Stored(hash(1)); 4]].concat());
+    assert_eq!(pages, 7);
+}
+
+pub(super) async fn one_kind_is_listed_alone(store: Arc<dyn Store>) {
+    store.put_proxied((0..3).map(|number| proxied(number, "x")).collect(), PLENTY).await.unwrap();
+    for number in 0..3 {
+        put(&*store, answer(number, None, "x")).await;
+    }
+    let listed = async |kind, limit| all(&*store, Page { kind: Some(kind), ..first_page(limit) }).await;
+    for limit in [1, 2, 3] {
+        let (keys, pages) = listed(EntryKind::Stored, limit).await;
+        assert_eq!(keys, [2, 1, 0].map(|number| ListedKey::Stored(hash(number))));
+        assert_eq!(pages, 3_usize.div_ceil(limit as usize));
+        let (keys, pages) = listed(EntryKind::Proxied, limit).await;
+        assert_eq!(keys, [2, 1, 0].map(|number| ListedKey::Proxied(slot(number).key)));
+        assert_eq!(pages, 3_usize.div_ceil(limit as usize));
+    }
+}
+
 pub(super) async fn only_allowed_models_are_listed(store: Arc<dyn Store>) {
     let batch = (0..MOST_SEEN + 10).map(|number| {
         let model = if number < 3 { "gpt-4o" } else { "o1" };
@@ -89,16 +122,35 @@ pub(super) async fn only_allowed_models_are_listed(store: Arc<dyn Store>) {
     assert_eq!(pages, 3, "one of them is empty: so many others stand before");
 }
 
+pub(super) async fn a_place_names_nothing_that_is_not_allowed(store: Arc<dyn Store>) {
+    let other = |number, second| NewProxied {
+        model: Some("o1".into()),
+        created_at: later(second),
+        ..proxied(number, "x")
+    };
+    let newer = (0..MOST_SEEN - 5).map(|number| other(number, 2));
+    let older = (MOST_SEEN..MOST_SEEN + 10).map(|number| other(number, 1));
+    let allowed = NewProxied { model: Some("gpt-4o".into()), ..proxied(5000, "x") };
+    store.put_proxied(newer.chain(older).chain([allowed]).collect(), PLENTY).await.unwrap();
+    let gpt = [ModelGlob::new("gpt*").unwrap()];
+    let page = Page { allowed_models: gpt.into(), ..first_page(2) };
+    let found = store.list_entries(page.clone(), NOW).await.unwrap();
+    let place = Place::behind(later(2).as_millis());
+    assert_eq!((found.entries.len(), found.next), (0, Some(place)), "the page ended among those of second 1");
+    assert_eq!(all(&*store, page).await, (vec![ListedKey::Proxied(slot(5000).key)], 2));
+}
+
 pub(super) async fn the_expired_are_deleted_and_not_listed(store: Arc<dyn Store>) {
     put(&*store, NewAnswer { expires_at: later(10), ..answer(1, None, "passing") }).await;
     put(&*store, answer(2, None, "lasting")).await;
     let batch = vec![NewProxied { expires_at: later(10), ..proxied(1, "passing") }, proxied(2, "lasting")];
     store.put_proxied(batch, PLENTY).await.unwrap();
-    assert_eq!(store.delete_expired(later(9)).await, Ok(0));
+    assert_eq!(store.delete_expired(later(9)).await, Ok(Expired::default()));
     let listed =
         async |second| store.list_entries(first_page(10), later(second)).await.unwrap().entries.len();
     assert_eq!((listed(9).await, listed(10).await), (4, 2));
-    assert_eq!(store.delete_expired(later(10)).await, Ok(2));
+    let expired = Expired { stored: 1, proxied: vec![slot(1)] };
+    assert_eq!(store.delete_expired(later(10)).await, Ok(expired));
     assert_eq!(listed(0).await, 2);
     let lasting = ByteSize::bytes(ROW_BYTES + 7);
     assert_eq!(store.stored_bytes(&account("acme")).await, Ok(lasting));
@@ -110,8 +162,9 @@ pub(super) async fn the_longest_expired_are_deleted_first(store: Arc<dyn Store>)
         NewProxied { expires_at: later(seconds), ..proxied(number, "x") }
     });
     store.put_proxied(batch.collect(), PLENTY).await.unwrap();
-    assert_eq!(store.delete_expired(later(3600)).await, Ok(u64::from(MOST_EXPIRED)));
+    let expired = store.delete_expired(later(3600)).await.unwrap();
+    assert_eq!((expired.stored, expired.proxied.len()), (0, MOST_EXPIRED as usize));
     let (keys, _) = all(&*store, first_page(10)).await;
     assert_eq!(keys, [4, 3, 2, 1, 0].map(|number| ListedKey::Proxied(slot(number).key)));
-    assert_eq!(store.delete_expired(later(3600)).await, Ok(5));
+    assert_eq!(store.delete_expired(later(3600)).await.unwrap().proxied.len(), 5);
 }

@@ -7,7 +7,7 @@ use safecache::cache::entries::Slot;
 use safecache::cache::key::EntryKey;
 use safecache::llm::translate::AnswerForm;
 use safecache::store::Store;
-use safecache::store::proxied::{Found, KeyPage, MOST_EVICTED, NewProxied, Purge, ROW_BYTES};
+use safecache::store::proxied::{Found, KeyPage, MOST_EVICTED, MOST_PURGED, NewProxied, Purge, ROW_BYTES};
 use safecache::units::ByteSize;
 
 use super::{NOW, account, hash, later};
@@ -77,7 +77,7 @@ pub(super) async fn a_slot_holds_the_newest(store: Arc<dyn Store>) {
     assert_eq!(payload(&*store, slot(1)).await.unwrap(), "second");
     assert_eq!(store.put_proxied(vec![proxied(1, "third")], PLENTY).await, Ok(vec![]));
     assert_eq!(payload(&*store, slot(1)).await.unwrap(), "third");
-    assert_eq!(store.purge_proxied(Purge::All).await, Ok(2));
+    assert_eq!(store.purge_proxied(Purge::All).await.unwrap().len(), 2);
 }
 
 pub(super) async fn the_oldest_make_room(store: Arc<dyn Store>) {
@@ -126,8 +126,15 @@ pub(super) async fn answers_are_purged(store: Arc<dyn Store>) {
         NewProxied { model: Some("o1".into()), ..proxied(6, "another model's") },
     ];
     store.put_proxied(batch, PLENTY).await.unwrap();
-    let purge = async |purge| store.purge_proxied(purge).await.unwrap();
-    assert_eq!(purge(Purge::Key(slot(1).key)).await, 2);
+    let purge = async |purge| store.purge_proxied(purge).await.unwrap().len();
+    let key = |number, name| Purge::Key {
+        account: account(name),
+        key: slot(number).key,
+        allowed_models: [].into(),
+    };
+    assert_eq!(purge(key(1, "globex")).await, 0, "another's");
+    assert_eq!(purge(key(3, "acme")).await, 0, "everybody's");
+    assert_eq!(purge(key(1, "acme")).await, 2);
     assert_eq!(answered(&*store).await, [0, 2, 3, 4, 5, 6]);
     assert_eq!(purge(Purge::Route("/other/*".into())).await, 1);
     assert_eq!(answered(&*store).await, [0, 3, 4, 5, 6]);
@@ -140,14 +147,84 @@ pub(super) async fn answers_are_purged(store: Arc<dyn Store>) {
     assert_eq!(answered(&*store).await, [0; 0]);
 }
 
+pub(super) async fn an_answer_is_purged_for_its_owner_alone(store: Arc<dyn Store>) {
+    let batch = vec![
+        NewProxied { model: Some("gpt-4o".into()), ..proxied(0, "a model's") },
+        NewProxied { model: Some("o1".into()), ..proxied(1, "another model's") },
+        NewProxied { account: Some(account("globex")), ..proxied(2, "another's") },
+        NewProxied { account: None, ..proxied(3, "everybody's") },
+        proxied(4, "no model's"),
+    ];
+    store.put_proxied(batch, PLENTY).await.unwrap();
+    let purge = async |number, patterns: &[&str]| {
+        let allowed_models = patterns.iter().map(|pattern| ModelGlob::new(pattern).unwrap()).collect();
+        let owned = Purge::Key { account: account("acme"), key: slot(number).key, allowed_models };
+        store.purge_proxied(owned).await.unwrap().len()
+    };
+    for number in 1..=4 {
+        assert_eq!(purge(number, &["gpt*"]).await, 0, "{number}");
+    }
+    assert_eq!((purge(2, &[]).await, purge(3, &[]).await, purge(9, &[]).await), (0, 0, 0));
+    assert_eq!(answered(&*store).await, [0, 1, 2, 3, 4]);
+    assert_eq!((purge(0, &["gpt*"]).await, purge(1, &[]).await, purge(4, &[]).await), (1, 1, 1));
+    assert_eq!(answered(&*store).await, [2, 3]);
+}
+
+pub(super) async fn a_purge_goes_on_until_none_is_left(store: Arc<dyn Store>) {
+    let models = |number: u32| Some(if number.is_multiple_of(2) { "gpt-4o" } else { "gpt-5" }.into());
+    let batch = |number| NewProxied { model: models(number), ..proxied(number, "x") };
+    let of = |globs: &[&str]| Purge::Account {
+        account: account("acme"),
+        allowed_models: globs.iter().map(|glob| ModelGlob::new(glob).unwrap()).collect(),
+    };
+    for purge in [of(&[]), of(&["gpt*"]), Purge::Route("/v1/*".into()), Purge::All] {
+        store.put_proxied((0..MOST_PURGED + 3).map(batch).collect(), PLENTY).await.unwrap();
+        let counts = [
+            store.purge_proxied(purge.clone()).await.unwrap().len(),
+            store.purge_proxied(purge.clone()).await.unwrap().len(),
+            store.purge_proxied(purge.clone()).await.unwrap().len(),
+        ];
+        assert_eq!(counts, [MOST_PURGED as usize, 3, 0], "{purge:?}");
+    }
+}
+
+pub(super) async fn slots_are_emptied(store: Arc<dyn Store>) {
+    store.put_proxied((0..4).map(|number| proxied(number, "x")).collect(), PLENTY).await.unwrap();
+    assert_eq!(store.proxied_bytes().await, Ok(ByteSize::bytes(4 * (ROW_BYTES + 1))));
+    store.delete_proxied(vec![slot(1), slot(3), slot(9)]).await.unwrap();
+    assert_eq!(answered(&*store).await, [0, 2]);
+    assert_eq!(store.proxied_bytes().await, Ok(ByteSize::bytes(2 * (ROW_BYTES + 1))));
+}
+
 pub(super) async fn slots_are_listed_page_after_page(store: Arc<dyn Store>) {
     store.put_proxied((0..25).map(|number| proxied(number, "x")).collect(), PLENTY).await.unwrap();
-    let (mut listed, mut next, mut pages) = (Vec::new(), Some(KeyPage { after: 0, limit: 10 }), 0);
-    while let Some(page) = next {
-        let (slots, following) = store.proxied_slots(page).await.unwrap();
-        assert!(slots.len() <= 10);
-        listed.extend(slots);
-        (next, pages) = (following, pages + 1);
+    let (mut listed, mut page, mut pages) = (Vec::new(), KeyPage { after: 0, limit: 10 }, 0);
+    loop {
+        let of = store.proxied_slots(page).await.unwrap();
+        assert!(of.slots.len() <= 10);
+        listed.extend(of.slots);
+        (page.after, pages) = (of.last, pages + 1);
+        if !of.goes_on {
+            break;
+        }
     }
     assert_eq!((listed, pages), ((0..25).map(slot).collect(), 3));
+    let behind = store.proxied_slots(page).await.unwrap();
+    assert_eq!((behind.slots, behind.last, behind.goes_on), (vec![], page.after, false));
+    store.put_proxied(vec![proxied(30, "x")], PLENTY).await.unwrap();
+    assert_eq!(store.proxied_slots(page).await.unwrap().slots, [slot(30)], "what came since");
+}
+
+pub(super) async fn nothing_is_put_behind_a_purge_that_was_not_seen(store: Arc<dyn Store>) {
+    let put = async |number, purges| {
+        store.put_unless_purged(vec![proxied(number, "x")], PLENTY, purges).await.unwrap()
+    };
+    let seen = store.proxied_purges().await.unwrap();
+    assert_eq!(put(0, seen).await, Some(vec![]));
+    store.purge_proxied(Purge::Route("/no/*".into())).await.unwrap();
+    assert_eq!(store.proxied_purges().await, Ok(seen + 1), "one that finds nothing counts as well");
+    assert_eq!(put(1, seen).await, None);
+    assert_eq!(answered(&*store).await, [0]);
+    assert_eq!(put(1, seen + 1).await, Some(vec![]));
+    assert_eq!(answered(&*store).await, [0, 1]);
 }

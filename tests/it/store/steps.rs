@@ -10,9 +10,9 @@ use safecache::store::answer::NewAnswer;
 use safecache::store::migrations::{ACCOUNTS, ANSWERS, Migration};
 use safecache::store::proxied::{Found, NewProxied};
 use safecache::store::sqlite::file::FileKind;
-use safecache::store::usage::{Period, Step, UsageRow};
+use safecache::store::usage::{Period, Step};
 use safecache::units::ByteSize;
-use safecache::usage::record::{Cell, Class, Hour, Sums};
+use safecache::usage::record::{Cell, Class, Hour, KeyLabel, Line, Sums, UsageRow};
 use tempfile::TempDir;
 
 use super::proxied::{proxied, slot};
@@ -159,7 +159,7 @@ fn usage() -> UsageRow {
         class: Class::ExactHit,
     };
     let sums = Sums { requests: 3, saved_completion_tokens: 30, ..Sums::default() };
-    UsageRow { cell, sums, last_at: NOW }
+    UsageRow { cell, line: Line { sums, last_at: NOW, label: KeyLabel::default() } }
 }
 
 /// One of everything, as each version's store holds it.
@@ -190,7 +190,7 @@ async fn check(folder: &Path) {
     assert!(matches!(&found, Found::Payload { payload, .. } if payload == b"a proxied answer"), "{found:?}");
     let period = Period { from: Hour::of(NOW), to: Hour::from_number(Hour::of(NOW).number() + 1) };
     let series = store.usage_by_time(&account("acme"), period, Step::Hour).await.unwrap();
-    assert_eq!((series[0].class, series[0].sums), (Class::ExactHit, usage().sums));
+    assert_eq!((series[0].class, series[0].sums), (Class::ExactHit, usage().line.sums));
     assert!(store.stored_bytes(&account("acme")).await.unwrap() > ByteSize::bytes(0));
     put(&store, answer(4, None, "new")).await;
     store.close().await;

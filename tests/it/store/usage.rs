@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use safecache::clock::UnixTime;
-use safecache::ids::KeyId;
+use safecache::ids::{AccountId, KeyId};
+use safecache::money::Money;
 use safecache::store::Store;
-use safecache::store::usage::{KeyPageOf, KeyUsage, ModelSum, Period, Step, TimeSum, UsageRow};
-use safecache::usage::record::{Cell, Class, Hour, Sums};
+use safecache::store::usage::{KeyPageOf, KeyUsage, MOST_MODELS, ModelSum, Period, Step, TimeSum};
+use safecache::usage::record::{Cell, Class, Hour, KeyLabel, Line, Sums, UsageRow};
 
 use super::{NOW, account, later};
 
@@ -22,15 +23,26 @@ fn sums(requests: u64) -> Sums {
         cached_tokens: 3 * requests,
         completion_tokens: 5 * requests,
         saved_prompt_tokens: 7 * requests,
+        saved_cached_tokens: 4 * requests,
         saved_completion_tokens: 11 * requests,
+        cost: Money::from_units(13_000_001 * u128::from(requests)),
+        cost_saved: Money::from_units(999_999 * u128::from(requests)),
     }
+}
+
+/// How people know the key `key`.
+fn label(key: &str) -> KeyLabel {
+    KeyLabel { name: Some(format!("key {key}").into()), environment: (key == "a").then(|| "staging".into()) }
 }
 
 /// So many requests of acme's key `key`, `after` hours after the first.
 fn row(key: &str, after: u32, class: Class, requests: u64) -> UsageRow {
     let cell =
         Cell { hour: hour(after), account: account("acme"), key: KeyId::new(key), model: "m".into(), class };
-    UsageRow { cell, sums: sums(requests), last_at: later(u64::from(after) * 3600) }
+    UsageRow {
+        cell,
+        line: Line { sums: sums(requests), last_at: later(u64::from(after) * 3600), label: label(key) },
+    }
 }
 
 fn period(from: u32, to: u32) -> Period {
@@ -75,11 +87,14 @@ pub(super) async fn keys_come_in_pages_with_their_last_use(store: Arc<dyn Store>
         row("b", 9, Class::Other, 4),
     ];
     store.add_usage(rows).await.unwrap();
-    // Told late, and used before.
-    store.add_usage(vec![row("a", 1, Class::Miss, 8)]).await.unwrap();
+    // Told late, and used before, under another name.
+    let mut late = row("a", 1, Class::Miss, 8);
+    late.line.label.name = Some("an older name".into());
+    store.add_usage(vec![late]).await.unwrap();
     let page = |offset| KeyPageOf { account: account("acme"), offset, limit: 2 };
     let usage = |key: &str, after: u64, sums: &[(Class, Sums)]| KeyUsage {
         key: KeyId::new(key),
+        label: label(key),
         last_used_at: later(after * 3600),
         sums: sums.to_vec(),
     };
@@ -117,4 +132,72 @@ pub(super) async fn names_are_told_apart(store: Arc<dyn Store>) {
     let models = store.usage_by_model(&account("acme"), period(1, 2)).await.unwrap();
     let names: Vec<_> = models.iter().map(|sum| &*sum.model).collect();
     assert_eq!(names, ["", "M", "m ", "é"]);
+}
+
+/// Nobody's names fill the file, nor anybody else's report.
+pub(super) async fn an_account_has_so_many_models(store: Arc<dyn Store>) {
+    let asked = |account: &str, model: String, after: u32| {
+        let mut row = row("a", after, Class::Miss, 1);
+        (row.cell.account, row.cell.model) = (AccountId::new(account), model.into());
+        row
+    };
+    let many = MOST_MODELS + 20;
+    store.add_usage((0..many).map(|n| asked("acme", format!("m{n:03}"), 0)).collect()).await.unwrap();
+    store.add_usage(vec![asked("globex", "m119".into(), 0), asked("acme", "m000".into(), 1)]).await.unwrap();
+    let of = async |name: &str| {
+        let models = store.usage_by_model(&account(name), period(0, 9)).await.unwrap();
+        models.into_iter().map(|sum| (sum.model.to_string(), sum.sums.requests)).collect::<Vec<_>>()
+    };
+    let acme = of("acme").await;
+    assert_eq!(acme.len(), MOST_MODELS as usize + 1);
+    assert_eq!((&acme[0], &acme[100]), (&("m000".into(), 2), &("other".into(), 20)));
+    assert_eq!(of("globex").await, [("m119".to_owned(), 1)]);
+    // What was last used before what is kept makes room.
+    store.delete_usage(hour(1)).await.unwrap();
+    store.add_usage(vec![asked("acme", "new".into(), 2)]).await.unwrap();
+    assert_eq!(of("acme").await, [("m000".to_owned(), 1), ("new".to_owned(), 1)]);
+}
+
+/// Whole days and the hours before and behind them make up any span.
+pub(super) async fn a_span_is_the_sum_of_its_hours(store: Arc<dyn Store>) {
+    // NOW is 08:00. Every hour of four days has another number of requests.
+    let requests = |after: u32| 1 + u64::from(after * after % 97);
+    store
+        .add_usage((0..96).map(|after| row("a", after, Class::Miss, requests(after))).collect())
+        .await
+        .unwrap();
+    for (from, to) in (0..96).step_by(5).flat_map(|from| (from + 1..=96).step_by(3).map(move |to| (from, to)))
+    {
+        let due: u64 = (from..to).map(requests).sum();
+        let models = store.usage_by_model(&account("acme"), period(from, to)).await.unwrap();
+        assert_eq!(models[0].sums, sums(due), "{from} to {to}");
+        let page = KeyPageOf { account: account("acme"), offset: 0, limit: 1 };
+        let (keys, _) = store.usage_by_key(page, period(from, to)).await.unwrap();
+        assert_eq!(keys[0].sums, [(Class::Miss, sums(due))], "{from} to {to}");
+        for step in [Step::Hour, Step::Day] {
+            let series = store.usage_by_time(&account("acme"), period(from, to), step).await.unwrap();
+            assert_eq!(series.iter().map(|sum| sum.sums.requests).sum::<u64>(), due, "{from} to {to}");
+        }
+    }
+}
+
+/// What no longer fits stays at the most that does, and harms nothing else.
+pub(super) async fn sums_that_are_too_large_stay_at_the_most(store: Arc<dyn Store>) {
+    let mut large = row("a", 0, Class::ExactHit, 1);
+    large.line.sums.saved_completion_tokens = u64::MAX;
+    large.line.sums.cost_saved = Money::from_units(u128::MAX);
+    for after in [0, 0, 0, 1, 30] {
+        large.cell.hour = hour(after);
+        store.add_usage(vec![large.clone()]).await.unwrap();
+    }
+    store.add_usage(vec![row("a", 0, Class::Miss, 7)]).await.unwrap();
+    for (from, to) in [(0, 1), (0, 9), (0, 60)] {
+        let models = store.usage_by_model(&account("acme"), period(from, to)).await.unwrap();
+        let (hits, misses) = (models[0].sums, models[1].sums);
+        assert!(i64::MAX as u64 <= hits.saved_completion_tokens, "{hits:?}");
+        assert!(Money::from_units(i64::MAX as u128) <= hits.cost_saved, "{hits:?}");
+        assert_eq!(misses, sums(7));
+    }
+    let series = store.usage_by_time(&account("acme"), period(0, 60), Step::Day).await.unwrap();
+    assert_eq!(series.len(), 3);
 }

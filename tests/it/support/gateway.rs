@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use safecache::clock::{Clock, ManualClock, UnixTime};
 use safecache::config;
@@ -19,6 +20,9 @@ use crate::support::client::{Answer, Client};
 
 /// The wall clock at which a test's gateway begins: 2027-01-15T08:00:00Z.
 pub(crate) const START: UnixTime = UnixTime::from_secs(1_800_000_000);
+
+/// How long a request waits for the disk: a test machine may be slow.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A reloader on `folder/gateway.yaml`, which is written as `yaml`, without a server.
 pub(crate) fn bare_reloader(folder: &Path, yaml: &str) -> Reloader<()> {
@@ -40,6 +44,7 @@ pub(crate) fn bare_reloader(folder: &Path, yaml: &str) -> Reloader<()> {
 pub(crate) struct Gateway {
     running: Option<Running>,
     log: Log,
+    time: Clock,
     /// Moves its time.
     pub(crate) clock: ManualClock,
     /// Its folder: `gateway.yaml`, and whatever the test puts there; `data` is its data folder.
@@ -83,17 +88,8 @@ impl Gateway {
         write_config(&path, yaml);
         let (clock, manual) = Clock::manual(START);
         let log = Log::default();
-        let config = config::load(&path, &BTreeMap::new()).unwrap_or_else(|report| panic!("{report}"));
-        let running = start(Start {
-            config,
-            source: Source::File { path, env: BTreeMap::new() },
-            clock,
-            lookup,
-            access: Some(Box::new(log.clone())),
-            inherited: None,
-        });
-        let running = running.unwrap_or_else(|error| panic!("{error:#}"));
-        Self { running: Some(running), log, clock: manual, folder }
+        let running = run(path, clock.clone(), lookup, &log);
+        Self { running: Some(running), log, time: clock, clock: manual, folder }
     }
 
     /// The gateway itself.
@@ -148,10 +144,28 @@ impl Gateway {
         }
     }
 
+    /// Ends it in order, and starts another on the same folder, whose clock goes on.
+    pub(crate) fn restarted(mut self) -> Self {
+        self.running.take().expect("it runs").end();
+        (self.time, self.clock) = Clock::manual(self.time.unix());
+        self.log = Log::default();
+        let path = self.folder.path().join("gateway.yaml");
+        self.running = Some(run(path, self.time.clone(), resolver::system(), &self.log));
+        self
+    }
+
     /// Stops it and returns its access log.
     pub(crate) fn stop(mut self) -> String {
         self.running.take().expect("it runs").end();
         self.log.text()
+    }
+}
+
+impl Gateway {
+    /// Stops it, in order, and returns its folder, for the next one.
+    pub(crate) fn into_folder(mut self) -> TempDir {
+        self.running.take().expect("it runs").end();
+        std::mem::replace(&mut self.folder, TempDir::new().expect("a temporary folder"))
     }
 }
 
@@ -161,6 +175,20 @@ impl Drop for Gateway {
             running.end();
         }
     }
+}
+
+fn run(path: PathBuf, clock: Clock, lookup: Lookup, log: &Log) -> Running {
+    let config = config::load(&path, &BTreeMap::new()).unwrap_or_else(|report| panic!("{report}"));
+    let running = start(Start {
+        config,
+        source: Source::File { path, env: BTreeMap::new() },
+        clock,
+        lookup,
+        access: Some(Box::new(log.clone())),
+        disk_wait: PATIENCE,
+        inherited: None,
+    });
+    running.unwrap_or_else(|error| panic!("{error:#}"))
 }
 
 fn write_config(path: &Path, yaml: &str) {

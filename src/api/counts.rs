@@ -1,0 +1,212 @@
+//! The counts that reports of usage are made of.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::usage::record::{Class, Sums};
+
+/// Whether money is shown: only where prices are configured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Show {
+    /// Counts alone.
+    Counts,
+    /// Costs as well.
+    Costs,
+}
+
+/// Sums by class, as far as reports tell classes apart.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Summed {
+    exact: u64,
+    semantic: u64,
+    collapsed: u64,
+    misses: u64,
+    uncached: u64,
+    stores: u64,
+    rate_limited: u64,
+    errors: u64,
+    other: u64,
+    all: Sums,
+}
+
+impl Summed {
+    /// Adds the sums of a class.
+    pub(super) fn add(&mut self, class: Class, sums: Sums) {
+        let count = match class {
+            Class::ExactHit => &mut self.exact,
+            Class::SemanticHit => &mut self.semantic,
+            Class::Collapsed => &mut self.collapsed,
+            Class::Miss => &mut self.misses,
+            Class::Uncached => &mut self.uncached,
+            Class::Stored => &mut self.stores,
+            Class::RateLimited => &mut self.rate_limited,
+            Class::Error => &mut self.errors,
+            Class::Other => &mut self.other,
+        };
+        *count = count.saturating_add(sums.requests);
+        self.all += sums;
+    }
+
+    /// Both together.
+    pub(super) fn plus(mut self, other: &Self) -> Self {
+        for (sum, part) in [
+            (&mut self.exact, other.exact),
+            (&mut self.semantic, other.semantic),
+            (&mut self.collapsed, other.collapsed),
+            (&mut self.misses, other.misses),
+            (&mut self.uncached, other.uncached),
+            (&mut self.stores, other.stores),
+            (&mut self.rate_limited, other.rate_limited),
+            (&mut self.errors, other.errors),
+            (&mut self.other, other.other),
+        ] {
+            *sum = sum.saturating_add(part);
+        }
+        self.all += other.all;
+        self
+    }
+
+    /// As reports have it.
+    pub(super) fn counts(&self, show: Show) -> Counts {
+        let hits = self.exact + self.semantic + self.collapsed;
+        let looked_up = hits + self.misses;
+        Counts {
+            requests: self.all.requests,
+            cache_hits: hits,
+            exact_hits: self.exact,
+            semantic_hits: self.semantic,
+            cache_misses: self.misses,
+            uncached: self.uncached,
+            stores: self.stores,
+            rate_limited: self.rate_limited,
+            errors: self.errors,
+            other: self.other,
+            hit_rate: (looked_up > 0).then(|| hits as f64 / looked_up as f64),
+            prompt_tokens: self.all.prompt_tokens,
+            completion_tokens: self.all.completion_tokens,
+            tokens_saved: self.all.saved_prompt_tokens.saturating_add(self.all.saved_completion_tokens),
+            cost: (show == Show::Costs).then(|| self.all.cost.rounded()),
+            cost_saved: (show == Show::Costs).then(|| self.all.cost_saved.rounded()),
+        }
+    }
+}
+
+/// Counts of requests and tokens; see [`Totals`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Counts {
+    requests: u64,
+    cache_hits: u64,
+    exact_hits: u64,
+    semantic_hits: u64,
+    cache_misses: u64,
+    uncached: u64,
+    stores: u64,
+    rate_limited: u64,
+    errors: u64,
+    other: u64,
+    hit_rate: Option<f64>,
+    prompt_tokens: u64,
+    completion_tokens: u64,
+    tokens_saved: u64,
+    cost: Option<f64>,
+    cost_saved: Option<f64>,
+}
+
+/// A part of a report: what it is about, and its counts, side by side in one object.
+macro_rules! counted {
+    ($(#[$doc:meta])* $name:ident { $($(#[$about:meta])* $field:ident: $kind:ty,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, Serialize, ToSchema)]
+        pub struct $name {
+            $($(#[$about])* pub $field: $kind,)*
+            /// All requests: the sum of hits, misses, uncached, stores, rate limited, errors and other.
+            pub requests: u64,
+            /// Answered from the cache, or by another request's upstream call.
+            pub cache_hits: u64,
+            /// Of these, from an entry with an equal key.
+            pub exact_hits: u64,
+            /// Of these, from an entry with a similar prompt.
+            pub semantic_hits: u64,
+            /// Looked up and not found.
+            pub cache_misses: u64,
+            /// Not looked up, by their nature or the client's wish.
+            pub uncached: u64,
+            /// Answers that were put into the store.
+            pub stores: u64,
+            /// Refused by the bucket.
+            pub rate_limited: u64,
+            /// Answered with 400 or above otherwise, or left by the client before an answer.
+            pub errors: u64,
+            /// Usage, listing, deleting.
+            pub other: u64,
+            /// Hits among hits and misses; null if there were none.
+            #[schema(required = true)]
+            pub hit_rate: Option<f64>,
+            /// Tokens that models read.
+            pub prompt_tokens: u64,
+            /// Tokens that models wrote.
+            pub completion_tokens: u64,
+            /// Tokens that no model had to read or write.
+            pub tokens_saved: u64,
+            /// What models cost, at the prices of the time, to six digits; only where prices are configured.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            #[schema(nullable = false)]
+            pub cost: Option<f64>,
+            /// What did not have to be paid; only where prices are configured.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            #[schema(nullable = false)]
+            pub cost_saved: Option<f64>,
+        }
+
+        impl $name {
+            pub(super) fn new($($field: $kind,)* counts: Counts) -> Self {
+                let Counts {
+                    requests, cache_hits, exact_hits, semantic_hits, cache_misses, uncached, stores, rate_limited,
+                    errors, other, hit_rate, prompt_tokens, completion_tokens, tokens_saved, cost, cost_saved,
+                } = counts;
+                Self {
+                    $($field,)*
+                    requests, cache_hits, exact_hits, semantic_hits, cache_misses, uncached, stores, rate_limited,
+                    errors, other, hit_rate, prompt_tokens, completion_tokens, tokens_saved, cost, cost_saved,
+                }
+            }
+        }
+    };
+}
+
+counted! {
+    /// The counts of all keys together.
+    Totals {}
+}
+counted! {
+    /// The counts of one step of time.
+    SeriesPoint {
+        /// When it begins.
+        #[schema(format = DateTime)]
+        start: String,
+    }
+}
+counted! {
+    /// The counts of one model.
+    ModelUsage {
+        /// Its name; null: none was named, or the body is not read on that path.
+        #[schema(required = true)]
+        model: Option<String>,
+    }
+}
+counted! {
+    /// The counts of one key.
+    KeyUsage {
+        /// Its id.
+        id: String,
+        /// Its name, if it has one.
+        #[schema(required = true)]
+        name: Option<String>,
+        /// Its environment, if it has one.
+        #[schema(required = true)]
+        environment: Option<String>,
+        /// When it was used last, in the period or not.
+        #[schema(format = DateTime)]
+        last_used_at: String,
+    }
+}

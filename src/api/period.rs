@@ -1,0 +1,76 @@
+//! The span that a report of usage is asked for.
+
+use crate::api::query::{Query, When};
+use crate::api::wrong::said;
+use crate::clock::UnixTime;
+use crate::outcome::api_error::ApiError;
+use crate::store::usage::{Period, Step};
+use crate::usage::record::Hour;
+
+/// Days of a report whose beginning is not said, the last one included.
+const DAYS: u32 = 30;
+
+/// The most points of a series.
+const MOST_STEPS: usize = 10_000;
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Asking {
+    /// Whole hours: those that the span touches.
+    pub(super) period: Period,
+    /// What its series goes by.
+    pub(super) step: Step,
+}
+
+impl Asking {
+    /// Reads `from`, `to` and `granularity`. Of a date as `to`, all of the day is meant; a time is the first that is not.
+    ///
+    /// # Errors
+    /// One of them is nothing of the kind, the span is empty, or its series too long.
+    pub(super) fn read(query: &Query, now: UnixTime) -> Result<Self, ApiError> {
+        let step = query.one_of("granularity", &[("hour", Step::Hour), ("day", Step::Day)])?;
+        let step = step.unwrap_or(Step::Day);
+        let to = match query.when("to")? {
+            None => after(Hour::of(now), 1),
+            Some(When::Day(midnight)) => after(Hour::of(midnight), Hour::A_DAY),
+            Some(When::At(time)) if Hour::of(time).start() == time => Hour::of(time),
+            Some(When::At(time)) => after(Hour::of(time), 1),
+        };
+        let from = match query.when("from")? {
+            None => before(before(to, 1).day(), (DAYS - 1) * Hour::A_DAY),
+            Some(When::Day(time) | When::At(time)) => Hour::of(time),
+        };
+        let period = Period { from, to };
+        if to <= from {
+            return Err(said(
+                "The span is empty: from must be before to",
+                "from",
+                "a time before to",
+                "a later time",
+            ));
+        }
+        let count = steps(period, step).count();
+        if count > MOST_STEPS {
+            let expected = format!("at most {MOST_STEPS} steps of the granularity up to to");
+            return Err(said("The series is too long", "from", expected, format!("{count} steps")));
+        }
+        Ok(Self { period, step })
+    }
+}
+
+/// The first hour of each step of a period.
+pub(super) fn steps(period: Period, step: Step) -> impl Iterator<Item = Hour> {
+    let (first, each) = match step {
+        Step::Hour => (period.from, 1),
+        Step::Day => (period.from.day(), Hour::A_DAY),
+    };
+    (first.number()..period.to.number()).step_by(each as usize).map(Hour::from_number)
+}
+
+fn after(hour: Hour, hours: u32) -> Hour {
+    Hour::from_number(hour.number().saturating_add(hours))
+}
+
+fn before(hour: Hour, hours: u32) -> Hour {
+    Hour::from_number(hour.number().saturating_sub(hours))
+}

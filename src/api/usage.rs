@@ -1,0 +1,208 @@
+//! `GET /api/v1/usage`: what an account's keys have asked for, and what that cost and spared.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::api::Settle;
+use crate::api::counts::{KeyUsage, ModelUsage, SeriesPoint, Show, Summed, Totals};
+use crate::api::failed::failed;
+use crate::api::period::{self, Asking};
+use crate::api::query::Query;
+use crate::api::told;
+use crate::ids::AccountId;
+use crate::runtime::answerer::{Asked, Refusal, Told};
+use crate::store::Store;
+use crate::store::failure::StoreError;
+use crate::store::usage::{KeyPageOf, Period, Step};
+use crate::usage::record::Hour;
+
+/// What is said where the store fails.
+pub(super) const UNREADABLE: &str = "Usage could not be read";
+
+/// The members of the query.
+pub(super) const MEMBERS: [&str; 5] = ["from", "to", "granularity", "page", "per_page"];
+
+/// Keys on a page where the query does not say.
+pub(super) const PER_PAGE: u64 = 20;
+
+/// Keys on a page, at most.
+pub(super) const MOST_PER_PAGE: u64 = 100;
+
+/// The last page that can be asked for.
+pub(super) const MOST_PAGES: u64 = 1_000_000_000;
+
+/// What the call needs.
+pub(super) struct UsageCall<'a> {
+    /// Where sums are kept.
+    pub(super) store: &'a dyn Store,
+    /// Brings them up to date.
+    pub(super) settle: &'a Settle,
+}
+
+/// The answer.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct UsageReport {
+    /// The calling key's.
+    pub account: String,
+    /// The calling key's.
+    pub plan: String,
+    /// Whole hours of UTC; the end is no part of it.
+    pub period: Span,
+    /// All keys together.
+    pub totals: Totals,
+    /// The calling key's bucket.
+    pub rate_limit: RateLimit,
+    /// By time, in its order and without holes.
+    pub series: Vec<SeriesPoint>,
+    /// By model, in the order of names.
+    pub models: Vec<ModelUsage>,
+    /// By key.
+    pub keys: KeyPage,
+}
+
+/// From when to when.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Period)]
+pub struct Span {
+    /// The first moment.
+    #[schema(format = DateTime)]
+    pub start: String,
+    /// The first moment behind it.
+    #[schema(format = DateTime)]
+    pub end: String,
+}
+
+/// How fast the calling key may go.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RateLimit {
+    /// Once its burst is spent.
+    pub requests_per_minute: u32,
+    /// What a rested key may ask at once.
+    pub burst: u32,
+    /// What it may ask now, at most the requests of a minute.
+    pub remaining: u64,
+}
+
+/// Some of the account's keys.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct KeyPage {
+    /// Which page, from 1.
+    pub page: u64,
+    /// Keys on a page.
+    pub per_page: u64,
+    /// Keys that were used within `usage.keep`.
+    pub total: u64,
+    /// Those of this page, in the order of their ids.
+    pub items: Vec<KeyUsage>,
+}
+
+impl UsageCall<'_> {
+    /// Answers the call.
+    ///
+    /// # Errors
+    /// The query is not understood, or the sums cannot be had at the moment.
+    pub(super) async fn answer(&self, asked: &Asked) -> Result<Told, Refusal> {
+        let query = Query::read(asked.query.as_deref(), &MEMBERS)?;
+        let asking = Asking::read(&query, asked.now.unix)?;
+        let page = query.whole("page", 1..=MOST_PAGES)?.unwrap_or(1);
+        let per_page = query.whole("per_page", 1..=MOST_PER_PAGE)?.unwrap_or(PER_PAGE);
+        (self.settle)().await.map_err(|error| unavailable(&error))?;
+        let report =
+            self.report(asked, asking, (page, per_page)).await.map_err(|error| unavailable(&error))?;
+        told(&report)
+    }
+
+    async fn report(
+        &self,
+        asked: &Asked,
+        asking: Asking,
+        (page, per_page): (u64, u64),
+    ) -> Result<UsageReport, StoreError> {
+        let (account, plan) = (asked.key.account(), asked.key.plan());
+        let show = if asked.config.prices.is_empty() { Show::Counts } else { Show::Costs };
+        let Asking { period, step } = asking;
+        let models = self.models(account, period).await?;
+        Ok(UsageReport {
+            account: account.to_string(),
+            plan: plan.name().to_string(),
+            period: Span { start: period.from.start().rfc3339(), end: period.to.start().rfc3339() },
+            totals: Totals::new(models.values().fold(Summed::default(), Summed::plus).counts(show)),
+            rate_limit: RateLimit {
+                requests_per_minute: plan.requests_per_minute().get(),
+                burst: plan.burst().get(),
+                remaining: asked.remaining,
+            },
+            series: self.series(account, period, step, show).await?,
+            models: models
+                .into_iter()
+                .map(|(model, summed)| {
+                    let name = (!model.is_empty()).then(|| model.into_string());
+                    ModelUsage::new(name, summed.counts(show))
+                })
+                .collect(),
+            keys: self.keys(account, period, (page, per_page), show).await?,
+        })
+    }
+
+    async fn models(
+        &self,
+        account: &AccountId,
+        period: Period,
+    ) -> Result<BTreeMap<Box<str>, Summed>, StoreError> {
+        let mut models: BTreeMap<Box<str>, Summed> = BTreeMap::new();
+        for sum in self.store.usage_by_model(account, period).await? {
+            models.entry(sum.model).or_default().add(sum.class, sum.sums);
+        }
+        Ok(models)
+    }
+
+    async fn series(
+        &self,
+        account: &AccountId,
+        period: Period,
+        step: Step,
+        show: Show,
+    ) -> Result<Vec<SeriesPoint>, StoreError> {
+        let mut points: BTreeMap<Hour, Summed> =
+            period::steps(period, step).map(|start| (start, Summed::default())).collect();
+        for sum in self.store.usage_by_time(account, period, step).await? {
+            points.entry(sum.start).or_default().add(sum.class, sum.sums);
+        }
+        let point = |(start, summed): (Hour, Summed)| {
+            // The first step may have begun before the span.
+            SeriesPoint::new(start.max(period.from).start().rfc3339(), summed.counts(show))
+        };
+        Ok(points.into_iter().map(point).collect())
+    }
+
+    async fn keys(
+        &self,
+        account: &AccountId,
+        period: Period,
+        (page, per_page): (u64, u64),
+        show: Show,
+    ) -> Result<KeyPage, StoreError> {
+        let offset = page.saturating_sub(1) * per_page;
+        let wanted = KeyPageOf {
+            account: account.clone(),
+            offset,
+            limit: u32::try_from(per_page).unwrap_or(u32::MAX),
+        };
+        let (keys, total) = self.store.usage_by_key(wanted, period).await?;
+        let item = |key: crate::store::usage::KeyUsage| {
+            let mut summed = Summed::default();
+            key.sums.into_iter().for_each(|(class, sums)| summed.add(class, sums));
+            let (id, last_used_at) = (key.key.to_string(), key.last_used_at.rfc3339());
+            let (name, environment) =
+                (key.label.name.map(String::from), key.label.environment.map(String::from));
+            KeyUsage::new(id, name, environment, last_used_at, summed.counts(show))
+        };
+        Ok(KeyPage { page, per_page, total, items: keys.into_iter().map(item).collect() })
+    }
+}
+
+fn unavailable(error: &StoreError) -> Refusal {
+    failed(error, UNREADABLE)
+}

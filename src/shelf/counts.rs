@@ -1,0 +1,134 @@
+//! What is counted of the disk, and what is said of it: once when it fails, and once when it does no more.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::store::failure::StoreError;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::counted::Counter;
+
+/// How a look-up on the disk ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Read {
+    /// What was found is in memory now.
+    Hit,
+    /// Nothing was found that may be served.
+    Miss,
+    /// The disk took too long.
+    Timeout,
+    /// What was found is not what was written.
+    Damaged,
+    /// The disk could not be read.
+    Failed,
+}
+
+impl Read {
+    const ALL: [Self; 5] = [Self::Hit, Self::Miss, Self::Timeout, Self::Damaged, Self::Failed];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Miss => "miss",
+            Self::Timeout => "timeout",
+            Self::Damaged => "damaged",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// The counters, resolved once.
+#[derive(Debug)]
+pub(super) struct Counts {
+    metrics: Arc<Metrics>,
+    reads: [Counter; Read::ALL.len()],
+    stored: Counter,
+    dropped: Counter,
+    failed: Counter,
+    reading: Health,
+    writing: Health,
+    tending: Health,
+}
+
+/// Whether something fails, and what it is.
+#[derive(Debug)]
+struct Health {
+    what: &'static str,
+    fails: AtomicBool,
+}
+
+impl Health {
+    fn of(what: &'static str) -> Self {
+        Self { what, fails: AtomicBool::new(false) }
+    }
+
+    /// Says so if that is new.
+    fn note(&self, error: Option<&StoreError>) {
+        let fails = error.is_some();
+        if self.fails.load(Ordering::Relaxed) == fails || self.fails.swap(fails, Ordering::Relaxed) == fails {
+            return;
+        }
+        match error {
+            None => tracing::info!("{} again", self.what),
+            Some(error) => tracing::warn!(%error, "{} no more, until it is well", self.what),
+        }
+    }
+}
+
+impl Counts {
+    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
+        Self {
+            reads: Read::ALL.map(|read| metrics.disk_reads(read.as_str())),
+            stored: metrics.disk_writes("stored"),
+            dropped: metrics.disk_writes("dropped"),
+            failed: metrics.disk_writes("failed"),
+            reading: Health::of("cached answers are read from the disk"),
+            writing: Health::of("cached answers are written to the disk"),
+            tending: Health::of("the cache on the disk is tended"),
+            metrics,
+        }
+    }
+
+    /// Counts a look-up.
+    pub(super) fn read(&self, read: Read) {
+        let counter = self.reads.get(read as usize);
+        counter.into_iter().for_each(Counter::inc);
+        if matches!(read, Read::Hit | Read::Miss) {
+            self.reading.note(None);
+        }
+    }
+
+    /// The disk cannot be read.
+    pub(super) fn failed_to_read(&self, error: &StoreError) -> Read {
+        self.reading.note(Some(error));
+        Read::Failed
+    }
+
+    /// Counts answers that were not to be written.
+    pub(super) fn dropped(&self, answers: u64) {
+        self.dropped.inc_by(answers);
+    }
+
+    /// Counts answers that have been written.
+    pub(super) fn stored(&self, answers: u64) {
+        self.stored.inc_by(answers);
+        self.writing.note(None);
+    }
+
+    /// Counts answers that could not be written.
+    pub(super) fn failed(&self, answers: u64, error: &StoreError) {
+        self.failed.inc_by(answers);
+        self.writing.note(Some(error));
+    }
+
+    /// What is done beside reading and writing was done, or why not.
+    pub(super) fn tended(&self, error: Option<&StoreError>) {
+        self.tending.note(error);
+    }
+
+    /// Shows what there is.
+    pub(super) fn show(&self, entries: u64, bytes: u64) {
+        let told = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        self.metrics.disk_entries.set(told(entries));
+        self.metrics.disk_bytes.set(told(bytes));
+    }
+}

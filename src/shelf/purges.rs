@@ -1,0 +1,410 @@
+//! Which purges there have been since a call was begun: what that brings may be forgotten before it is there.
+//!
+//! Purges are counted, and a call remembers the count of its beginning. As long as the count is the same, which one load
+//! tells, no purge has to be looked at. What an account has purged is remembered apart from others', so that it costs
+//! them nothing; one that purges often, or with many models, is remembered as having purged all of its own. Of accounts
+//! that purged there are bounded numbers too: beyond it calls that were begun before the oldest half are forgotten.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use crate::cache::entries::{Epoch, Origin};
+use crate::cache::key::EntryKey;
+use crate::ids::AccountId;
+use crate::store::answer::may_see;
+use crate::store::proxied::Purge;
+
+/// The most purges of an account that are told apart.
+const MOST_PARTS: usize = 16;
+
+/// The most models of such a purge.
+const MOST_MODELS: usize = 16;
+
+/// The most accounts and the most routes that are told apart.
+const MOST_NAMES: usize = 8192;
+
+/// The most purges that the disk still has to learn of; beyond it, it has to forget all.
+const MOST_UNFINISHED: usize = 256;
+
+/// All purges. The lock is held while an answer is put into memory, by all who do so together, and for a moment by a
+/// purge: so that no answer slips in behind it that was looked at before.
+#[derive(Debug, Default)]
+pub(super) struct Purges {
+    count: AtomicU64,
+    log: RwLock<Log>,
+}
+
+#[derive(Debug, Default)]
+struct Log {
+    /// What was begun before is forgotten.
+    floor: u64,
+    routes: HashMap<Arc<str>, u64>,
+    accounts: HashMap<AccountId, Forgotten>,
+    /// What the disk still has.
+    unfinished: Vec<Unfinished>,
+}
+
+/// What an account has forgotten.
+#[derive(Debug, Default)]
+struct Forgotten {
+    /// The newest purge.
+    newest: u64,
+    /// The newest of all its answers.
+    all: u64,
+    /// Those behind it of some of its answers.
+    parts: Vec<(u64, Purge)>,
+}
+
+/// A purge that the disk has to learn of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Unfinished {
+    /// Which one.
+    pub(super) number: u64,
+    /// What of.
+    pub(super) purge: Purge,
+    /// True if the disk could not.
+    pub(super) has_failed: bool,
+}
+
+/// True if `purge` forgets an answer to `key`.
+pub(super) fn concerns(purge: &Purge, key: &EntryKey, origin: &Origin) -> bool {
+    match purge {
+        Purge::Key { account, key: purged, allowed_models } => {
+            purged == key
+                && origin.account.as_ref() == Some(account)
+                && may_see(allowed_models, origin.model.as_deref())
+        }
+        Purge::Account { account, allowed_models } => {
+            origin.account.as_ref() == Some(account) && may_see(allowed_models, origin.model.as_deref())
+        }
+        Purge::Route(route) => *route == origin.route,
+        Purge::All => true,
+    }
+}
+
+/// Whose answers a purge is about; `None`: not one account's.
+fn account_of(purge: &Purge) -> Option<&AccountId> {
+    match purge {
+        Purge::Key { account, .. } | Purge::Account { account, .. } => Some(account),
+        Purge::Route(_) | Purge::All => None,
+    }
+}
+
+/// Everything of an account.
+fn all_of(account: &AccountId) -> Purge {
+    Purge::Account { account: account.clone(), allowed_models: Box::default() }
+}
+
+impl Purges {
+    /// The epoch of what is begun now.
+    pub(super) fn epoch(&self) -> Epoch {
+        Epoch::after(self.count.load(Ordering::SeqCst))
+    }
+
+    /// True if no purge since `epoch` forgets what was begun then.
+    pub(super) fn is_good(&self, epoch: Epoch, key: &EntryKey, origin: impl FnOnce() -> Origin) -> bool {
+        epoch == self.epoch() || !self.read().forgets(epoch, key, &origin())
+    }
+
+    /// Does `put` if no purge since `epoch` forgets what it puts; none begins meanwhile.
+    pub(super) fn while_good<T>(
+        &self,
+        epoch: Epoch,
+        key: &EntryKey,
+        origin: &Origin,
+        put: impl FnOnce() -> T,
+    ) -> Option<T> {
+        let log = self.read();
+        (epoch == self.epoch() || !log.forgets(epoch, key, origin)).then(put)
+    }
+
+    /// The same for what comes from the disk, which may still have what a purge forgets that began long before.
+    pub(super) fn while_kept<T>(
+        &self,
+        epoch: Epoch,
+        key: &EntryKey,
+        origin: &Origin,
+        put: impl FnOnce() -> T,
+    ) -> Option<T> {
+        let log = self.read();
+        let is_gone = log.unfinished.iter().any(|one| concerns(&one.purge, key, origin));
+        (!is_gone && (epoch == self.epoch() || !log.forgets(epoch, key, origin))).then(put)
+    }
+
+    /// A purge begins: what is put from here on is held against it. What the disk has to learn, which may be more.
+    pub(super) fn begin(&self, purge: &Purge) -> Unfinished {
+        let mut log = self.write();
+        let number = self.count.fetch_add(1, Ordering::SeqCst) + 1;
+        log.note(number, purge);
+        log.begin(number, purge)
+    }
+
+    /// The disk has forgotten the one with this number, too.
+    pub(super) fn finish(&self, number: u64) {
+        self.write().unfinished.retain(|one| one.number != number);
+    }
+
+    /// The disk could not.
+    pub(super) fn fail(&self, number: u64) {
+        self.write().unfinished.iter_mut().for_each(|one| one.has_failed |= one.number == number);
+    }
+
+    /// One that the disk could not do.
+    pub(super) fn next_failed(&self) -> Option<Unfinished> {
+        self.read().unfinished.iter().find(|one| one.has_failed).cloned()
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Log> {
+        self.log.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Log> {
+        self.log.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Log {
+    fn forgets(&self, epoch: Epoch, key: &EntryKey, origin: &Origin) -> bool {
+        let since = epoch.purges();
+        let is_forgotten = |account: &AccountId| {
+            let forgotten = self.accounts.get(account).filter(|forgotten| since < forgotten.newest);
+            forgotten.is_some_and(|forgotten| {
+                let mut parts = forgotten.parts.iter();
+                since < forgotten.all
+                    || parts.any(|(number, purge)| since < *number && concerns(purge, key, origin))
+            })
+        };
+        since < self.floor
+            || self.routes.get(&origin.route).is_some_and(|number| since < *number)
+            || origin.account.as_ref().is_some_and(is_forgotten)
+    }
+
+    fn note(&mut self, number: u64, purge: &Purge) {
+        match purge {
+            Purge::All => {
+                self.floor = number;
+                self.routes.clear();
+                self.accounts.clear();
+            }
+            Purge::Route(route) => {
+                self.routes.insert(Arc::clone(route), number);
+                self.floor = self.floor.max(drop_older_half(&mut self.routes, |number| *number));
+            }
+            Purge::Account { account, allowed_models } => {
+                let is_part = (1..=MOST_MODELS).contains(&allowed_models.len());
+                self.account(account).note(number, is_part.then_some(purge));
+                self.bound_accounts();
+            }
+            Purge::Key { account, key, allowed_models } => {
+                let is_part = allowed_models.len() <= MOST_MODELS;
+                let whole =
+                    Purge::Key { account: account.clone(), key: *key, allowed_models: Box::default() };
+                self.account(account).note(number, Some(if is_part { purge } else { &whole }));
+                self.bound_accounts();
+            }
+        }
+    }
+
+    fn account(&mut self, account: &AccountId) -> &mut Forgotten {
+        self.accounts.entry(account.clone()).or_default()
+    }
+
+    fn bound_accounts(&mut self) {
+        self.floor = self.floor.max(drop_older_half(&mut self.accounts, |forgotten| forgotten.newest));
+    }
+
+    fn begin(&mut self, number: u64, purge: &Purge) -> Unfinished {
+        let mut begun = Unfinished { number, purge: purge.clone(), has_failed: false };
+        let account = account_of(purge);
+        let is_theirs = |one: &Unfinished| account.is_some() && account_of(&one.purge) == account;
+        if self.unfinished.len() >= MOST_UNFINISHED {
+            begun.purge = Purge::All;
+            begun.has_failed = self.unfinished.iter().any(|one| one.has_failed);
+            self.unfinished.clear();
+        } else if self.unfinished.iter().filter(|one| is_theirs(one)).count() >= MOST_PARTS {
+            begun.purge = account.map_or(Purge::All, all_of);
+            let merged: Vec<_> = self.unfinished.extract_if(.., |one| is_theirs(one)).collect();
+            begun.has_failed = merged.iter().any(|one| one.has_failed);
+        }
+        self.unfinished.push(begun.clone());
+        begun
+    }
+}
+
+impl Forgotten {
+    /// `part`: of some of its answers; `None`: of all.
+    fn note(&mut self, number: u64, part: Option<&Purge>) {
+        self.newest = number;
+        match part {
+            Some(part) if self.parts.len() < MOST_PARTS => self.parts.push((number, part.clone())),
+            _ => {
+                self.all = number;
+                self.parts.clear();
+            }
+        }
+    }
+}
+
+/// Drops the older half of what is more than is told apart; the newest purge of those, or 0.
+fn drop_older_half<K: Eq + std::hash::Hash, V>(names: &mut HashMap<K, V>, newest: impl Fn(&V) -> u64) -> u64 {
+    if names.len() <= MOST_NAMES {
+        return 0;
+    }
+    let mut numbers: Vec<u64> = names.values().map(&newest).collect();
+    let (_, median, _) = numbers.select_nth_unstable(MOST_NAMES / 2);
+    let median = *median;
+    names.retain(|_, value| median < newest(value));
+    median
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::{MOST_MODELS, MOST_NAMES, MOST_PARTS, MOST_UNFINISHED, Purges, all_of};
+    use crate::auth::model_glob::ModelGlob;
+    use crate::cache::entries::{Epoch, Origin};
+    use crate::cache::key::EntryKey;
+    use crate::ids::AccountId;
+    use crate::store::proxied::Purge;
+
+    fn key(number: usize) -> EntryKey {
+        EntryKey::from_bytes([number as u8; 32])
+    }
+
+    fn account(number: usize) -> AccountId {
+        AccountId::new(&format!("account-{number}"))
+    }
+
+    fn origin(number: usize) -> Origin {
+        Origin { account: Some(account(number)), route: "/v1/*".into(), model: Some("m".into()) }
+    }
+
+    fn of_key(number: usize, asked: usize) -> Purge {
+        Purge::Key { account: account(number), key: key(asked), allowed_models: Box::default() }
+    }
+
+    fn of_models(number: usize, globs: &[&str]) -> Purge {
+        let allowed_models = globs.iter().map(|glob| ModelGlob::new(glob).unwrap()).collect();
+        Purge::Account { account: account(number), allowed_models }
+    }
+
+    /// True if what account `number` began in `epoch` for `asked` is still good.
+    fn is_good(purges: &Purges, epoch: Epoch, number: usize, asked: usize) -> bool {
+        let origin = || origin(number);
+        let is_good = purges.is_good(epoch, &key(asked), origin);
+        assert_eq!(purges.while_good(epoch, &key(asked), &origin(), || ()).is_some(), is_good);
+        is_good
+    }
+
+    #[test]
+    fn a_purge_forgets_its_own_and_nothing_that_began_behind_it() {
+        let others = [
+            (of_key(1, 1), [false, true, true]),
+            (all_of(&account(1)), [false, false, true]),
+            (of_models(1, &["m*"]), [false, false, true]),
+            (of_models(1, &["o1"]), [true, true, true]),
+            (Purge::Route("/v1/*".into()), [false, false, false]),
+            (Purge::Route("/v2/*".into()), [true, true, true]),
+            (Purge::All, [false, false, false]),
+        ];
+        for (purge, good) in others {
+            let purges = Purges::default();
+            let before = purges.epoch();
+            purges.begin(&purge);
+            let is = |epoch| {
+                [(1, 1), (1, 2), (2, 1)].map(|(number, asked)| is_good(&purges, epoch, number, asked))
+            };
+            assert_eq!(is(before), good, "{purge:?}");
+            assert_eq!(is(purges.epoch()), [true; 3], "{purge:?}");
+        }
+    }
+
+    #[test]
+    fn everybodys_answers_are_no_accounts() {
+        let purges = Purges::default();
+        let before = purges.epoch();
+        purges.begin(&all_of(&account(1)));
+        let origin = || Origin { account: None, ..origin(1) };
+        assert!(purges.is_good(before, &key(1), origin));
+        purges.begin(&Purge::Route("/v1/*".into()));
+        assert!(!purges.is_good(before, &key(1), origin));
+    }
+
+    #[test]
+    fn who_purges_often_forgets_all_of_its_own_and_nothing_of_others() {
+        let purges = Purges::default();
+        let before = purges.epoch();
+        (0..MOST_PARTS).for_each(|asked| drop(purges.begin(&of_key(1, asked))));
+        assert!(is_good(&purges, before, 1, 100));
+        purges.begin(&of_key(1, 0));
+        assert!(!is_good(&purges, before, 1, 100));
+        assert!(is_good(&purges, before, 2, 0));
+        let since = purges.epoch();
+        purges.begin(&of_key(1, 5));
+        assert!(is_good(&purges, since, 1, 100) && !is_good(&purges, since, 1, 5));
+        let log = purges.read();
+        assert!(log.accounts.values().all(|forgotten| forgotten.parts.len() <= MOST_PARTS));
+    }
+
+    #[test]
+    fn a_purge_of_many_models_forgets_them_all() {
+        let purges = Purges::default();
+        let before = purges.epoch();
+        purges.begin(&of_models(1, &["o1"; MOST_MODELS]));
+        assert!(is_good(&purges, before, 1, 1));
+        purges.begin(&of_models(1, &["o1"; MOST_MODELS + 1]));
+        assert!(!is_good(&purges, before, 1, 1));
+    }
+
+    #[test]
+    fn so_many_accounts_and_routes_are_told_apart() {
+        let purges = Purges::default();
+        let begin = |number| drop(purges.begin(&all_of(&account(number))));
+        (0..MOST_NAMES / 2).for_each(begin);
+        let middle = purges.epoch();
+        (MOST_NAMES / 2..MOST_NAMES).for_each(begin);
+        assert!(is_good(&purges, Epoch::default(), MOST_NAMES * 2, 1));
+        begin(MOST_NAMES);
+        assert!(!is_good(&purges, Epoch::default(), MOST_NAMES * 2, 1), "what began before the older half");
+        let later = Epoch::after(middle.purges() + 1);
+        assert!(is_good(&purges, later, MOST_NAMES * 2, 1));
+        assert!(!is_good(&purges, later, MOST_NAMES - 1, 1));
+        assert!(purges.read().accounts.len() <= MOST_NAMES / 2 + 1);
+        (0..=MOST_NAMES).for_each(|n| drop(purges.begin(&Purge::Route(Arc::from(format!("/{n}"))))));
+        assert!(purges.read().routes.len() <= MOST_NAMES / 2 + 1);
+    }
+
+    #[test]
+    fn the_disk_is_not_believed_until_it_has_forgotten() {
+        let purges = Purges::default();
+        let is_read = |number| purges.while_kept(purges.epoch(), &key(1), &origin(number), || ()).is_some();
+        let begun = purges.begin(&all_of(&account(1)));
+        assert_eq!([is_read(1), is_read(2)], [false, true]);
+        assert_eq!(purges.next_failed(), None);
+        purges.fail(begun.number);
+        assert_eq!(purges.next_failed().map(|one| one.purge), Some(all_of(&account(1))));
+        purges.finish(begun.number);
+        assert!(is_read(1) && purges.next_failed().is_none());
+    }
+
+    #[test]
+    fn what_the_disk_has_to_forget_is_bounded() {
+        let purges = Purges::default();
+        let is_read = |number| purges.while_kept(purges.epoch(), &key(200), &origin(number), || ()).is_some();
+        let begun: Vec<_> = (0..MOST_PARTS).map(|asked| purges.begin(&of_key(1, asked))).collect();
+        purges.fail(begun[3].number);
+        assert!(is_read(1));
+        let all = purges.begin(&of_key(1, 0));
+        assert_eq!((all.purge.clone(), all.has_failed), (all_of(&account(1)), true), "one for all of them");
+        assert_eq!([is_read(1), is_read(2)], [false, true]);
+        for number in 2..=MOST_UNFINISHED {
+            assert_eq!(purges.begin(&of_key(number, 0)).purge, of_key(number, 0));
+        }
+        let all = purges.begin(&of_key(1, 0));
+        assert_eq!(all.purge, Purge::All);
+        assert_eq!([is_read(1), is_read(MOST_UNFINISHED * 2)], [false, false]);
+        assert_eq!(purges.read().unfinished.len(), 1);
+    }
+}

@@ -1,0 +1,196 @@
+//! Sums of usage as reports ask for them, out of the rows of hours and of days.
+
+use std::collections::HashMap;
+
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, SqlitePool};
+
+use crate::ids::{AccountId, KeyId};
+use crate::money::Money;
+use crate::store::sqlite::number::{kept, read, read_time};
+use crate::store::sqlite::usage::list;
+use crate::store::usage::{KeyPageOf, KeyUsage, ModelSum, Period, Step, TimeSum};
+use crate::usage::record::{Class, Hour, KeyLabel, Sums};
+
+/// A SELECT of all sums, each in two parts, so that no sum of whole numbers overflows: [`PART`]s, and the rest.
+macro_rules! select_sums {
+    ($columns:literal, $from:expr, $rest:literal) => {
+        concat!(
+            "SELECT ",
+            $columns,
+            "sum(coalesce(requests, 0) / 1048576), sum(coalesce(requests, 0) % 1048576), ",
+            "sum(coalesce(prompt_tokens, 0) / 1048576), sum(coalesce(prompt_tokens, 0) % 1048576), ",
+            "sum(coalesce(cached_tokens, 0) / 1048576), sum(coalesce(cached_tokens, 0) % 1048576), ",
+            "sum(coalesce(completion_tokens, 0) / 1048576), sum(coalesce(completion_tokens, 0) % 1048576), ",
+            "sum(coalesce(saved_prompt_tokens, 0) / 1048576), sum(coalesce(saved_prompt_tokens, 0) % 1048576), ",
+            "sum(coalesce(saved_cached_tokens, 0) / 1048576), sum(coalesce(saved_cached_tokens, 0) % 1048576), ",
+            "sum(coalesce(saved_completion_tokens, 0) / 1048576), sum(coalesce(saved_completion_tokens, 0) % 1048576), ",
+            "sum(coalesce(cost, 0) / 1048576), sum(coalesce(cost, 0) % 1048576), ",
+            "sum(coalesce(cost_saved, 0) / 1048576), sum(coalesce(cost_saved, 0) % 1048576) ",
+            "FROM ",
+            $from,
+            " ",
+            $rest
+        )
+    };
+}
+
+/// What the first part of a sum is counted in.
+const PART: u64 = 1 << 20;
+
+/// The rows of a [`Span`]: of its days, and of the hours before and behind them.
+macro_rules! rows_of_span {
+    () => {
+        concat!(
+            "(SELECT hour, key, model, class, ",
+            all_sums!(),
+            " FROM usage_hours WHERE account = ?1 AND hour >= ?2 AND hour < ?3 UNION ALL SELECT hour, key, model, class, ",
+            all_sums!(),
+            " FROM usage_hours WHERE account = ?1 AND hour >= ?4 AND hour < ?5 \
+             UNION ALL SELECT day * 24 AS hour, key, model, class, ",
+            all_sums!(),
+            " FROM usage_days WHERE account = ?1 AND day >= ?6 AND day < ?7)"
+        )
+    };
+}
+
+/// A period as the rows of its hours and of its whole days make it up.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    before: (u32, u32),
+    behind: (u32, u32),
+    days: (u32, u32),
+}
+
+impl Span {
+    fn of(period: Period) -> Self {
+        let (from, to) = (period.from.number(), period.to.number());
+        let (first, end) = (from.div_ceil(Hour::A_DAY), to / Hour::A_DAY);
+        if end <= first {
+            return Self { before: (from, to), behind: (0, 0), days: (0, 0) };
+        }
+        Self { before: (from, first * Hour::A_DAY), behind: (end * Hour::A_DAY, to), days: (first, end) }
+    }
+
+    /// All by hours.
+    fn of_hours(period: Period) -> Self {
+        Self { before: (period.from.number(), period.to.number()), behind: (0, 0), days: (0, 0) }
+    }
+
+    /// Asks `select`, whose first parameters are the account and the span, and whose next one is `last`.
+    async fn ask(
+        self,
+        readers: &SqlitePool,
+        select: &'static str,
+        account: &str,
+        last: String,
+    ) -> Result<Vec<SqliteRow>, sqlx::Error> {
+        let mut query = sqlx::query(select).bind(account.to_owned());
+        for (from, to) in [self.before, self.behind, self.days] {
+            query = query.bind(from).bind(to);
+        }
+        query.bind(last).fetch_all(readers).await
+    }
+}
+
+/// The sums by time and class.
+pub(in crate::store::sqlite) async fn by_time(
+    readers: &SqlitePool,
+    account: &AccountId,
+    period: Period,
+    step: Step,
+) -> Result<Vec<TimeSum>, sqlx::Error> {
+    let select = select_sums!(
+        "hour - hour % CAST(?8 AS INTEGER) AS start, class, ",
+        rows_of_span!(),
+        "GROUP BY start, class ORDER BY start, class"
+    );
+    let (span, hours) = match step {
+        Step::Hour => (Span::of_hours(period), 1),
+        Step::Day => (Span::of(period), Hour::A_DAY),
+    };
+    let rows = span.ask(readers, select, account.as_str(), hours.to_string()).await?;
+    let sum = |row: &SqliteRow| {
+        let Some((class, sums)) = sums(row, 1)? else { return Ok(None) };
+        Ok(Some(TimeSum { start: Hour::from_number(row.try_get(0)?), class, sums }))
+    };
+    rows.iter().filter_map(|row| sum(row).transpose()).collect()
+}
+
+/// The sums by model and class.
+pub(in crate::store::sqlite) async fn by_model(
+    readers: &SqlitePool,
+    account: &AccountId,
+    period: Period,
+) -> Result<Vec<ModelSum>, sqlx::Error> {
+    let select = select_sums!(
+        "model, class, ",
+        rows_of_span!(),
+        "WHERE ?8 = '' GROUP BY model, class ORDER BY model, class"
+    );
+    let rows = Span::of(period).ask(readers, select, account.as_str(), String::new()).await?;
+    let sum = |row: &SqliteRow| {
+        let Some((class, sums)) = sums(row, 1)? else { return Ok(None) };
+        Ok(Some(ModelSum { model: row.try_get::<String, _>(0)?.into(), class, sums }))
+    };
+    rows.iter().filter_map(|row| sum(row).transpose()).collect()
+}
+
+/// A page of the keys that an account used, with their sums, and how many keys there are.
+pub(in crate::store::sqlite) async fn by_key(
+    readers: &SqlitePool,
+    page: &KeyPageOf,
+    period: Period,
+) -> Result<(Vec<KeyUsage>, u64), sqlx::Error> {
+    let account = page.account.as_str();
+    let count = sqlx::query_scalar("SELECT count(*) FROM key_uses WHERE account = ?1").bind(account);
+    let total = read(count.fetch_one(readers).await?);
+    let keys = "SELECT key, last_at, name, environment FROM key_uses WHERE account = ?1 \
+                ORDER BY key LIMIT ?2 OFFSET ?3";
+    type Row = (String, i64, Option<String>, Option<String>);
+    let keys = sqlx::query_as(keys).bind(account).bind(page.limit).bind(kept(page.offset));
+    let keys: Vec<Row> = keys.fetch_all(readers).await?;
+    let select = select_sums!(
+        "key, class, ",
+        rows_of_span!(),
+        "WHERE key IN (SELECT value FROM json_each(?8)) GROUP BY key, class ORDER BY key, class"
+    );
+    let names = list(keys.iter().map(|(key, ..)| key))?;
+    let rows = Span::of(period).ask(readers, select, account, names).await?;
+    let mut of_keys: HashMap<String, Vec<(Class, Sums)>> = HashMap::new();
+    for row in &rows {
+        if let Some(sums) = sums(row, 1)? {
+            of_keys.entry(row.try_get(0)?).or_default().push(sums);
+        }
+    }
+    let usage = |(key, last_at, name, environment): Row| KeyUsage {
+        sums: of_keys.remove(&key).unwrap_or_default(),
+        key: KeyId::new(&key),
+        label: KeyLabel { name: name.map(Into::into), environment: environment.map(Into::into) },
+        last_used_at: read_time(last_at),
+    };
+    Ok((keys.into_iter().map(usage).collect(), total))
+}
+
+/// A class and its sums, from column `first` on; `None` for a class of another version's.
+fn sums(row: &SqliteRow, first: usize) -> Result<Option<(Class, Sums)>, sqlx::Error> {
+    let Some(class) = Class::of_name(row.try_get(first)?) else { return Ok(None) };
+    let whole = |place: usize| {
+        let column = first + 1 + 2 * place;
+        let (parts, rest) = (read(row.try_get(column)?), read(row.try_get(column + 1)?));
+        Ok::<_, sqlx::Error>(u128::from(parts) * u128::from(PART) + u128::from(rest))
+    };
+    let sum = |place| whole(place).map(|sum| u64::try_from(sum).unwrap_or(u64::MAX));
+    let sums = Sums {
+        requests: sum(0)?,
+        prompt_tokens: sum(1)?,
+        cached_tokens: sum(2)?,
+        completion_tokens: sum(3)?,
+        saved_prompt_tokens: sum(4)?,
+        saved_cached_tokens: sum(5)?,
+        saved_completion_tokens: sum(6)?,
+        cost: Money::from_units(whole(7)?),
+        cost_saved: Money::from_units(whole(8)?),
+    };
+    Ok(Some((class, sums)))
+}
