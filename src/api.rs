@@ -28,6 +28,7 @@ use crate::runtime::answerer::{Answerer, Asked, Call, Refusal, Told};
 use crate::store::Store;
 use crate::store::failure::StoreError;
 use crate::store::proxied::Purge;
+use crate::telemetry::metrics::counted::Counter;
 use crate::usage::record::Class;
 
 mod body;
@@ -58,14 +59,15 @@ pub struct Api {
     store: Arc<dyn Store>,
     purge: Purger,
     settle: Settle,
+    damaged: Counter,
     clock: Clock,
 }
 
 impl Api {
-    /// The API over `store`, whose proxied answers `purge` deletes, and whose usage is complete behind `settle`; `clock`
-    /// tells how long a look-up took.
-    pub fn new(store: Arc<dyn Store>, purge: Purger, settle: Settle, clock: Clock) -> Self {
-        Self { store, purge, settle, clock }
+    /// The API over `store`, whose proxied answers `purge` deletes, and whose usage is complete behind `settle`; `damaged`
+    /// counts stored answers that are not what was put, and `clock` tells how long a look-up took.
+    pub fn new(store: Arc<dyn Store>, purge: Purger, settle: Settle, damaged: Counter, clock: Clock) -> Self {
+        Self { store, purge, settle, damaged, clock }
     }
 }
 

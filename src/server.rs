@@ -143,7 +143,7 @@ pub fn start(start: Start) -> anyhow::Result<Running> {
         metrics: Arc::clone(&metrics),
         buffers: buffers.clone(),
         ledger,
-        answerer: answerer(&lasting, &shelf, &bookkeeper, start.clock),
+        answerer: answerer(&lasting, &shelf, &bookkeeper, &metrics, start.clock),
         access,
     });
     let mut running = Running {
@@ -208,8 +208,15 @@ fn keep_books(
 }
 
 /// The cache API.
-fn answerer(lasting: &Lasting, shelf: &Arc<Shelf>, bookkeeper: &Bookkeeper, clock: Clock) -> Arc<Api> {
-    Arc::new(Api::new(lasting.store(), purger(Arc::clone(shelf)), bookkeeper.settle(), clock))
+fn answerer(
+    lasting: &Lasting,
+    shelf: &Arc<Shelf>,
+    bookkeeper: &Bookkeeper,
+    metrics: &Metrics,
+    clock: Clock,
+) -> Arc<Api> {
+    let (purge, settle) = (purger(Arc::clone(shelf)), bookkeeper.settle());
+    Arc::new(Api::new(lasting.store(), purge, settle, metrics.stored_damaged.clone(), clock))
 }
 
 impl Running {

@@ -15,11 +15,11 @@ use async_trait::async_trait;
 use crate::cache::entries::Slot;
 use crate::clock::UnixTime;
 use crate::ids::AccountId;
-use crate::store::answer::{Answer, NewAnswer, Put, Question, Which};
+use crate::store::answer::{LookUp, NewAnswer, Put, Question, Which};
 use crate::store::entries::{Expired, Page, PageOf};
 use crate::store::failure::StoreError;
 use crate::store::proxied::{Found, KeyPage, NewProxied, Purge, SlotPage};
-use crate::store::usage::{KeyPageOf, KeyUsage, ModelSum, Period, Step, TimeSum};
+use crate::store::usage::{UsageOf, UsageSums};
 use crate::units::ByteSize;
 use crate::usage::record::{Hour, UsageRow};
 
@@ -42,7 +42,7 @@ pub trait Store: Send + Sync {
 
     /// The newest answer that fits the question and has not expired at `now`, counted as used once more. One that is not
     /// what was put is deleted, and passed over.
-    async fn find_answer(&self, question: Question, now: UnixTime) -> Result<Option<Answer>, StoreError>;
+    async fn find_answer(&self, question: Question, now: UnixTime) -> Result<LookUp, StoreError>;
 
     /// What the account's stored answers take of its quota, expired ones that are still there included.
     async fn stored_bytes(&self, account: &AccountId) -> Result<ByteSize, StoreError>;
@@ -94,23 +94,11 @@ pub trait Store: Send + Sync {
     /// is added to those of [`crate::usage::ledger::OTHER_MODEL`].
     async fn add_usage(&self, rows: Vec<UsageRow>) -> Result<(), StoreError>;
 
-    /// An account's sums by time and class, in the order of time; steps in which nothing happened are left out.
-    async fn usage_by_time(
-        &self,
-        account: &AccountId,
-        period: Period,
-        step: Step,
-    ) -> Result<Vec<TimeSum>, StoreError>;
+    /// An account's sums in a period, by time, model and key.
+    async fn usage(&self, of: UsageOf) -> Result<UsageSums, StoreError>;
 
-    /// An account's sums by model and class, in the order of names.
-    async fn usage_by_model(&self, account: &AccountId, period: Period) -> Result<Vec<ModelSum>, StoreError>;
-
-    /// The sums of each key that an account has used, in the order of their ids: a page, and how many there are.
-    async fn usage_by_key(&self, page: KeyPageOf, period: Period)
-    -> Result<(Vec<KeyUsage>, u64), StoreError>;
-
-    /// Deletes the sums of hours before `first` and of days before its day, and the keys and models that were used last before it; how many rows of
-    /// sums there were.
+    /// Deletes the sums of hours before `first` and of days before its day, and the keys and models that were used last
+    /// before it; how many sums of hours there were.
     async fn delete_usage(&self, first: Hour) -> Result<u64, StoreError>;
 
     /// Commits what waits, and ends. Every later call fails with [`failure::Trouble::Closed`].

@@ -69,6 +69,19 @@ def count_tap(output):
     return Counts(int(passed[-1]), sum(int(count) for count in failed[-2:]))
 
 
+# A failed test's name as cargo, unittest and TAP print it; and, with the line after it, what a Rust test died of.
+FAILURE = re.compile(
+    r"^(?:test .+ \.\.\. FAILED|(?:FAIL|ERROR): .+|not ok .+|error(?:\[\w+\])?: .+|thread .+ panicked at .+\n.*)$", re.MULTILINE
+)
+TOLD_FAILURES = 12
+
+
+def failures(output):
+    """What failed, as the closing table tells it: whoever keeps only the end of a log still learns the reason."""
+    told = [line for found in FAILURE.findall(output) for line in found.splitlines()]
+    return told[:TOLD_FAILURES]
+
+
 def judge(counts, status):
     """The verdict on a part: its counts, made to fail if it ran nothing or ended badly without a counted failure."""
     counts = counts or Counts(0, 0)
@@ -101,16 +114,18 @@ def run(command, environment, deadline):
 
 
 def run_part(part, environment, deadline):
-    """Runs one part to its end, a failed command or not, and returns its Counts."""
-    counts, worst = Counts(0, 0), 0
+    """Runs one part to its end, a failed command or not, and returns its Counts and what failed."""
+    counts, worst, failed = Counts(0, 0), 0, []
     for command in part.commands:
         output, status = run(command, {**environment, **part.environment}, deadline)
         worst = worst or status
+        if status != 0:
+            failed += failures(output)
         if part.count is None:
             counts += Counts(1, 0) if status == 0 else Counts(0, 1)
         else:
             counts += part.count(output) or Counts(0, 0)
-    return judge(counts, worst)
+    return judge(counts, worst), failed
 
 
 def run_all(parts, environment, limit=None):
@@ -124,12 +139,14 @@ def run_all(parts, environment, limit=None):
     for part in parts:
         print(f"\n=== {part.name} ===", flush=True)
         part_begun = time.monotonic()
-        counts = run_part(part, environment, deadline)
-        rows.append((part.name, time.monotonic() - part_begun, counts))
+        counts, failed = run_part(part, environment, deadline)
+        rows.append((part.name, time.monotonic() - part_begun, counts, failed))
         total += counts
     print()
-    for name, seconds, counts in rows:
+    for name, seconds, counts, failed in rows:
         print(f"{'FAILED' if counts.failed else 'ok':6}  {seconds:7.1f} s  {name}: {counts}")
+        for line in failed:
+            print(f"        {line}")
     print(f"{'all':6}  {time.monotonic() - begun:7.1f} s")
     print(total, flush=True)
     return 1 if total.failed or not rows else 0

@@ -58,7 +58,8 @@ class Running(unittest.TestCase):
         with contextlib.redirect_stdout(printed):
             status = run_all(parts, dict(os.environ), limit)
         printed.seek(0)
-        return status, printed.read().splitlines()[-1]
+        self.printed = printed.read().splitlines()
+        return status, self.printed[-1]
 
     def say(self, text, status=0):
         return [sys.executable, "-c", f"print({text!r}); raise SystemExit({status})"]
@@ -73,6 +74,13 @@ class Running(unittest.TestCase):
         absent = Part("absent", [["/nowhere/to/be/found"]])
         empty = Part("empty", [self.say("nothing")], count_cargo)
         self.assertEqual(self.run_parts(broken, absent, empty, Part("fine", [self.say("x")])), (1, "1 passed, 3 failed"))
+
+    def test_the_closing_table_names_what_failed(self):
+        output = "test a::b ... ok\ntest a::c ... FAILED\n\nthread 'a::c' (7) panicked at tests/it/a.rs:3:5:\nno answer\nnote: x\n"
+        self.run_parts(Part("rust", [self.say(output + "test result: FAILED. 1 passed; 1 failed;", 101)], count_cargo))
+        told = [line.strip() for line in self.printed[self.printed.index("") + 1 :]]
+        table = told[next(at for at, line in enumerate(told) if line.startswith("FAILED")) + 1 : -2]
+        self.assertEqual(table, ["test a::c ... FAILED", "thread 'a::c' (7) panicked at tests/it/a.rs:3:5:", "no answer"])
 
     def test_a_part_that_takes_too_long_is_ended(self):
         endless = Part("endless", [[sys.executable, "-c", "import threading; threading.Event().wait()"]])

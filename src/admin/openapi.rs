@@ -4,7 +4,7 @@ use utoipa::openapi::path::{HttpMethod, Operation, OperationBuilder, ParameterBu
 use utoipa::openapi::response::ResponseBuilder;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{
-    Components, Content, ContentBuilder, Object, ObjectBuilder, OpenApi, PathItem, Required, Response,
+    Components, Content, ContentBuilder, Object, ObjectBuilder, OpenApi, Required, Response,
     SecurityRequirement, Type,
 };
 
@@ -12,7 +12,6 @@ use crate::admin::answers::{ConfigState, NotApplied, Nowhere, Problem, Purged, R
 use crate::admin::{API_OFF, EITHER, NO_RELOAD, NO_TOKEN};
 use crate::outcome::openapi::refusals::EXAMPLE_TIME;
 use crate::outcome::openapi::schemas::Schemas;
-use crate::outcome::openapi::share::share_responses;
 use crate::outcome::openapi::{self, JSON, json_body, json_of, schema_ref, text_header, with_headers};
 use crate::runtime::journal::{Change, Part};
 
@@ -26,7 +25,6 @@ const DESCRIPTION: &str = "The admin listener of a safecache gateway. What is un
 
 /// The document as the code has it.
 pub fn document() -> OpenApi {
-    let mut document = openapi::document("safecache admin", DESCRIPTION);
     let calls = [
         ("/", HttpMethod::Get, open("index", "What is here", "200", "text/plain")),
         ("/metrics", HttpMethod::Get, metrics()),
@@ -37,13 +35,7 @@ pub fn document() -> OpenApi {
         ("/admin/v1/cache", HttpMethod::Delete, purge()),
         ("/admin/v1/openapi.json", HttpMethod::Get, description()),
     ];
-    for (path, method, operation) in calls {
-        let item = document.paths.paths.entry(path.to_owned()).or_default();
-        item.merge_operations(PathItem::new(method, operation));
-    }
-    document.components = Some(components());
-    share_responses(&mut document);
-    document
+    openapi::document("safecache admin", DESCRIPTION, calls, components())
 }
 
 fn components() -> Components {

@@ -211,7 +211,9 @@ pub(super) async fn check(api: &Api, asked: Asked) -> Result<Told, Refusal> {
             allowed_models: allowed_models(&key),
         };
         let found = api.store.find_answer(question, now.unix).await;
-        found.map_err(|error| failed(&error, UNREADABLE))?
+        let found = found.map_err(|error| failed(&error, UNREADABLE))?;
+        api.damaged.inc_by(found.damaged);
+        found.answer
     } else {
         None
     };

@@ -47,25 +47,6 @@ impl Summed {
         self.all += sums;
     }
 
-    /// Both together.
-    pub(super) fn plus(mut self, other: &Self) -> Self {
-        for (sum, part) in [
-            (&mut self.exact, other.exact),
-            (&mut self.semantic, other.semantic),
-            (&mut self.collapsed, other.collapsed),
-            (&mut self.misses, other.misses),
-            (&mut self.uncached, other.uncached),
-            (&mut self.stores, other.stores),
-            (&mut self.rate_limited, other.rate_limited),
-            (&mut self.errors, other.errors),
-            (&mut self.other, other.other),
-        ] {
-            *sum = sum.saturating_add(part);
-        }
-        self.all += other.all;
-        self
-    }
-
     /// As reports have it.
     pub(super) fn counts(&self, show: Show) -> Counts {
         let hits = self.exact + self.semantic + self.collapsed;

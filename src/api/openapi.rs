@@ -7,7 +7,7 @@ use utoipa::openapi::link::LinkBuilder;
 use utoipa::openapi::path::{HttpMethod, OperationBuilder};
 use utoipa::openapi::response::ResponseBuilder;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{Components, Content, OpenApi, PathItem, SecurityRequirement};
+use utoipa::openapi::{Components, Content, OpenApi, SecurityRequirement};
 
 use crate::api::check::{CheckHit, CheckMiss, CheckRequest};
 use crate::api::delete::Deleted;
@@ -17,7 +17,6 @@ use crate::api::usage::UsageReport;
 use crate::outcome::api_error::{ApiError, NestedError};
 use crate::outcome::openapi::refusals::{FlatError, FlatRateError, Refusals, Step, Words};
 use crate::outcome::openapi::schemas::Schemas;
-use crate::outcome::openapi::share::share_responses;
 use crate::outcome::openapi::{self, number_header, text_header, with_headers};
 use crate::outcome::rejection::Rejection;
 
@@ -39,7 +38,6 @@ const OF_A_KEY: [&str; 5] =
 
 /// The document as the code has it.
 pub fn document() -> OpenApi {
-    let mut document = openapi::document("safecache", DESCRIPTION);
     let calls = [
         ("/api/v1/check", HttpMethod::Post, calls::check()),
         ("/api/v1/store", HttpMethod::Post, calls::store()),
@@ -50,13 +48,7 @@ pub fn document() -> OpenApi {
         ("/api/v1/openapi.json", HttpMethod::Get, calls::description()),
         ("/healthz", HttpMethod::Get, calls::health()),
     ];
-    for (path, method, operation) in calls {
-        let item = document.paths.paths.entry(path.to_owned()).or_default();
-        item.merge_operations(PathItem::new(method, operation));
-    }
-    document.components = Some(components());
-    share_responses(&mut document);
-    document
+    openapi::document("safecache", DESCRIPTION, calls, components())
 }
 
 fn components() -> Components {

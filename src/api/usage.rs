@@ -10,12 +10,13 @@ use crate::api::counts::{KeyUsage, ModelUsage, SeriesPoint, Show, Summed, Totals
 use crate::api::failed::failed;
 use crate::api::period::{self, Asking};
 use crate::api::query::Query;
-use crate::api::told;
-use crate::ids::AccountId;
+use crate::api::{allowed_models, told};
+use crate::auth::model_glob::ModelGlob;
 use crate::runtime::answerer::{Asked, Refusal, Told};
 use crate::store::Store;
+use crate::store::answer::may_see;
 use crate::store::failure::StoreError;
-use crate::store::usage::{KeyPageOf, Period, Step};
+use crate::store::usage::{self, ModelSum, Period, Step, TimeSum, UsageOf, UsageSums};
 use crate::usage::record::Hour;
 
 /// What is said where the store fails.
@@ -56,7 +57,7 @@ pub struct UsageReport {
     pub rate_limit: RateLimit,
     /// By time, in its order and without holes.
     pub series: Vec<SeriesPoint>,
-    /// By model, in the order of names.
+    /// By model, in the order of names: those that the calling key may use.
     pub models: Vec<ModelUsage>,
     /// By key.
     pub keys: KeyPage,
@@ -117,90 +118,76 @@ impl UsageCall<'_> {
     async fn report(
         &self,
         asked: &Asked,
-        asking: Asking,
+        Asking { period, step }: Asking,
         (page, per_page): (u64, u64),
     ) -> Result<UsageReport, StoreError> {
         let (account, plan) = (asked.key.account(), asked.key.plan());
+        let of = UsageOf {
+            account: account.clone(),
+            period,
+            step,
+            offset: page.saturating_sub(1) * per_page,
+            limit: u32::try_from(per_page).unwrap_or(u32::MAX),
+        };
+        let UsageSums { by_time, by_model, by_key, keys } = self.store.usage(of).await?;
         let show = if asked.config.prices.is_empty() { Show::Counts } else { Show::Costs };
-        let Asking { period, step } = asking;
-        let models = self.models(account, period).await?;
+        let mut total = Summed::default();
+        by_time.iter().for_each(|sum| total.add(sum.class, sum.sums));
         Ok(UsageReport {
             account: account.to_string(),
             plan: plan.name().to_string(),
             period: Span { start: period.from.start().rfc3339(), end: period.to.start().rfc3339() },
-            totals: Totals::new(models.values().fold(Summed::default(), Summed::plus).counts(show)),
+            totals: Totals::new(total.counts(show)),
             rate_limit: RateLimit {
                 requests_per_minute: plan.requests_per_minute().get(),
                 burst: plan.burst().get(),
                 remaining: asked.remaining,
             },
-            series: self.series(account, period, step, show).await?,
-            models: models
-                .into_iter()
-                .map(|(model, summed)| {
-                    let name = (!model.is_empty()).then(|| model.into_string());
-                    ModelUsage::new(name, summed.counts(show))
-                })
-                .collect(),
-            keys: self.keys(account, period, (page, per_page), show).await?,
+            series: series(by_time, (period, step), show),
+            models: models(by_model, &allowed_models(&asked.key), show),
+            keys: KeyPage {
+                page,
+                per_page,
+                total: keys,
+                items: by_key.into_iter().map(|key| of_key(key, show)).collect(),
+            },
         })
     }
+}
 
-    async fn models(
-        &self,
-        account: &AccountId,
-        period: Period,
-    ) -> Result<BTreeMap<Box<str>, Summed>, StoreError> {
-        let mut models: BTreeMap<Box<str>, Summed> = BTreeMap::new();
-        for sum in self.store.usage_by_model(account, period).await? {
-            models.entry(sum.model).or_default().add(sum.class, sum.sums);
-        }
-        Ok(models)
+/// Each step of the period, whether or not something happened in it.
+fn series(sums: Vec<TimeSum>, (period, step): (Period, Step), show: Show) -> Vec<SeriesPoint> {
+    let mut points: BTreeMap<Hour, Summed> =
+        period::steps(period, step).map(|start| (start, Summed::default())).collect();
+    for sum in sums {
+        points.entry(sum.start).or_default().add(sum.class, sum.sums);
     }
+    let point = |(start, summed): (Hour, Summed)| {
+        // The first step may have begun before the period.
+        SeriesPoint::new(start.max(period.from).start().rfc3339(), summed.counts(show))
+    };
+    points.into_iter().map(point).collect()
+}
 
-    async fn series(
-        &self,
-        account: &AccountId,
-        period: Period,
-        step: Step,
-        show: Show,
-    ) -> Result<Vec<SeriesPoint>, StoreError> {
-        let mut points: BTreeMap<Hour, Summed> =
-            period::steps(period, step).map(|start| (start, Summed::default())).collect();
-        for sum in self.store.usage_by_time(account, period, step).await? {
-            points.entry(sum.start).or_default().add(sum.class, sum.sums);
-        }
-        let point = |(start, summed): (Hour, Summed)| {
-            // The first step may have begun before the span.
-            SeriesPoint::new(start.max(period.from).start().rfc3339(), summed.counts(show))
-        };
-        Ok(points.into_iter().map(point).collect())
+/// The models that a key may see, `allowed` being what it may use; empty: all.
+fn models(sums: Vec<ModelSum>, allowed: &[ModelGlob], show: Show) -> Vec<ModelUsage> {
+    let mut models: BTreeMap<Box<str>, Summed> = BTreeMap::new();
+    for sum in sums {
+        models.entry(sum.model).or_default().add(sum.class, sum.sums);
     }
+    let named = |(model, summed): (Box<str>, Summed)| {
+        let name = (!model.is_empty()).then(|| model.into_string());
+        may_see(allowed, name.as_deref()).then(|| ModelUsage::new(name, summed.counts(show)))
+    };
+    models.into_iter().filter_map(named).collect()
+}
 
-    async fn keys(
-        &self,
-        account: &AccountId,
-        period: Period,
-        (page, per_page): (u64, u64),
-        show: Show,
-    ) -> Result<KeyPage, StoreError> {
-        let offset = page.saturating_sub(1) * per_page;
-        let wanted = KeyPageOf {
-            account: account.clone(),
-            offset,
-            limit: u32::try_from(per_page).unwrap_or(u32::MAX),
-        };
-        let (keys, total) = self.store.usage_by_key(wanted, period).await?;
-        let item = |key: crate::store::usage::KeyUsage| {
-            let mut summed = Summed::default();
-            key.sums.into_iter().for_each(|(class, sums)| summed.add(class, sums));
-            let (id, last_used_at) = (key.key.to_string(), key.last_used_at.rfc3339());
-            let (name, environment) =
-                (key.label.name.map(String::from), key.label.environment.map(String::from));
-            KeyUsage::new(id, name, environment, last_used_at, summed.counts(show))
-        };
-        Ok(KeyPage { page, per_page, total, items: keys.into_iter().map(item).collect() })
-    }
+fn of_key(key: usage::KeyUsage, show: Show) -> KeyUsage {
+    let mut summed = Summed::default();
+    key.sums.into_iter().for_each(|(class, sums)| summed.add(class, sums));
+    let (id, last_used_at) = (key.key.to_string(), key.last_used_at.rfc3339());
+    let (name, environment) = (key.label.name.map(String::from), key.label.environment.map(String::from));
+    KeyUsage::new(id, name, environment, last_used_at, summed.counts(show))
 }
 
 fn unavailable(error: &StoreError) -> Refusal {

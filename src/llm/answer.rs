@@ -1,5 +1,7 @@
 //! What is read of an answer: whether it is whole, and what it cost.
 
+use std::sync::Arc;
+
 use crate::llm::json::{Kind, Tape, Value};
 use crate::llm::request::Api;
 use crate::llm::usage::{Usage, UsageParts};
@@ -52,9 +54,23 @@ impl AnswerSummary {
     pub fn of_json(body: &[u8], api: Api) -> Self {
         let mut tape = Tape::default();
         let Ok(document) = tape.read(body) else {
-            return Self { flaw: Some(Flaw::NotJson), usage: None };
+            return Self::NOT_JSON;
         };
-        let root = document.root();
+        Self::of(document.root(), api)
+    }
+
+    /// The same, and which model it says has written it.
+    pub fn with_model(body: &[u8], api: Api) -> (Self, Option<Arc<str>>) {
+        let mut tape = Tape::default();
+        match tape.read(body) {
+            Ok(document) => (Self::of(document.root(), api), model_in(document.root())),
+            Err(_) => (Self::NOT_JSON, None),
+        }
+    }
+
+    const NOT_JSON: Self = Self { flaw: Some(Flaw::NotJson), usage: None };
+
+    fn of(root: Value<'_>, api: Api) -> Self {
         let (mut counts, mut flaw) = (None, None);
         for (name, value) in root.members() {
             if name.is_str("usage") {
@@ -67,6 +83,12 @@ impl AnswerSummary {
         let flaw = flaw.or_else(|| (!has_shape(root, api)).then_some(Flaw::Shape));
         Self { flaw, usage: usage.total() }
     }
+}
+
+/// Which model an answer, or an event of one, says has written it.
+pub fn model_in(answer: Value<'_>) -> Option<Arc<str>> {
+    let model = answer.member("model")?.as_str()?;
+    (!model.is_empty()).then(|| Arc::from(model.as_ref()))
 }
 
 /// What a JSON answer of any API, or the answer that an event carries, says of itself; `None`: it is whole.

@@ -7,7 +7,9 @@ mod repeat;
 
 pub mod parser;
 
-use crate::llm::answer::{AnswerSummary, Flaw, flaw_of, is_finished};
+use std::sync::Arc;
+
+use crate::llm::answer::{AnswerSummary, Flaw, flaw_of, is_finished, model_in};
 use crate::llm::json::{Tape, Value};
 use crate::llm::request::{Api, Terminal};
 use crate::llm::sse::parser::{Event, EventParser};
@@ -30,6 +32,7 @@ struct Seen {
     choices: Choices,
     usage: UsageParts,
     said: Said,
+    model: Option<Arc<str>>,
     has_ended: bool,
     flaw: Option<Flaw>,
 }
@@ -51,6 +54,7 @@ impl SseWatch {
             choices: Choices::default(),
             usage: UsageParts::default(),
             said: Said::default(),
+            model: None,
             has_ended: false,
             flaw: None,
         };
@@ -82,6 +86,11 @@ impl SseWatch {
     /// A guess at what the stream cost so far, after a request of `question` bytes; `None` if it said nothing.
     pub fn estimate(&self, question: u64) -> Option<Usage> {
         self.seen.said.estimate(question)
+    }
+
+    /// Which model an event has said writes it; the first that did.
+    pub fn model(&self) -> Option<&Arc<str>> {
+        self.seen.model.as_ref()
     }
 
     /// True from the stream's terminal event on, a good one or not.
@@ -140,6 +149,9 @@ impl Seen {
                 "response" | "message" => answer = Some(value),
                 _ => {}
             }
+        }
+        if self.model.is_none() {
+            self.model = model_in(event).or_else(|| model_in(answer?));
         }
         if let Some(usage) = answer.and_then(|answer| answer.member("usage")) {
             self.usage.take(usage);

@@ -9,8 +9,14 @@
 
 use serde_json::Value;
 use utoipa::openapi::header::HeaderBuilder;
+use utoipa::openapi::path::{HttpMethod, Operation};
 use utoipa::openapi::response::ResponseBuilder;
-use utoipa::openapi::{Content, ContentBuilder, Header, Info, Object, OpenApi, Ref, RefOr, Schema, Type};
+use utoipa::openapi::{
+    Components, Content, ContentBuilder, Header, Info, Object, OpenApi, PathItem, Paths, Ref, RefOr, Schema,
+    Type,
+};
+
+use crate::outcome::openapi::share::share_responses;
 
 pub mod refusals;
 pub mod schemas;
@@ -53,8 +59,16 @@ pub fn text_header(description: &str, example: &str) -> Header {
         .build()
 }
 
-/// An empty document.
-pub fn document(title: &str, description: &str) -> OpenApi {
+/// One operation of a document: its path, its method, and what it does.
+pub type Call<'a, O> = (&'a str, HttpMethod, O);
+
+/// A document of these operations and components; what many of them answer is told once.
+pub fn document<O: Into<Operation>>(
+    title: &str,
+    description: &str,
+    calls: impl IntoIterator<Item = Call<'static, O>>,
+    components: Components,
+) -> OpenApi {
     let mut info = Info::new(title, env!("CARGO_PKG_VERSION"));
     info.description = Some(description.to_owned());
     info.license = Some(
@@ -63,7 +77,14 @@ pub fn document(title: &str, description: &str) -> OpenApi {
             .identifier(Some("Apache-2.0"))
             .build(),
     );
-    OpenApi::new(info, utoipa::openapi::Paths::new())
+    let mut document = OpenApi::new(info, Paths::new());
+    for (path, method, operation) in calls {
+        let item = document.paths.paths.entry(path.to_owned()).or_default();
+        item.merge_operations(PathItem::new(method, operation));
+    }
+    document.components = Some(components);
+    share_responses(&mut document);
+    document
 }
 
 /// `document` as JSON. What the code makes of it always can be.

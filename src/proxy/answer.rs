@@ -104,8 +104,8 @@ pub(super) struct Plan {
     /// Where its answer is looked for; `None`: nowhere.
     pub(super) slot: Option<(Slot, Arc<RoutePolicy>)>,
     pub(super) api: Api,
-    /// What was read in the body, now or before.
-    scan: Option<Scan>,
+    /// What was read in the body, if it was read for this request.
+    fresh: Option<ScannedBody>,
     /// How the answer is to be served; calls are shared only where it is the same.
     service_tier: Option<Box<str>>,
     /// When it was asked: neither an answer nor a call of before a purge is for it.
@@ -133,6 +133,13 @@ impl Scan {
         match self {
             Self::Fresh(scanned) => scanned,
             Self::Known(known) => known.scanned(),
+        }
+    }
+
+    fn into_fresh(self) -> Option<ScannedBody> {
+        match self {
+            Self::Fresh(scanned) => Some(scanned),
+            Self::Known(_) => None,
         }
     }
 }
@@ -168,7 +175,8 @@ impl Request<'_> {
             (Some(_), false, false) => CacheStatus::Request,
         });
         let epoch = self.shared.shelf.epoch();
-        Ok(Plan { control, slot, api, scan, service_tier, epoch, apart: Vec::new() })
+        let fresh = scan.and_then(Scan::into_fresh);
+        Ok(Plan { control, slot, api, fresh, service_tier, epoch, apart: Vec::new() })
     }
 
     /// Reads the body, unless it was read before; `None` if it is no JSON that can be read.
@@ -193,7 +201,7 @@ impl Request<'_> {
 
     /// Remembers the body of a hit: it has come at least twice. Bodies that come once would only push out others.
     fn remember(&self, plan: Plan, ctx: &Ctx) {
-        let Some(((_, policy), Scan::Fresh(fresh))) = plan.slot.zip(plan.scan) else { return };
+        let Some(((_, policy), fresh)) = plan.slot.zip(plan.fresh) else { return };
         if let Some(body) = self.known_as(ctx, plan.api, &policy) {
             self.shared.bodies.mine().remember(&body, fresh);
         }
@@ -292,11 +300,10 @@ impl Request<'_> {
     pub(super) fn origin(&self, ctx: &Ctx, plan: &Plan) -> Origin {
         let is_shared = plan.slot.as_ref().is_some_and(|(_, policy)| policy.scope == Scope::Global);
         let key = ctx.key.as_ref().filter(|_| !is_shared);
-        let scanned = plan.scan.as_ref().map(Scan::body);
         Origin {
             account: key.map(|key| key.account().clone()),
             route: Arc::clone(&self.live.route.label),
-            model: scanned.and_then(|scanned| scanned.fields.model.as_deref()).map(Arc::from),
+            model: ctx.model.clone(),
         }
     }
 }

@@ -12,8 +12,9 @@ use crate::proxy::upstreams::LiveUpstream;
 use crate::routing::route::Route;
 use crate::runtime::snapshot::{Loaded, Snapshot};
 use crate::spread::Spread;
+use crate::telemetry::metrics::Metrics;
 use crate::telemetry::metrics::counted::Counter;
-use crate::telemetry::metrics::{Metrics, RouteMetrics};
+use crate::telemetry::metrics::route::RouteMetrics;
 use crate::upstream::settings::UpstreamSettings;
 
 /// The proxy's side of a snapshot.

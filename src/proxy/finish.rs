@@ -13,7 +13,7 @@ use crate::outcome::finished::{Finished, Outcome};
 use crate::proxy::ctx::{Ctx, Report};
 use crate::proxy::session::Session;
 use crate::proxy::shared::Shared;
-use crate::telemetry::metrics::Times;
+use crate::telemetry::metrics::route::Times;
 use crate::usage::ledger::Counted;
 use crate::usage::record::{Class, Sums};
 

@@ -283,7 +283,10 @@ impl Forward<'_> {
                 Err(stop) => break Some(stop),
             }
         };
-        ctx.report.tokens(bill.tokens(session.body_read()));
+        let (tokens, model) = bill.told(session.body_read());
+        ctx.report.tokens(tokens);
+        // The request's own body was read by nobody here.
+        ctx.model = ctx.model.take().or(model);
         match stopped {
             None => self.finish(session, ctx, attempt, last).await,
             Some(Stop::Client(_)) => Sent::ClientGone,

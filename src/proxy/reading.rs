@@ -207,11 +207,16 @@ impl Bill {
         }
     }
 
-    /// What the answer to a request of `question` bytes has cost: JSON tells only as a whole.
-    pub(super) fn tokens(&self, question: u64) -> Option<Tokens> {
+    /// What the answer to a request of `question` bytes has cost, and which model it says has written it: JSON tells only
+    /// as a whole.
+    pub(super) fn told(&self, question: u64) -> (Option<Tokens>, Option<Arc<str>>) {
         match &self.text {
-            Text::Json(api) => AnswerSummary::of_json(&self.body, *api).usage.map(Tokens::Told),
-            text => text.tokens(question),
+            Text::Json(api) => {
+                let (summary, model) = AnswerSummary::with_model(&self.body, *api);
+                (summary.usage.map(Tokens::Told), model)
+            }
+            Text::Sse(watch) => (self.text.tokens(question), watch.model().cloned()),
+            Text::Unread => (None, None),
         }
     }
 }

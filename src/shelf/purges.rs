@@ -116,7 +116,7 @@ impl Purges {
         put: impl FnOnce() -> T,
     ) -> Option<T> {
         let log = self.read();
-        (epoch == self.epoch() || !log.forgets(epoch, key, origin)).then(put)
+        self.keeps(&log, epoch, key, origin).then(put)
     }
 
     /// The same for what comes from the disk, which may still have what a purge forgets that began long before.
@@ -129,7 +129,12 @@ impl Purges {
     ) -> Option<T> {
         let log = self.read();
         let is_gone = log.unfinished.iter().any(|one| concerns(&one.purge, key, origin));
-        (!is_gone && (epoch == self.epoch() || !log.forgets(epoch, key, origin))).then(put)
+        (!is_gone && self.keeps(&log, epoch, key, origin)).then(put)
+    }
+
+    /// True if no purge since `epoch` forgets it. As long as `log` is held, none begins.
+    fn keeps(&self, log: &Log, epoch: Epoch, key: &EntryKey, origin: &Origin) -> bool {
+        epoch == self.epoch() || !log.forgets(epoch, key, origin)
     }
 
     /// A purge begins: what is put from here on is held against it. What the disk has to learn, which may be more.

@@ -91,6 +91,15 @@ pub struct Question {
     pub allowed_models: Box<[ModelGlob]>,
 }
 
+/// How a look-up for a stored answer ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LookUp {
+    /// What was found.
+    pub answer: Option<Answer>,
+    /// How many were passed over and deleted, as they are not what was put.
+    pub damaged: u64,
+}
+
 /// A stored answer.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Answer {

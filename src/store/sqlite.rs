@@ -18,7 +18,7 @@ use crate::cache::entries::Slot;
 use crate::clock::UnixTime;
 use crate::ids::AccountId;
 use crate::store::Store;
-use crate::store::answer::{Answer, NewAnswer, Put, Question, Which};
+use crate::store::answer::{Answer, LookUp, NewAnswer, Put, Question, Which};
 use crate::store::entries::{Expired, Page, PageOf};
 use crate::store::failure::{StoreError, Trouble};
 use crate::store::folder::FolderLock;
@@ -28,9 +28,9 @@ use crate::store::sqlite::entries::DeleteExpired;
 use crate::store::sqlite::file::FileKind;
 use crate::store::sqlite::proxied::{DropRow, DropSlots, PutProxied};
 use crate::store::sqlite::trouble::of_sqlx;
-use crate::store::sqlite::usage::{AddUsage, DeleteUsage, reports};
+use crate::store::sqlite::usage::{AddUsage, DeleteUsage, Kept, reports};
 use crate::store::sqlite::writer::{Bounds, Writer};
-use crate::store::usage::{KeyPageOf, KeyUsage, ModelSum, Period, Step, TimeSum};
+use crate::store::usage::{UsageOf, UsageSums};
 use crate::units::ByteSize;
 use crate::usage::record::{Hour, UsageRow};
 
@@ -136,15 +136,17 @@ impl Store for SqliteStore {
         self.writer.submit(answer).await
     }
 
-    async fn find_answer(&self, question: Question, now: UnixTime) -> Result<Option<Answer>, StoreError> {
+    async fn find_answer(&self, question: Question, now: UnixTime) -> Result<LookUp, StoreError> {
+        let mut damaged = 0;
         let (id, answer) = loop {
             let found = answers::find(&self.readers, &question, now).await;
             match found.map_err(|error| self.error(error))? {
-                answers::Found::Nothing => return Ok(None),
+                answers::Found::Nothing => return Ok(LookUp { answer: None, damaged }),
                 answers::Found::Answer(id, answer) => break (id, *answer),
                 answers::Found::Damaged(id) => {
                     tracing::error!(path = %self.path.display(), "a stored answer is not what was put; it is deleted");
                     self.writer.submit(DropAnswer { id }).await?;
+                    damaged += 1;
                 }
             }
         };
@@ -160,7 +162,7 @@ impl Store for SqliteStore {
             }
             Err(error) => return Err(error),
         };
-        Ok(uses.map(|usage_count| Answer { usage_count, ..answer }))
+        Ok(LookUp { answer: uses.map(|usage_count| Answer { usage_count, ..answer }), damaged })
     }
 
     async fn stored_bytes(&self, account: &AccountId) -> Result<ByteSize, StoreError> {
@@ -232,35 +234,20 @@ impl Store for SqliteStore {
         self.writer.submit(AddUsage { rows }).await
     }
 
-    async fn usage_by_time(
-        &self,
-        account: &AccountId,
-        period: Period,
-        step: Step,
-    ) -> Result<Vec<TimeSum>, StoreError> {
-        reports::by_time(&self.reports, account, period, step).await.map_err(|error| self.error(error))
-    }
-
-    async fn usage_by_model(&self, account: &AccountId, period: Period) -> Result<Vec<ModelSum>, StoreError> {
-        reports::by_model(&self.reports, account, period).await.map_err(|error| self.error(error))
-    }
-
-    async fn usage_by_key(
-        &self,
-        page: KeyPageOf,
-        period: Period,
-    ) -> Result<(Vec<KeyUsage>, u64), StoreError> {
-        reports::by_key(&self.reports, &page, period).await.map_err(|error| self.error(error))
+    async fn usage(&self, of: UsageOf) -> Result<UsageSums, StoreError> {
+        reports::usage(&self.reports, &of).await.map_err(|error| self.error(error))
     }
 
     async fn delete_usage(&self, first: Hour) -> Result<u64, StoreError> {
         let mut all = 0;
-        loop {
-            match self.writer.submit(DeleteUsage { first }).await? {
-                0 => return Ok(all),
-                deleted => all += deleted,
+        for of in [Kept::Hours, Kept::Days, Kept::Models, Kept::Keys] {
+            let mut deleted = 1;
+            while deleted > 0 {
+                deleted = self.writer.submit(DeleteUsage { first, of }).await?;
+                all += if of == Kept::Hours { deleted } else { 0 };
             }
         }
+        Ok(all)
     }
 
     async fn close(&self) {

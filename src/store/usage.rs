@@ -47,15 +47,32 @@ pub struct ModelSum {
     pub sums: Sums,
 }
 
-/// A page of an account's keys.
+/// What a report of usage is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyPageOf {
+pub struct UsageOf {
     /// Whose.
     pub account: AccountId,
-    /// How many keys come before it.
+    /// Of when.
+    pub period: Period,
+    /// What its series goes by.
+    pub step: Step,
+    /// How many keys come before those that are wanted.
     pub offset: u64,
     /// The most keys wanted.
     pub limit: u32,
+}
+
+/// An account's sums in a period, all as of one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UsageSums {
+    /// By time and class, in the order of time; steps in which nothing happened are left out.
+    pub by_time: Vec<TimeSum>,
+    /// By model and class, in the order of names.
+    pub by_model: Vec<ModelSum>,
+    /// Of each key that the account has used, in the order of their ids: those that were wanted.
+    pub by_key: Vec<KeyUsage>,
+    /// How many keys there are.
+    pub keys: u64,
 }
 
 /// What one key did.

@@ -3,8 +3,7 @@
 //! Labels take values that the configuration or this program fixes, never one that a client can choose. Children of
 //! a request's metrics are resolved once for each route and kept with it.
 
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::sync::Arc;
 
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{Encoder, IntGauge, IntGaugeVec, Registry, TextEncoder};
@@ -12,9 +11,11 @@ use prometheus::{Encoder, IntGauge, IntGaugeVec, Registry, TextEncoder};
 use crate::outcome::finished::Outcome;
 use crate::telemetry::metrics::counted::{Counter, CounterVec, Histogram, HistogramVec};
 use crate::telemetry::metrics::families::{counter, counters, gauge, gauges, histograms};
+use crate::telemetry::metrics::route::{OutcomeMetrics, RouteMetrics};
 
 pub mod counted;
 mod families;
+pub mod route;
 
 /// Upper bounds of request durations, in seconds.
 const DURATION_BUCKETS: [f64; 14] =
@@ -23,10 +24,6 @@ const DURATION_BUCKETS: [f64; 14] =
 /// Upper bounds of the gateway's own share of a request, in seconds.
 const OVERHEAD_BUCKETS: [f64; 11] =
     [0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.01, 0.1, 1.0];
-
-/// Status codes whose counters are kept resolved; others are looked up.
-const COMMON_STATUSES: [u16; 16] =
-    [0, 200, 201, 204, 304, 400, 401, 403, 404, 408, 413, 429, 500, 502, 503, 504];
 
 /// All metrics, on a registry of their own.
 #[derive(Debug)]
@@ -75,21 +72,8 @@ pub struct Metrics {
     pub access_lines_dropped: Counter,
     /// Requests whose usage could not be counted.
     pub usage_lost: Counter,
-}
-
-/// One route's request metrics, resolved.
-#[derive(Debug)]
-pub struct RouteMetrics {
-    outcomes: Vec<OutcomeMetrics>,
-    requests: CounterVec,
-    label: Box<str>,
-}
-
-#[derive(Debug)]
-struct OutcomeMetrics {
-    duration: Histogram,
-    overhead: Histogram,
-    statuses: [OnceLock<Counter>; COMMON_STATUSES.len()],
+    /// Answers stored by clients that were not what they had stored.
+    pub stored_damaged: Counter,
 }
 
 /// How a cache look-up ended.
@@ -254,6 +238,11 @@ impl Metrics {
                 "safecache_usage_lost_total",
                 "Requests whose usage could not be counted: there was no room, or no time.",
             )?,
+            stored_damaged: counter(
+                &registry,
+                "safecache_stored_damaged_total",
+                "Answers put by the cache API that were found damaged, and were deleted.",
+            )?,
             registry,
         });
         let info = gauges(
@@ -271,13 +260,12 @@ impl Metrics {
     pub fn route(&self, label: &str) -> Arc<RouteMetrics> {
         let outcomes = Outcome::ALL
             .iter()
-            .map(|outcome| OutcomeMetrics {
-                duration: self.duration.with_label_values(&[label, outcome.as_str()]),
-                overhead: self.overhead.with_label_values(&[outcome.as_str()]),
-                statuses: std::array::from_fn(|_| OnceLock::new()),
+            .map(|outcome| {
+                let duration = self.duration.with_label_values(&[label, outcome.as_str()]);
+                OutcomeMetrics::new(duration, self.overhead.with_label_values(&[outcome.as_str()]))
             })
             .collect();
-        Arc::new(RouteMetrics { outcomes, requests: self.requests.clone(), label: label.into() })
+        Arc::new(RouteMetrics::new(outcomes, self.requests.clone(), label))
     }
 
     /// The first-byte histogram of an upstream.
@@ -367,29 +355,4 @@ impl Metrics {
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         String::from_utf8(text).map_err(|_| prometheus::Error::Msg("not UTF-8".into()))
     }
-}
-
-impl RouteMetrics {
-    /// Records the end of a request.
-    pub fn finished(&self, outcome: Outcome, status: u16, times: Times) {
-        let Some(metrics) = self.outcomes.get(outcome as usize) else { return };
-        metrics.duration.observe(times.duration);
-        metrics.overhead.observe(times.overhead);
-        let resolve =
-            || self.requests.with_label_values(&[&self.label, outcome.as_str(), &status.to_string()]);
-        let place = COMMON_STATUSES.iter().position(|common| *common == status);
-        match place.and_then(|place| metrics.statuses.get(place)) {
-            Some(slot) => slot.get_or_init(resolve).inc(),
-            None => resolve().inc(),
-        }
-    }
-}
-
-/// The spans recorded of a request.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Times {
-    /// All of it.
-    pub duration: Duration,
-    /// The gateway's own share.
-    pub overhead: Duration,
 }

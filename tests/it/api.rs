@@ -40,6 +40,7 @@ use safecache::store::folder::FolderLock;
 use safecache::store::proxied::{NewProxied, Purge};
 use safecache::store::sqlite::SqliteStore;
 use safecache::store::sqlite::writer::Bounds;
+use safecache::telemetry::metrics::Metrics;
 use safecache::units::ByteSize;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -87,7 +88,8 @@ impl Scene {
         let store: Arc<dyn Store> = Arc::new(opened.unwrap_or_else(|error| panic!("{error}")));
         let (clock, moved) = Clock::manual(START);
         let settle: Settle = Arc::new(|| Box::pin(async { Ok(()) }));
-        let api = Api::new(Arc::clone(&store), purger(Arc::clone(&store)), settle, clock.clone());
+        let damaged = Metrics::new().expect("metrics").stored_damaged.clone();
+        let api = Api::new(Arc::clone(&store), purger(Arc::clone(&store)), settle, damaged, clock.clone());
         let text = "upstreams: {llm: {servers: [http://127.0.0.1:8000]}}\n\
                     routes: [{path: /v1/*, upstream: llm}]\n";
         let config = config::parse(text, "gateway.yaml", &BTreeMap::new(), Path::new(""))

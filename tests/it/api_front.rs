@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::client::Answer;
+use crate::support::disk::sql;
 use crate::support::front::{CACHED, CHAT, House, JSON, Plans};
 use crate::support::gateway::{Gateway, key, secret};
 use crate::support::upstream::Upstream;
@@ -235,6 +236,29 @@ fn stored_answers_are_there_after_a_restart_and_end_by_the_clock() {
     assert_eq!(check(&gateway)["answer"], "an answer");
     gateway.clock.advance(Duration::from_secs(1));
     assert_eq!(check(&gateway)["cache_hit"], false);
+}
+
+/// What the disk has made something else of is no answer; one to the same question that is as it was put still is.
+#[test]
+fn a_damaged_answer_is_deleted_counted_and_never_served() {
+    let house = house("");
+    let mut front = house.h1();
+    assert_eq!(front.ask(STORE, JSON, answering("a", "of no model").as_bytes()).status, 200);
+    house.gateway.clock.advance(Duration::from_secs(1));
+    let named = answering("a", "of a model").replacen('{', "{\"model\":\"m\",", 1);
+    assert_eq!(front.ask(STORE, JSON, named.as_bytes()).status, 200);
+    let damage = |column: &str, of: &str| {
+        let change = format!("UPDATE stored_answers SET {column} = '{{\"a\":1}}' WHERE {of}");
+        sql(house.gateway.folder.path(), change);
+    };
+    let mut check = || front.ask(CHECK, JSON, asking("a").as_bytes()).json();
+    assert_eq!(check()["answer"], "of a model");
+    damage("answer", "model = 'm'");
+    assert_eq!(check()["answer"], "of no model");
+    damage("metadata", "model IS NULL");
+    assert_eq!(check()["cache_hit"], false);
+    assert_eq!(house.gateway.metric("safecache_stored_damaged_total"), 2.0);
+    assert_eq!(front.ask("GET /api/v1/cache", &[], b"").json()["entries"], json!([]));
 }
 
 /// What was stored answers no question on a route, and what an upstream answered no check.

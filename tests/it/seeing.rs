@@ -46,6 +46,7 @@ const FAMILIES: &[(&str, &[&str])] = &[
     ("safecache_heads_refused_total", &[]),
     ("safecache_access_lines_dropped_total", &[]),
     ("safecache_usage_lost_total", &[]),
+    ("safecache_stored_damaged_total", &[]),
     ("process_cpu_seconds_total", &[]),
     ("process_max_fds", &[]),
     ("process_open_fds", &[]),

@@ -127,7 +127,7 @@ async fn put(store: &dyn Store, answer: NewAnswer) {
 }
 
 async fn find(store: &dyn Store, question: Question) -> Option<Answer> {
-    store.find_answer(question, NOW).await.expect("a look-up")
+    store.find_answer(question, NOW).await.expect("a look-up").answer
 }
 
 /// The text that is found.

@@ -221,13 +221,52 @@ async fn enter(
     Ok(enter.execute(connection).await?.rows_affected() > 0)
 }
 
-/// The most rows of sums that are deleted at once: others wait meanwhile.
+/// The most rows that are deleted at once: others wait meanwhile.
 const MOST_DELETED: u32 = 5000;
 
-/// Deletes sums of hours before one, and of whole days before it.
+/// Rows that only the usage of an hour keeps, or of later ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// Sums of hours.
+    Hours,
+    /// Sums of whole days.
+    Days,
+    /// Models by their last hour.
+    Models,
+    /// Keys by their last use.
+    Keys,
+}
+
+impl Kept {
+    /// Deletes ?2 of those before the hour ?1, which begins at ?3.
+    fn deletion(self) -> &'static str {
+        match self {
+            Self::Hours => {
+                "DELETE FROM usage_hours WHERE (account, hour, key, model, class) IN \
+                 (SELECT account, hour, key, model, class FROM usage_hours WHERE hour < ?1 LIMIT ?2)"
+            }
+            Self::Days => {
+                "DELETE FROM usage_days WHERE (account, day, key, model, class) IN \
+                 (SELECT account, day, key, model, class FROM usage_days WHERE day < ?1 / 24 LIMIT ?2)"
+            }
+            Self::Models => {
+                "DELETE FROM usage_models WHERE (account, model) IN \
+                 (SELECT account, model FROM usage_models WHERE last_hour < ?1 LIMIT ?2)"
+            }
+            Self::Keys => {
+                "DELETE FROM key_uses WHERE (account, key) IN \
+                 (SELECT account, key FROM key_uses WHERE last_at < ?3 LIMIT ?2)"
+            }
+        }
+    }
+}
+
+/// Deletes some of what was used last before an hour.
 pub(super) struct DeleteUsage {
     /// The first that stays.
     pub(super) first: Hour,
+    /// What of.
+    pub(super) of: Kept,
 }
 
 #[async_trait]
@@ -239,18 +278,7 @@ impl Change for DeleteUsage {
     }
 
     async fn apply(&self, connection: &mut SqliteConnection) -> Result<u64, sqlx::Error> {
-        let first = self.first.number();
-        let hours = "DELETE FROM usage_hours WHERE (account, hour, key, model, class) IN \
-                     (SELECT account, hour, key, model, class FROM usage_hours WHERE hour < ?1 LIMIT ?2)";
-        let hours = sqlx::query(hours).bind(first).bind(MOST_DELETED);
-        let deleted = hours.execute(&mut *connection).await?.rows_affected();
-        let days = "DELETE FROM usage_days WHERE (account, day, key, model, class) IN \
-                    (SELECT account, day, key, model, class FROM usage_days WHERE day < ?1 / 24 LIMIT ?2)";
-        sqlx::query(days).bind(first).bind(MOST_DELETED).execute(&mut *connection).await?;
-        let models = sqlx::query("DELETE FROM usage_models WHERE last_hour < ?1").bind(first);
-        models.execute(&mut *connection).await?;
-        let keys = sqlx::query("DELETE FROM key_uses WHERE last_at < ?1").bind(kept_time(self.first.start()));
-        keys.execute(connection).await?;
-        Ok(deleted)
+        let deletion = sqlx::query(self.of.deletion()).bind(self.first.number()).bind(MOST_DELETED);
+        Ok(deletion.bind(kept_time(self.first.start())).execute(connection).await?.rows_affected())
     }
 }

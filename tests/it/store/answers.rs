@@ -74,7 +74,7 @@ pub(super) async fn what_has_expired_is_not_found(store: Arc<dyn Store>) {
     put(&*store, NewAnswer { expires_at: later(10), ..answer(1, None, "passing") }).await;
     let at = async |seconds| {
         let found = store.find_answer(question(1), later(seconds)).await.unwrap();
-        found.map(|answer| answer.answer)
+        found.answer.map(|answer| answer.answer)
     };
     assert_eq!(at(9).await.unwrap(), "passing");
     assert_eq!(at(10).await.unwrap(), "lasting");

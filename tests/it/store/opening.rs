@@ -79,11 +79,11 @@ fn a_store_opened_again_has_all_of_it() {
     run(async {
         let store = sqlite(folder.path()).await;
         assert!(text(&store, question(9)).await.unwrap().starts_with("answer 9"));
-        assert_eq!(store.find_answer(question(9), NOW).await.unwrap().unwrap().usage_count, 2);
+        assert_eq!(store.find_answer(question(9), NOW).await.unwrap().answer.unwrap().usage_count, 2);
         store.close().await;
         drop(store);
         let store = sqlite(folder.path()).await;
-        assert_eq!(store.find_answer(question(9), NOW).await.unwrap().unwrap().usage_count, 3);
+        assert_eq!(store.find_answer(question(9), NOW).await.unwrap().answer.unwrap().usage_count, 3);
         store.close().await;
     });
 }

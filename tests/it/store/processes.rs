@@ -97,7 +97,7 @@ fn fill(folder: &Path) {
         assert!(full.to_string().ends_with("answers.sqlite: no space left on its disk; make room"), "{full}");
         assert!(kept > 3, "only {kept} were kept");
         for number in 0..kept {
-            let found = store.find_answer(question(number), NOW).await.unwrap().unwrap();
+            let found = store.find_answer(question(number), NOW).await.unwrap().answer.unwrap();
             assert_eq!((found.answer.len(), found.usage_count), (100_000, 1), "found, counted or not");
         }
         fs::remove_file(&ballast).unwrap();

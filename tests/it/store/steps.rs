@@ -10,7 +10,7 @@ use safecache::store::answer::NewAnswer;
 use safecache::store::migrations::{ACCOUNTS, ANSWERS, Migration};
 use safecache::store::proxied::{Found, NewProxied};
 use safecache::store::sqlite::file::FileKind;
-use safecache::store::usage::{Period, Step};
+use safecache::store::usage::{Period, Step, UsageOf};
 use safecache::units::ByteSize;
 use safecache::usage::record::{Cell, Class, Hour, KeyLabel, Line, Sums, UsageRow};
 use tempfile::TempDir;
@@ -168,7 +168,7 @@ async fn fill(folder: &Path) {
     let new = answer(1, Some("m"), "a stored answer");
     put(&store, NewAnswer { tokens: Some(12), metadata: Some("{}".into()), ..new }).await;
     put(&store, answer(2, None, "another")).await;
-    assert_eq!(store.find_answer(question(1), NOW).await.unwrap().unwrap().usage_count, 1);
+    assert_eq!(store.find_answer(question(1), NOW).await.unwrap().answer.unwrap().usage_count, 1);
     let new = NewProxied { model: Some("m".into()), ..proxied(3, "a proxied answer") };
     store.put_proxied(vec![new], ByteSize::mib(1)).await.unwrap();
     store.add_usage(vec![usage()]).await.unwrap();
@@ -177,19 +177,20 @@ async fn fill(folder: &Path) {
 
 async fn check(folder: &Path) {
     let store = sqlite(folder).await;
-    let found = store.find_answer(question(1), NOW).await.unwrap().unwrap();
+    let found = store.find_answer(question(1), NOW).await.unwrap().answer.unwrap();
     assert_eq!(
         (&*found.answer, found.model.as_deref(), found.usage_count),
         ("a stored answer", Some("m"), 2)
     );
     assert_eq!((found.tokens, found.metadata.as_deref()), (Some(12), Some("{}")));
     assert_eq!((found.created_at, found.expires_at), (NOW, later(3600)));
-    assert_eq!(store.find_answer(question(2), NOW).await.unwrap().unwrap().model, None);
+    assert_eq!(store.find_answer(question(2), NOW).await.unwrap().answer.unwrap().model, None);
     assert_eq!(slot(3).key, EntryKey::from_bytes(super::hash(3).0));
     let found = store.find_proxied(slot(3), NOW).await.unwrap();
     assert!(matches!(&found, Found::Payload { payload, .. } if payload == b"a proxied answer"), "{found:?}");
     let period = Period { from: Hour::of(NOW), to: Hour::from_number(Hour::of(NOW).number() + 1) };
-    let series = store.usage_by_time(&account("acme"), period, Step::Hour).await.unwrap();
+    let of = UsageOf { account: account("acme"), period, step: Step::Hour, offset: 0, limit: 1 };
+    let series = store.usage(of).await.unwrap().by_time;
     assert_eq!((series[0].class, series[0].sums), (Class::ExactHit, usage().line.sums));
     assert!(store.stored_bytes(&account("acme")).await.unwrap() > ByteSize::bytes(0));
     put(&store, answer(4, None, "new")).await;

@@ -6,7 +6,7 @@ use safecache::clock::UnixTime;
 use safecache::ids::{AccountId, KeyId};
 use safecache::money::Money;
 use safecache::store::Store;
-use safecache::store::usage::{KeyPageOf, KeyUsage, MOST_MODELS, ModelSum, Period, Step, TimeSum};
+use safecache::store::usage::{KeyUsage, MOST_MODELS, ModelSum, Period, Step, TimeSum, UsageOf, UsageSums};
 use safecache::usage::record::{Cell, Class, Hour, KeyLabel, Line, Sums, UsageRow};
 
 use super::{NOW, account, later};
@@ -45,8 +45,14 @@ fn row(key: &str, after: u32, class: Class, requests: u64) -> UsageRow {
     }
 }
 
-fn period(from: u32, to: u32) -> Period {
-    Period { from: hour(from), to: hour(to) }
+/// The usage of an account from hour to hour.
+fn of(name: &str, (from, to): (u32, u32), step: Step) -> UsageOf {
+    let period = Period { from: hour(from), to: hour(to) };
+    UsageOf { account: account(name), period, step, offset: 0, limit: 2 }
+}
+
+async fn usage(store: &dyn Store, name: &str, period: (u32, u32), step: Step) -> UsageSums {
+    store.usage(of(name, period, step)).await.unwrap()
 }
 
 fn time_sum(start: u32, class: Class, requests: u64) -> TimeSum {
@@ -58,22 +64,22 @@ pub(super) async fn sums_add_up(store: Arc<dyn Store>) {
         vec![row("a", 0, Class::Miss, 3), row("b", 0, Class::Miss, 4), row("a", 0, Class::ExactHit, 5)];
     store.add_usage(first).await.unwrap();
     store.add_usage(vec![row("a", 0, Class::Miss, 10), row("a", 0, Class::Miss, 20)]).await.unwrap();
-    let series = store.usage_by_time(&account("acme"), period(0, 1), Step::Hour).await.unwrap();
+    let series = usage(&*store, "acme", (0, 1), Step::Hour).await.by_time;
     assert_eq!(series, [time_sum(0, Class::ExactHit, 5), time_sum(0, Class::Miss, 37)]);
-    let models = store.usage_by_model(&account("acme"), period(0, 1)).await.unwrap();
+    let models = usage(&*store, "acme", (0, 1), Step::Day).await.by_model;
     let model = |class, requests| ModelSum { model: "m".into(), class, sums: sums(requests) };
     assert_eq!(models, [model(Class::ExactHit, 5), model(Class::Miss, 37)]);
-    assert_eq!(store.usage_by_time(&account("globex"), period(0, 1), Step::Hour).await, Ok(vec![]));
+    assert_eq!(usage(&*store, "globex", (0, 1), Step::Hour).await, UsageSums::default());
 }
 
 pub(super) async fn a_period_has_a_beginning_and_an_end(store: Arc<dyn Store>) {
     // NOW is 08:00: the hours 0 to 15 are the rest of its day.
     let rows = [0, 1, 15, 16, 39, 40].map(|after| row("a", after, Class::Miss, 1 << after.min(20)));
     store.add_usage(rows.to_vec()).await.unwrap();
-    let hours = store.usage_by_time(&account("acme"), period(1, 40), Step::Hour).await.unwrap();
+    let hours = usage(&*store, "acme", (1, 40), Step::Hour).await.by_time;
     let expected = [(1, 2), (15, 1 << 15), (16, 1 << 16), (39, 1 << 20)];
     assert_eq!(hours, expected.map(|(start, requests)| time_sum(start, Class::Miss, requests)));
-    let days = store.usage_by_time(&account("acme"), period(1, 40), Step::Day).await.unwrap();
+    let days = usage(&*store, "acme", (1, 40), Step::Day).await.by_time;
     let today = TimeSum { start: hour(0).day(), class: Class::Miss, sums: sums(2 + (1 << 15)) };
     assert_eq!(days, [today, time_sum(16, Class::Miss, (1 << 16) + (1 << 20))]);
     assert_eq!(hour(0).day().start(), UnixTime::from_secs(NOW.as_secs() - 8 * 3600));
@@ -91,35 +97,45 @@ pub(super) async fn keys_come_in_pages_with_their_last_use(store: Arc<dyn Store>
     let mut late = row("a", 1, Class::Miss, 8);
     late.line.label.name = Some("an older name".into());
     store.add_usage(vec![late]).await.unwrap();
-    let page = |offset| KeyPageOf { account: account("acme"), offset, limit: 2 };
+    let page = async |offset| {
+        let of = UsageOf { offset, ..of("acme", (0, 6), Step::Hour) };
+        let UsageSums { by_key, keys, .. } = store.usage(of).await.unwrap();
+        (by_key, keys)
+    };
     let usage = |key: &str, after: u64, sums: &[(Class, Sums)]| KeyUsage {
         key: KeyId::new(key),
         label: label(key),
         last_used_at: later(after * 3600),
         sums: sums.to_vec(),
     };
-    let (keys, total) = store.usage_by_key(page(0), period(0, 6)).await.unwrap();
+    let (keys, total) = page(0).await;
     let of_a = [(Class::Miss, sums(10)), (Class::RateLimited, sums(3))];
     assert_eq!(keys, [usage("a", 5, &of_a), usage("b", 9, &[])]);
     assert_eq!(total, 3);
-    let (keys, total) = store.usage_by_key(page(2), period(0, 6)).await.unwrap();
+    let (keys, total) = page(2).await;
     assert_eq!((keys, total), (vec![usage("c", 0, &[(Class::Miss, sums(1))])], 3));
-    assert_eq!(store.usage_by_key(page(3), period(0, 6)).await, Ok((vec![], 3)));
+    assert_eq!(page(3).await, (vec![], 3));
 }
 
 pub(super) async fn old_hours_are_forgotten(store: Arc<dyn Store>) {
     store.add_usage((0..10).map(|after| row("a", after, Class::Miss, 1)).collect()).await.unwrap();
     assert_eq!(store.delete_usage(hour(7)).await, Ok(7));
-    let left = store.usage_by_time(&account("acme"), period(0, 10), Step::Hour).await.unwrap();
+    let left = usage(&*store, "acme", (0, 10), Step::Hour).await.by_time;
     assert_eq!(left, [7, 8, 9].map(|after| time_sum(after, Class::Miss, 1)));
     assert_eq!(store.delete_usage(hour(7)).await, Ok(0));
+    // More than are deleted at once.
+    let many = 5001;
+    store.add_usage((0..many).map(|n| row(&format!("k{n}"), 16, Class::Miss, 1)).collect()).await.unwrap();
+    assert_eq!(usage(&*store, "acme", (16, 40), Step::Day).await.by_time[0].sums.requests, many);
+    assert_eq!(store.delete_usage(hour(40)).await, Ok(3 + many));
+    assert_eq!(usage(&*store, "acme", (0, 40), Step::Day).await, UsageSums::default());
 }
 
 /// Every class keeps its own name; so do keys and models that differ in case or white space.
 pub(super) async fn names_are_told_apart(store: Arc<dyn Store>) {
     let rows = Class::ALL.into_iter().zip(1..).map(|(class, requests)| row("a", 0, class, requests));
     store.add_usage(rows.collect()).await.unwrap();
-    let mut found = store.usage_by_time(&account("acme"), period(0, 1), Step::Hour).await.unwrap();
+    let mut found = usage(&*store, "acme", (0, 1), Step::Hour).await.by_time;
     found.sort_by_key(|sum| sum.class);
     let expected: Vec<_> =
         Class::ALL.into_iter().zip(1..).map(|(class, requests)| time_sum(0, class, requests)).collect();
@@ -129,7 +145,7 @@ pub(super) async fn names_are_told_apart(store: Arc<dyn Store>) {
         row.cell.model = model.into();
         store.add_usage(vec![row]).await.unwrap();
     }
-    let models = store.usage_by_model(&account("acme"), period(1, 2)).await.unwrap();
+    let models = usage(&*store, "acme", (1, 2), Step::Day).await.by_model;
     let names: Vec<_> = models.iter().map(|sum| &*sum.model).collect();
     assert_eq!(names, ["", "M", "m ", "é"]);
 }
@@ -145,7 +161,7 @@ pub(super) async fn an_account_has_so_many_models(store: Arc<dyn Store>) {
     store.add_usage((0..many).map(|n| asked("acme", format!("m{n:03}"), 0)).collect()).await.unwrap();
     store.add_usage(vec![asked("globex", "m119".into(), 0), asked("acme", "m000".into(), 1)]).await.unwrap();
     let of = async |name: &str| {
-        let models = store.usage_by_model(&account(name), period(0, 9)).await.unwrap();
+        let models = usage(&*store, name, (0, 9), Step::Day).await.by_model;
         models.into_iter().map(|sum| (sum.model.to_string(), sum.sums.requests)).collect::<Vec<_>>()
     };
     let acme = of("acme").await;
@@ -169,13 +185,12 @@ pub(super) async fn a_span_is_the_sum_of_its_hours(store: Arc<dyn Store>) {
     for (from, to) in (0..96).step_by(5).flat_map(|from| (from + 1..=96).step_by(3).map(move |to| (from, to)))
     {
         let due: u64 = (from..to).map(requests).sum();
-        let models = store.usage_by_model(&account("acme"), period(from, to)).await.unwrap();
+        let models = usage(&*store, "acme", (from, to), Step::Day).await.by_model;
         assert_eq!(models[0].sums, sums(due), "{from} to {to}");
-        let page = KeyPageOf { account: account("acme"), offset: 0, limit: 1 };
-        let (keys, _) = store.usage_by_key(page, period(from, to)).await.unwrap();
+        let keys = usage(&*store, "acme", (from, to), Step::Day).await.by_key;
         assert_eq!(keys[0].sums, [(Class::Miss, sums(due))], "{from} to {to}");
         for step in [Step::Hour, Step::Day] {
-            let series = store.usage_by_time(&account("acme"), period(from, to), step).await.unwrap();
+            let series = usage(&*store, "acme", (from, to), step).await.by_time;
             assert_eq!(series.iter().map(|sum| sum.sums.requests).sum::<u64>(), due, "{from} to {to}");
         }
     }
@@ -192,12 +207,12 @@ pub(super) async fn sums_that_are_too_large_stay_at_the_most(store: Arc<dyn Stor
     }
     store.add_usage(vec![row("a", 0, Class::Miss, 7)]).await.unwrap();
     for (from, to) in [(0, 1), (0, 9), (0, 60)] {
-        let models = store.usage_by_model(&account("acme"), period(from, to)).await.unwrap();
+        let models = usage(&*store, "acme", (from, to), Step::Day).await.by_model;
         let (hits, misses) = (models[0].sums, models[1].sums);
         assert!(i64::MAX as u64 <= hits.saved_completion_tokens, "{hits:?}");
         assert!(Money::from_units(i64::MAX as u128) <= hits.cost_saved, "{hits:?}");
         assert_eq!(misses, sums(7));
     }
-    let series = store.usage_by_time(&account("acme"), period(0, 60), Step::Day).await.unwrap();
+    let series = usage(&*store, "acme", (0, 60), Step::Day).await.by_time;
     assert_eq!(series.len(), 3);
 }

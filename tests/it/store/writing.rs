@@ -132,7 +132,7 @@ fn who_holds_the_file_for_too_long_is_not_waited_for() {
         let puts = join_all((0..10).map(|number| store.put_answer(answer(number, None, "meanwhile"))));
         let refused = puts.await;
         assert!(refused.iter().all(|put| put.as_ref().is_err_and(|error| error.trouble == Trouble::Busy)));
-        let found = store.find_answer(question(1), super::NOW).await.unwrap().unwrap();
+        let found = store.find_answer(question(1), super::NOW).await.unwrap().answer.unwrap();
         assert_eq!(
             (&*found.answer, found.usage_count),
             ("before", 1),

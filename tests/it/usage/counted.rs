@@ -213,6 +213,46 @@ fn models_that_are_not_listed_and_names_that_are_too_long_count_as_other() {
     assert_eq!(models, expected.iter().map(|(model, count)| (model, count)).collect::<Vec<_>>());
 }
 
+/// On a path where no body of a request is read.
+#[test]
+fn the_answer_names_the_model_where_the_request_is_not_read() {
+    let answers = [
+        ("/plain/chat/completions", "application/json", ANSWER.replacen('{', r#"{"model":"m-json","#, 1)),
+        (
+            "/plain/v1/chat/completions",
+            "text/event-stream",
+            "data: {\"model\":\"m-chat\",\"choices\":[]}\n\ndata: {\"model\":\"later\",\"choices\":[]}\n\ndata: [DONE]\n\n".to_owned(),
+        ),
+        (
+            "/plain/v1/responses",
+            "text/event-stream",
+            "data: {\"type\":\"response.created\",\"response\":{\"model\":\"m-responses\"}}\n\n".to_owned(),
+        ),
+        (
+            "/plain/v1/messages",
+            "text/event-stream",
+            "data: {\"type\":\"message_start\",\"message\":{\"model\":\"m-messages\"}}\n\n".to_owned(),
+        ),
+    ];
+    let known = answers.clone();
+    let upstream = Upstream::start(move |request, exchange| {
+        let (_, kind, body) =
+            known.iter().find(|(path, ..)| request.line.contains(*path)).expect("an answer");
+        exchange.begin(kind);
+        exchange.chunk(body);
+        exchange.chunk("");
+    });
+    let gateway = gateway(&upstream, "", "");
+    let mut client = gateway.connect();
+    for (path, ..) in &answers {
+        assert_eq!(client.post(path, &secret("one"), &chat("asked", path)).status, 200);
+    }
+    let told = report(&mut client, "");
+    let models: Vec<_> = told["models"].as_array().unwrap().iter().map(|model| &model["model"]).collect();
+    assert_eq!(models, ["m-chat", "m-json", "m-messages", "m-responses"]);
+    assert_eq!(told["models"][1]["prompt_tokens"], told["totals"]["prompt_tokens"]);
+}
+
 #[test]
 fn an_estimate_counts_where_a_stream_tells_nothing() {
     let event = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"four bytes\"}}]}\n\n";

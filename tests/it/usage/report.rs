@@ -158,6 +158,21 @@ fn keys_come_in_pages_and_are_the_accounts_alone() {
 }
 
 #[test]
+fn a_key_sees_the_models_that_it_may_use() {
+    let upstream = Upstream::json(ANSWER);
+    let gateway = gateway(&upstream, "", &key("bound", "allowed_models: [gpt-*]"));
+    let mut client = gateway.connect();
+    for model in ["gpt-1", "claude"] {
+        client.post(CHAT, &secret("one"), &chat(model, "a"));
+    }
+    assert_eq!(client.post(CHAT, &secret("bound"), &chat("claude", "a")).status, 403);
+    let told = client.get("/api/v1/usage", &secret("bound")).json();
+    let models: Vec<_> = told["models"].as_array().unwrap().iter().map(|model| &model["model"]).collect();
+    assert_eq!(models, ["gpt-1"]);
+    assert_eq!(told["totals"]["requests"], 3, "but the account's sums");
+}
+
+#[test]
 fn the_plan_is_the_keys_own() {
     let upstream = Upstream::json(ANSWER);
     let gateway = gateway(&upstream, "", &key("small", "plan: free"));

@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 
-use sqlx::sqlite::SqliteRow;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{Row, SqlitePool};
 
-use crate::ids::{AccountId, KeyId};
+use crate::ids::KeyId;
 use crate::money::Money;
 use crate::store::sqlite::number::{kept, read, read_time};
 use crate::store::sqlite::usage::list;
-use crate::store::usage::{KeyPageOf, KeyUsage, ModelSum, Period, Step, TimeSum};
+use crate::store::usage::{KeyUsage, ModelSum, Period, Step, TimeSum, UsageOf, UsageSums};
 use crate::usage::record::{Class, Hour, KeyLabel, Sums};
 
 /// A SELECT of all sums, each in two parts, so that no sum of whole numbers overflows: [`PART`]s, and the rest.
@@ -80,7 +80,7 @@ impl Span {
     /// Asks `select`, whose first parameters are the account and the span, and whose next one is `last`.
     async fn ask(
         self,
-        readers: &SqlitePool,
+        connection: &mut SqliteConnection,
         select: &'static str,
         account: &str,
         last: String,
@@ -89,27 +89,36 @@ impl Span {
         for (from, to) in [self.before, self.behind, self.days] {
             query = query.bind(from).bind(to);
         }
-        query.bind(last).fetch_all(readers).await
+        query.bind(last).fetch_all(connection).await
     }
 }
 
-/// The sums by time and class.
-pub(in crate::store::sqlite) async fn by_time(
+/// All sums, as of one moment.
+pub(in crate::store::sqlite) async fn usage(
     readers: &SqlitePool,
-    account: &AccountId,
-    period: Period,
-    step: Step,
-) -> Result<Vec<TimeSum>, sqlx::Error> {
+    of: &UsageOf,
+) -> Result<UsageSums, sqlx::Error> {
+    // What one transaction reads is as it was when it read first.
+    let mut moment = readers.begin().await?;
+    let by_time = by_time(&mut moment, of).await?;
+    let by_model = by_model(&mut moment, of).await?;
+    let (by_key, keys) = by_key(&mut moment, of).await?;
+    moment.commit().await?;
+    Ok(UsageSums { by_time, by_model, by_key, keys })
+}
+
+/// The sums by time and class.
+async fn by_time(connection: &mut SqliteConnection, of: &UsageOf) -> Result<Vec<TimeSum>, sqlx::Error> {
     let select = select_sums!(
         "hour - hour % CAST(?8 AS INTEGER) AS start, class, ",
         rows_of_span!(),
         "GROUP BY start, class ORDER BY start, class"
     );
-    let (span, hours) = match step {
-        Step::Hour => (Span::of_hours(period), 1),
-        Step::Day => (Span::of(period), Hour::A_DAY),
+    let (span, hours) = match of.step {
+        Step::Hour => (Span::of_hours(of.period), 1),
+        Step::Day => (Span::of(of.period), Hour::A_DAY),
     };
-    let rows = span.ask(readers, select, account.as_str(), hours.to_string()).await?;
+    let rows = span.ask(connection, select, of.account.as_str(), hours.to_string()).await?;
     let sum = |row: &SqliteRow| {
         let Some((class, sums)) = sums(row, 1)? else { return Ok(None) };
         Ok(Some(TimeSum { start: Hour::from_number(row.try_get(0)?), class, sums }))
@@ -118,17 +127,13 @@ pub(in crate::store::sqlite) async fn by_time(
 }
 
 /// The sums by model and class.
-pub(in crate::store::sqlite) async fn by_model(
-    readers: &SqlitePool,
-    account: &AccountId,
-    period: Period,
-) -> Result<Vec<ModelSum>, sqlx::Error> {
+async fn by_model(connection: &mut SqliteConnection, of: &UsageOf) -> Result<Vec<ModelSum>, sqlx::Error> {
     let select = select_sums!(
         "model, class, ",
         rows_of_span!(),
         "WHERE ?8 = '' GROUP BY model, class ORDER BY model, class"
     );
-    let rows = Span::of(period).ask(readers, select, account.as_str(), String::new()).await?;
+    let rows = Span::of(of.period).ask(connection, select, of.account.as_str(), String::new()).await?;
     let sum = |row: &SqliteRow| {
         let Some((class, sums)) = sums(row, 1)? else { return Ok(None) };
         Ok(Some(ModelSum { model: row.try_get::<String, _>(0)?.into(), class, sums }))
@@ -136,27 +141,26 @@ pub(in crate::store::sqlite) async fn by_model(
     rows.iter().filter_map(|row| sum(row).transpose()).collect()
 }
 
-/// A page of the keys that an account used, with their sums, and how many keys there are.
-pub(in crate::store::sqlite) async fn by_key(
-    readers: &SqlitePool,
-    page: &KeyPageOf,
-    period: Period,
+/// The keys that are wanted of those that an account used, with their sums, and how many keys there are.
+async fn by_key(
+    connection: &mut SqliteConnection,
+    of: &UsageOf,
 ) -> Result<(Vec<KeyUsage>, u64), sqlx::Error> {
-    let account = page.account.as_str();
+    let account = of.account.as_str();
     let count = sqlx::query_scalar("SELECT count(*) FROM key_uses WHERE account = ?1").bind(account);
-    let total = read(count.fetch_one(readers).await?);
+    let total = read(count.fetch_one(&mut *connection).await?);
     let keys = "SELECT key, last_at, name, environment FROM key_uses WHERE account = ?1 \
                 ORDER BY key LIMIT ?2 OFFSET ?3";
     type Row = (String, i64, Option<String>, Option<String>);
-    let keys = sqlx::query_as(keys).bind(account).bind(page.limit).bind(kept(page.offset));
-    let keys: Vec<Row> = keys.fetch_all(readers).await?;
+    let keys = sqlx::query_as(keys).bind(account).bind(of.limit).bind(kept(of.offset));
+    let keys: Vec<Row> = keys.fetch_all(&mut *connection).await?;
     let select = select_sums!(
         "key, class, ",
         rows_of_span!(),
         "WHERE key IN (SELECT value FROM json_each(?8)) GROUP BY key, class ORDER BY key, class"
     );
     let names = list(keys.iter().map(|(key, ..)| key))?;
-    let rows = Span::of(period).ask(readers, select, account, names).await?;
+    let rows = Span::of(of.period).ask(connection, select, account, names).await?;
     let mut of_keys: HashMap<String, Vec<(Class, Sums)>> = HashMap::new();
     for row in &rows {
         if let Some(sums) = sums(row, 1)? {
