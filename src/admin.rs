@@ -1,6 +1,5 @@
 //! The admin listener: what operators and their tools ask.
 //!
-//! - `GET /` -- which of these need no token.
 //! - `GET /metrics` -- Prometheus text.
 //! - `GET /healthz` -- 200 while the process lives.
 //! - `GET /readyz` -- 200 once the data port accepts; 503 while starting or draining.
@@ -9,9 +8,12 @@
 //! - `POST /admin/v1/reload[?force=true]` -- reloads, and says what changed or what is wrong.
 //! - `DELETE /admin/v1/cache[?account=A|?route=R]` -- forgets every cached answer, or an account's, or a route's, by its
 //!   path in the configuration; those that are on their way as well.
+//! - `/admin/v1/keys`, `/admin/v1/accounts`, `/admin/v1/audit`: keys, their accounts, and who changed what (`keys`,
+//!   `holders`, at one `desk`; what they list stands in `listed`).
 //! - `GET /admin/v1/openapi.json` -- all of these, described (`openapi`); what they answer stands in `answers`.
 //!
-//! Any other path is a 404, any other method a 405. All under `/admin/v1/` want the operator's token; without one configured they are not there at all.
+//! The console has `/` and its own paths beside these. Any other path is a 404, any other method a 405. All under
+//! `/admin/v1/` want the operator's token; without one configured they are not there at all.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -27,14 +29,22 @@ use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
 
+use crate::accounts::Accounts;
 use crate::admin::answers::{ConfigState, Nowhere, Purged, Reloaded, problem};
+use crate::admin::desk::Desk;
 use crate::ids::AccountId;
 use crate::runtime::reload::{Reloader, Shrinking};
+use crate::store::directory::edit::Author;
 use crate::store::failure::StoreError;
 use crate::store::proxied::Purge;
 use crate::telemetry::metrics::Metrics;
 
 pub mod answers;
+pub mod desk;
+pub mod holders;
+mod input;
+pub mod keys;
+pub mod listed;
 pub mod openapi;
 
 /// Forgets cached answers; how many there were, or why those on the disk are still there.
@@ -53,30 +63,30 @@ pub struct Admin<D> {
     pub ready: Arc<AtomicBool>,
     /// Reloads.
     pub reloader: Arc<Reloader<D>>,
+    /// Accounts and their keys.
+    pub accounts: Arc<Accounts>,
 }
 
 /// The routes of the admin listener.
 pub fn router<D: Send + Sync + 'static>(admin: Arc<Admin<D>>) -> Router {
+    let desk = Desk { accounts: Arc::clone(&admin.accounts), author: Author::Operator };
     let operator = Router::new()
         .route("/admin/v1/cache", delete(purge::<D>))
         .route("/admin/v1/config", get(config::<D>))
         .route("/admin/v1/openapi.json", get(describe))
         .route("/admin/v1/reload", post(reload::<D>))
+        .with_state(Arc::clone(&admin))
+        .merge(desk.routes())
         .route_layer(from_fn_with_state(Arc::clone(&admin), operators_only::<D>));
     Router::new()
-        .route("/", get(|| async { INDEX }))
         .route("/metrics", get(metrics::<D>))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready::<D>))
+        .with_state(admin)
         .merge(operator)
         .fallback(async || Nowhere::PATH)
         .method_not_allowed_fallback(async || Nowhere::METHOD)
-        .with_state(admin)
 }
-
-/// What is here, for people who look.
-const INDEX: &str =
-    "safecache, the operator's side\n\n/healthz  alive\n/readyz   takes requests\n/metrics  for Prometheus\n";
 
 /// What is said where nothing is done.
 const API_OFF: &str = "the operator's API is off: no admin.token is configured";

@@ -19,6 +19,8 @@ pub mod backup;
 pub mod check;
 pub mod demo;
 pub mod hash_key;
+pub mod keys;
+pub mod operator;
 pub mod reload;
 pub mod restore;
 pub mod running;
@@ -57,6 +59,11 @@ pub enum Command {
     /// One newline at the end is not part of the key; under 20 characters is refused.
     /// The line goes after `sha256:` in the key list.
     HashKey,
+    /// Make, list, rotate and revoke keys in the store.
+    ///
+    /// Asks the running gateway, over its admin API; if none runs, its data folder is changed.
+    #[command(subcommand)]
+    Keys(KeysCommand),
     /// Ask the running gateway to reload, over its admin API.
     ///
     /// Prints what changed, or what is wrong. The address and the token are those of the configuration.
@@ -118,6 +125,107 @@ impl FromStr for Pace {
     }
 }
 
+/// `safecache keys`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum KeysCommand {
+    /// Make a key and print it: it is never shown again.
+    ///
+    /// An account that is not there is made, on the plan free.
+    Create(CreateKeyArgs),
+    /// List keys.
+    List(ListKeysArgs),
+    /// Give a key a new secret and print it; the old one stays valid for a while.
+    Rotate(RotateKeyArgs),
+    /// Have a key refused, for good, within a second.
+    Revoke(RevokeKeyArgs),
+}
+
+impl KeysCommand {
+    /// Which configuration.
+    pub fn config(&self) -> &ConfigArgs {
+        match self {
+            Self::Create(args) => &args.config,
+            Self::List(args) => &args.config,
+            Self::Rotate(args) => &args.config,
+            Self::Revoke(args) => &args.config,
+        }
+    }
+}
+
+/// `safecache keys create`.
+#[derive(Clone, Debug, Args)]
+pub struct CreateKeyArgs {
+    /// Whose key it is.
+    #[arg(long, value_name = "ACCOUNT")]
+    pub account: String,
+    /// What people call it.
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Its own plan; without one it has its account's.
+    #[arg(long, value_name = "PLAN")]
+    pub plan: Option<String>,
+    /// Where it is used: development, staging or production.
+    #[arg(long, value_name = "ENVIRONMENT", value_parser = ["development", "staging", "production"])]
+    pub environment: Option<String>,
+    /// When it expires: after a span such as 90d, or at a time such as 2027-01-01T00:00:00Z.
+    #[arg(long, value_name = "WHEN")]
+    pub expires: Option<String>,
+    /// An address or network that may use it; may be given again. Without any: all.
+    #[arg(long, value_name = "CIDR")]
+    pub allow_ip: Vec<String>,
+    /// Models that it may ask for, as a pattern such as gpt-4o*; may be given again. Without any: all.
+    #[arg(long, value_name = "GLOB")]
+    pub allow_model: Vec<String>,
+    /// Print everything that is known of it, as JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Which configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+/// `safecache keys list`.
+#[derive(Clone, Debug, Args)]
+pub struct ListKeysArgs {
+    /// Those of this account alone.
+    #[arg(long, value_name = "ACCOUNT")]
+    pub account: Option<String>,
+    /// As JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Which configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+/// `safecache keys rotate`.
+#[derive(Clone, Debug, Args)]
+pub struct RotateKeyArgs {
+    /// The key: key_ and ten characters.
+    #[arg(value_name = "ID")]
+    pub id: String,
+    /// How long the old secret stays valid; 0s ends it at once.
+    #[arg(long, value_name = "DURATION", default_value = "24h")]
+    pub overlap: String,
+    /// Print everything that is known of it, as JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Which configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+/// `safecache keys revoke`.
+#[derive(Clone, Debug, Args)]
+pub struct RevokeKeyArgs {
+    /// The key: key_ and ten characters.
+    #[arg(value_name = "ID")]
+    pub id: String,
+    /// Which configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
 /// `safecache reload`.
 #[derive(Clone, Debug, Args)]
 pub struct ReloadArgs {
@@ -156,6 +264,9 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(args, &environment(), &mut std::io::stdout()),
         Command::Schema => schema::run(&mut std::io::stdout()),
         Command::HashKey => hash_key::run(&mut std::io::stdin(), &mut std::io::stdout()),
+        Command::Keys(command) => {
+            keys::run(command, &environment(), (&mut std::io::stdout(), &mut std::io::stderr()))
+        }
         Command::Reload(args) => reload::run(args, &environment(), &mut std::io::stdout()),
         Command::Backup(args) => backup::run(args, &environment(), &mut std::io::stdout()),
         Command::Restore(args) => restore::run(args, &environment(), &mut std::io::stdout()),

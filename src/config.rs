@@ -45,7 +45,7 @@ mod hint;
 pub mod interpolate;
 pub mod json_lines;
 pub mod key_list;
-mod key_rules;
+pub mod key_rules;
 pub mod node;
 mod plain_key;
 pub mod prices;
@@ -88,6 +88,8 @@ pub struct Config {
     pub usage: UsageSettings,
     /// What models cost.
     pub prices: PriceList,
+    /// Requests in flight end when their key is revoked.
+    pub cuts_revoked: bool,
     /// Origins whose preflights are answered; `*` is an origin like any other.
     pub cors_origins: Box<[Box<str>]>,
     /// How the process ends.
@@ -110,6 +112,17 @@ pub struct Admin {
     pub listen: Listener,
     /// The operator's token; `None`: that API is off.
     pub token: Option<Secret>,
+    /// Who may make an account in the console.
+    pub sign_up: SignUp,
+}
+
+/// Who may make an account in the console.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SignUp {
+    /// Whoever reaches the admin listener.
+    Open,
+    /// Nobody.
+    Closed,
 }
 
 /// The answer cache as a whole.

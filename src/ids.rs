@@ -44,6 +44,10 @@ name_type! {
     AccountId
 }
 name_type! {
+    /// Somebody who may log in, `prsn_…`: what the trail and forms name them by.
+    PersonId
+}
+name_type! {
     /// The name of a plan, `[a-z0-9_-]{1,32}`.
     PlanName
 }

@@ -8,10 +8,13 @@
 //! - [`routing`], [`auth`], [`limits`], [`llm`], [`cache`], [`usage`], [`upstream`]: the pure rules.
 //! - [`config`], [`outcome`]: what operators write; what clients are told.
 //! - [`runtime`], [`telemetry`], [`store`]: the live snapshot and its reloads; metrics and logs; what lasts.
-//! - [`shelf`]: the cache in memory and the one on the disk behind it, as one.
-//! - [`proxy`], [`admin`], [`demo`]: the listeners; [`api`]: the calls of the cache API.
+//! - [`shelf`]: the cache in memory and the one on the disk behind it, as one; [`accounts`]: accounts, their keys and
+//!   people, and who may do what.
+//! - [`proxy`], [`admin`], [`console`], [`demo`]: the listeners, and the pages on the second of them; [`api`]: the calls
+//!   of the cache API.
 //! - [`server`]: the one place where everything meets. [`cli`]: the commands over it.
 
+pub mod accounts;
 pub mod admin;
 pub mod api;
 pub mod auth;
@@ -19,6 +22,7 @@ pub mod cache;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod console;
 pub mod demo;
 pub mod dice;
 pub mod form;

@@ -5,7 +5,7 @@
 //!   `request_head` how that is read (`copied` what it is kept in), `http1` the request's body and its answer, whose head is a `response_head`.
 //!   `http2_stream` is one over HTTP/2, `http2` what holds its requests together, `frames` what comes beside them. `session`
 //!   is a request over either; `line` carries bytes, `patience` is the account of slow readers, `cut` how all requests end at
-//!   once.
+//!   once, `revocation` how those of a revoked key do.
 //! - `gateway` takes a connection's requests one after another from head to access line; `ctx` is a request's own
 //!   state, `derived` what all requests of a snapshot share, `shared` what outlives it.
 //! - `framing`, `client_address`, `query`, `admit`, `auth_failures`, `body`: from a head to an admitted request.
@@ -72,6 +72,7 @@ mod request_head;
 pub mod resolver;
 mod respond;
 mod response_head;
+mod revocation;
 mod send;
 mod session;
 pub mod shared;

@@ -13,26 +13,27 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::task::JoinHandle;
 
+use crate::accounts::Accounts;
+use crate::accounts::people::PeopleService;
 use crate::admin::{self, Admin};
-use crate::api::Api;
-use crate::cache::entries::{Entries, Entry, Removal};
+use crate::cache::entries::Entries;
 use crate::clock::Clock;
 use crate::config::{Config, Listener};
 use crate::limits::limiter::Limiter;
 use crate::memory::Buffers;
 use crate::proxy::crew::Crew;
-use crate::proxy::derived::{Derived, derive};
+use crate::proxy::derived::Derived;
 use crate::proxy::gateway::Gateway;
 use crate::proxy::guard::Guard;
 use crate::proxy::resolver::{Lookup, Resolver};
 use crate::proxy::shared::{Parts, Shared};
 use crate::runtime::journal::{Change, Refusal};
 use crate::runtime::live::Live;
-use crate::runtime::reload::{self, Derive, Reloader, Shrinking, Source, Tools};
+use crate::runtime::reload::{Reloader, Shrinking, Source, Tools};
 use crate::runtime::watch::{Seen, follow_certificates, follow_list};
-use crate::server::books::{Bookkeeper, Books};
+use crate::server::books::Bookkeeper;
 use crate::server::chores::{Charges, Roll};
-use crate::server::doors::{purge, purger, refresh};
+use crate::server::doors::{purge, refresh};
 use crate::server::drain::Ending;
 use crate::server::files::raise_files;
 use crate::server::hand_over::give::{Estate, Sockets, give};
@@ -40,21 +41,24 @@ use crate::server::hand_over::message::Port;
 use crate::server::hand_over::take::{Inherited, Ward};
 use crate::server::lasting::Lasting;
 use crate::server::listeners::{Bound, Handshake, bind};
+use crate::server::parts::{Ruling, access_log, answerer, deriving, entries, keep_books, ruling, shelf};
 use crate::server::threads::{Threads, Workers};
-use crate::shelf::{self, Shelf};
+use crate::shelf::Shelf;
 use crate::spread::cores;
-use crate::telemetry::access_log::{AccessLog, AccessWriter};
+use crate::telemetry::access_log::AccessWriter;
 use crate::telemetry::metrics::Metrics;
-use crate::usage::ledger::Ledger;
 
 mod books;
 mod chores;
 mod doors;
 mod drain;
 mod files;
+mod followed;
 pub mod hand_over;
 mod lasting;
 mod listeners;
+mod parts;
+mod people;
 mod threads;
 
 /// How long the first answers of the resolver are waited for.
@@ -87,6 +91,8 @@ pub struct Running {
     gateway: Arc<Gateway>,
     metrics: Arc<Metrics>,
     reloader: Arc<Reloader<Derived>>,
+    accounts: Arc<Accounts>,
+    people: Arc<PeopleService>,
     ready: Arc<AtomicBool>,
     ending: Ending,
     sockets: Arc<Sockets>,
@@ -121,17 +127,15 @@ pub fn start(start: Start) -> anyhow::Result<Running> {
     let control = Threads::start("control")?;
     let resolver = Resolver::new(start.lookup, control.handle().clone());
     let roll = Roll::default();
-    let (live, reloader) = reload::first(
-        start.config,
-        Tools {
-            source: start.source,
-            files: raise_files(),
-            limiter: limiter.clone(),
-            metrics: Arc::clone(&metrics),
-            clock: start.clock.clone(),
-            derive: deriving(&metrics, &resolver, &roll),
-        },
-    )?;
+    let tools = Tools {
+        source: start.source,
+        files: raise_files(),
+        limiter: limiter.clone(),
+        metrics: Arc::clone(&metrics),
+        clock: start.clock.clone(),
+        derive: deriving(&metrics, &resolver, &roll),
+    };
+    let Ruling { live, reloader, accounts } = ruling(start.config, tools, &lasting, &control)?;
     let (access, writer) = access_log(start.access, workers, &metrics)?;
     let (ledger, bookkeeper) = keep_books((workers, &metrics), &lasting, &start.clock, &live);
     let shared = Shared::new(Parts {
@@ -150,10 +154,12 @@ pub fn start(start: Start) -> anyhow::Result<Running> {
         data_addresses: data_listeners.iter().map(|bound| bound.address).collect(),
         admin_address: admin_listener.address,
         gateway: Arc::new(Gateway::new(Arc::clone(&shared))),
+        people: lasting.people(shared.clock()),
         shared,
         shelf,
         metrics,
-        reloader: Arc::new(reloader),
+        reloader,
+        accounts,
         ready: Arc::new(AtomicBool::new(false)),
         ending: Ending::default(),
         sockets: Arc::new(sockets),
@@ -187,36 +193,6 @@ fn bind_all(
     let admin = bind(Port::Admin, config.admin.listen.address, inherited)?;
     let sockets = data.iter().chain([&admin]).map(Bound::share).collect::<anyhow::Result<_>>()?;
     Ok((data, admin, Sockets::new(sockets)))
-}
-
-/// Where so many workers sum usage, and who brings it into the store.
-fn keep_books(
-    (workers, metrics): (NonZeroUsize, &Arc<Metrics>),
-    lasting: &Lasting,
-    clock: &Clock,
-    live: &Arc<Live<Derived>>,
-) -> (Ledger, Bookkeeper) {
-    let (ledger, live) = (Ledger::new(workers), Arc::clone(live));
-    let books = Books {
-        ledger: ledger.clone(),
-        store: lasting.store(),
-        clock: clock.clone(),
-        metrics: Arc::clone(metrics),
-        config: Box::new(move || Arc::clone(&live.load().snapshot.config)),
-    };
-    (ledger, Bookkeeper::start(books, lasting.threads().handle()))
-}
-
-/// The cache API.
-fn answerer(
-    lasting: &Lasting,
-    shelf: &Arc<Shelf>,
-    bookkeeper: &Bookkeeper,
-    metrics: &Metrics,
-    clock: Clock,
-) -> Arc<Api> {
-    let (purge, settle) = (purger(Arc::clone(shelf)), bookkeeper.settle());
-    Arc::new(Api::new(lasting.store(), purge, settle, metrics.stored_damaged.clone(), clock))
 }
 
 impl Running {
@@ -281,13 +257,14 @@ impl Running {
             purge: purge(Arc::clone(&self.shelf)),
             ready: Arc::clone(&self.ready),
             reloader: Arc::clone(&self.reloader),
+            accounts: Arc::clone(&self.accounts),
         });
         let closing = Ending::of_admin(self.ending.subscribe_admin());
         let live = Arc::clone(&self.shared);
         let handshake = move || live.policy().derived.handshakes().admin();
         let handshake = handshake().is_some().then(|| Box::new(handshake) as Handshake);
-        let served =
-            self.control.wait_for(async move { bound.serve(admin::router(admin), handshake, closing) });
+        let router = admin::router(admin).merge(self.console());
+        let served = self.control.wait_for(async move { bound.serve(router, handshake, closing) });
         served.context("the control runtime ended early")?
     }
 
@@ -318,6 +295,7 @@ impl Running {
     /// Starts the tasks that nobody waits for.
     fn look_after(&mut self, live: Arc<Live<Derived>>, resolver: Resolver, seen: Seen, roll: Roll) {
         let policy = Arc::clone(&live);
+        self.lasting.threads().handle().spawn(people::forget(Arc::clone(&self.people)));
         self.lasting.tend(&self.shelf, move || policy.load().snapshot.config.cache.disk);
         self.control.handle().spawn(follow_list(Arc::clone(&self.reloader), seen));
         self.control.handle().spawn(follow_certificates(Arc::clone(&self.reloader)));
@@ -332,19 +310,6 @@ fn url(listener: &Listener, address: SocketAddr) -> String {
     format!("{scheme}://{address}")
 }
 
-/// The proxy's side of each snapshot, with the names that a reload brings.
-fn deriving(metrics: &Arc<Metrics>, resolver: &Resolver, roll: &Roll) -> Derive<Derived> {
-    let (metrics, resolver, roll) = (Arc::clone(metrics), resolver.clone(), roll.clone());
-    Box::new(move |next, previous| {
-        let derived = derive(next, previous, &metrics);
-        roll.enter(derived.upstreams());
-        if let Some(previous) = previous {
-            resolver.find_new(&derived, &previous.derived);
-        }
-        derived
-    })
-}
-
 /// One provider for all TLS of the process; two would panic at the first handshake.
 fn install_crypto_provider() {
     // An error means that it is installed already.
@@ -353,43 +318,4 @@ fn install_crypto_provider() {
 
 fn worker_threads(config: &Config) -> NonZeroUsize {
     NonZeroUsize::new(config.threads).unwrap_or_else(cores)
-}
-
-/// The cache; an entry that is evicted while it is still being sent counts as held memory until it has been.
-fn entries(config: &Config, metrics: &Arc<Metrics>) -> Entries {
-    // A counter that is there from the start shows its first event as a rise.
-    let counters = Removal::ALL.map(|removal| (removal, metrics.cache_evictions(removal.as_str())));
-    Entries::new(config.cache.memory, config.cache.max_entry, move |removal: Removal, entry: &Entry| {
-        let counter = counters.iter().find(|(counted, _)| *counted == removal);
-        counter.into_iter().for_each(|(_, counter)| counter.inc());
-        entry.recording.leave_cache();
-    })
-}
-
-/// The cache in memory with the disk behind it.
-fn shelf(
-    (config, clock, wait): (&Config, &Clock, Duration),
-    lasting: &Lasting,
-    entries: &Entries,
-    metrics: &Arc<Metrics>,
-) -> Arc<Shelf> {
-    Shelf::new(shelf::Parts {
-        entries: entries.clone(),
-        store: lasting.store(),
-        clock: clock.clone(),
-        wait,
-        bound: config.cache.disk,
-        metrics: Arc::clone(metrics),
-    })
-}
-
-fn access_log(
-    out: Option<Box<dyn std::io::Write + Send>>,
-    workers: NonZeroUsize,
-    metrics: &Metrics,
-) -> anyhow::Result<(AccessLog, Option<AccessWriter>)> {
-    let Some(out) = out else { return Ok((AccessLog::off(), None)) };
-    let (log, writer) = AccessLog::start(out, workers, metrics.access_lines_dropped.clone())
-        .context("the access log's thread could not be started")?;
-    Ok((log, Some(writer)))
 }

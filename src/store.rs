@@ -2,6 +2,7 @@
 //!
 //! - `answer`, `proxied`, `entries`, `usage`: what is kept, and what is asked of it.
 //! - `failure`: what can go wrong, told apart as far as somebody acts on the difference.
+//! - `directory`, `people`: accounts and their keys; who may log in. Each has a trait of its own.
 //! - `folder`: the data folder and its lock: one gateway at a time, or the two of a hand-over.
 //! - `sqlite`: the store of a single gateway, in two files, laid out by `migrations`.
 //!
@@ -14,7 +15,7 @@ use async_trait::async_trait;
 
 use crate::cache::entries::Slot;
 use crate::clock::UnixTime;
-use crate::ids::AccountId;
+use crate::ids::{AccountId, KeyId};
 use crate::store::answer::{LookUp, NewAnswer, Put, Question, Which};
 use crate::store::entries::{Expired, Page, PageOf};
 use crate::store::failure::StoreError;
@@ -24,10 +25,12 @@ use crate::units::ByteSize;
 use crate::usage::record::{Hour, UsageRow};
 
 pub mod answer;
+pub mod directory;
 pub mod entries;
 pub mod failure;
 pub mod folder;
 pub mod migrations;
+pub mod people;
 pub mod proxied;
 pub mod sqlite;
 pub mod usage;
@@ -96,6 +99,9 @@ pub trait Store: Send + Sync {
 
     /// An account's sums in a period, by time, model and key.
     async fn usage(&self, of: UsageOf) -> Result<UsageSums, StoreError>;
+
+    /// When each of these keys was used last, to the millisecond, in their order; `None`: never, or before what is kept.
+    async fn last_uses(&self, keys: Vec<(AccountId, KeyId)>) -> Result<Vec<Option<UnixTime>>, StoreError>;
 
     /// Deletes the sums of hours before `first` and of days before its day, and the keys and models that were used last
     /// before it; how many sums of hours there were.

@@ -65,6 +65,8 @@ pub enum ProblemSource {
     KeyList,
     /// The certificates and keys of TLS alone.
     Certificates,
+    /// The keys of the store alone.
+    StoredKeys,
 }
 
 /// A reload was taken.

@@ -1,4 +1,4 @@
-//! The operator's API, as OpenAPI 3.1: `docs/openapi/admin.json`.
+//! The operator's API, as OpenAPI 3.1: `docs/openapi/admin.json`. What it says of accounts and keys is in `stored`.
 
 use utoipa::openapi::path::{HttpMethod, Operation, OperationBuilder, ParameterBuilder, ParameterIn};
 use utoipa::openapi::response::ResponseBuilder;
@@ -9,11 +9,16 @@ use utoipa::openapi::{
 };
 
 use crate::admin::answers::{ConfigState, NotApplied, Nowhere, Problem, Purged, ReloadEnd, Reloaded};
+use crate::admin::holders::{AccountChange, NewAccount};
+use crate::admin::keys::{KeyChange, NewKey, Rotation};
+use crate::admin::listed::{AccountList, AuditTrail, ChangedAccount, ChangedKey, KeyList, MadeKey, PlanList};
 use crate::admin::{API_OFF, EITHER, NO_RELOAD, NO_TOKEN};
 use crate::outcome::openapi::refusals::EXAMPLE_TIME;
 use crate::outcome::openapi::schemas::Schemas;
 use crate::outcome::openapi::{self, JSON, json_body, json_of, schema_ref, text_header, with_headers};
 use crate::runtime::journal::{Change, Part};
+
+mod stored;
 
 /// The document as it is committed, and served.
 pub const COMMITTED: &str = include_str!("../../docs/openapi/admin.json");
@@ -26,7 +31,6 @@ const DESCRIPTION: &str = "The admin listener of a safecache gateway. What is un
 /// The document as the code has it.
 pub fn document() -> OpenApi {
     let calls = [
-        ("/", HttpMethod::Get, open("index", "What is here", "200", "text/plain")),
         ("/metrics", HttpMethod::Get, metrics()),
         ("/healthz", HttpMethod::Get, open("health", "Whether the process lives", "200", "text/plain")),
         ("/readyz", HttpMethod::Get, ready()),
@@ -35,6 +39,7 @@ pub fn document() -> OpenApi {
         ("/admin/v1/cache", HttpMethod::Delete, purge()),
         ("/admin/v1/openapi.json", HttpMethod::Get, description()),
     ];
+    let calls = calls.into_iter().chain(stored::calls());
     openapi::document("safecache admin", DESCRIPTION, calls, components())
 }
 
@@ -46,6 +51,18 @@ fn components() -> Components {
         .written::<Purged>()
         .written::<NotApplied>()
         .written::<Nowhere>()
+        .written::<KeyList>()
+        .written::<MadeKey>()
+        .written::<ChangedKey>()
+        .written::<AccountList>()
+        .written::<ChangedAccount>()
+        .written::<AuditTrail>()
+        .written::<PlanList>()
+        .written::<NewKey>()
+        .written::<KeyChange>()
+        .written::<Rotation>()
+        .written::<NewAccount>()
+        .written::<AccountChange>()
         .always("Reloaded", "applied", true)
         .always("Purged", "applied", true)
         .always("NotApplied", "applied", false)

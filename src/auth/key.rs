@@ -1,5 +1,7 @@
 //! What is known of one key, as a list or a store names it.
 
+use std::fmt;
+
 use ipnet::IpNet;
 
 use crate::auth::model_glob::ModelGlob;
@@ -29,6 +31,20 @@ impl Environment {
             Self::Production => "production",
         }
     }
+
+    /// The environment of this name.
+    pub fn of_name(name: &str) -> Option<Self> {
+        [Self::Development, Self::Staging, Self::Production].into_iter().find(|one| one.as_str() == name)
+    }
+}
+
+/// Where a key is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// In the configuration or in the list that it names.
+    List,
+    /// In the store.
+    Store,
 }
 
 /// One key of a key source, checked by itself; its plan is still a name.
@@ -61,4 +77,22 @@ pub struct KeyOptions {
     pub allowed_models: Box<[ModelGlob]>,
     /// Refused, but still listed.
     pub disabled: bool,
+}
+
+/// A key of the store as it is now: what a ring has of it is to be replaced by this.
+#[derive(Clone, PartialEq)]
+pub struct StoredKey {
+    /// Its id, that of each of the entries.
+    pub id: KeyId,
+    /// One for each of its secrets that may be used; none if it is revoked or deleted.
+    pub entries: Vec<KeyEntry>,
+    /// The digests of its secrets that may not.
+    pub ended: Vec<Digest>,
+}
+
+/// Without the digests.
+impl fmt::Debug for StoredKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StoredKey({}, {} secrets, {} ended)", self.id, self.entries.len(), self.ended.len())
+    }
 }

@@ -8,7 +8,7 @@ use arc_swap::ArcSwapOption;
 use subtle::{Choice, ConstantTimeEq};
 
 use crate::auth::cancellation::Cancellation;
-use crate::auth::key::{Digest, KeyEntry, KeyOptions};
+use crate::auth::key::{Digest, KeyEntry, KeyOptions, Source};
 use crate::ids::{AccountId, KeyId};
 use crate::limits::limiter::Holder;
 use crate::limits::plan::Plan;
@@ -18,6 +18,7 @@ use crate::memory::Pool;
 #[derive(Debug)]
 pub struct KeyRecord {
     fingerprint: Fingerprint,
+    source: Source,
     holder: Holder,
     /// Boxed, as most keys have none.
     options: Option<Box<KeyOptions>>,
@@ -37,7 +38,7 @@ pub struct Fingerprint(Digest);
 impl KeyRecord {
     /// The record of `entry`, under its plan. A record that was `previously` made from the same key hands on its
     /// cancellation, unless the word has been said: a key that was revoked starts anew.
-    pub fn new(entry: KeyEntry, plan: Arc<Plan>, previously: Option<&Self>) -> Self {
+    pub fn new(source: Source, entry: KeyEntry, plan: Arc<Plan>, previously: Option<&Self>) -> Self {
         let cancellation = previously
             .filter(|record| *record.id() == entry.id)
             .map(|record| record.cancellation())
@@ -49,11 +50,35 @@ impl KeyRecord {
         let options = (options != KeyOptions::default()).then(|| Box::new(options));
         Self {
             fingerprint: Fingerprint(digest),
+            source,
             holder: Holder::new(id, account, plan),
             options,
             buffered,
             cancellation: ArcSwapOption::new(cancellation),
         }
+    }
+
+    /// The same key under another plan.
+    pub fn under(&self, plan: Arc<Plan>) -> Self {
+        let entry = KeyEntry {
+            id: self.id().clone(),
+            account: self.account().clone(),
+            plan: plan.name().clone(),
+            digest: self.fingerprint.0,
+            options: self.options().cloned().unwrap_or_default(),
+        };
+        Self::new(self.source, entry, plan, Some(self))
+    }
+
+    /// The same key, whose requests are held in the memory of `sibling`'s: another secret of it.
+    pub fn beside(mut self, sibling: &Self) -> Self {
+        self.buffered = OnceLock::from(sibling.buffered().clone());
+        self
+    }
+
+    /// Where it is kept.
+    pub fn source(&self) -> Source {
+        self.source
     }
 
     /// The key's id.
@@ -107,10 +132,11 @@ impl KeyRecord {
         &self.fingerprint
     }
 
-    /// True if `entry`, under `plan`, is what this record was made from.
-    pub fn is_made_from(&self, entry: &KeyEntry, plan: &Arc<Plan>) -> bool {
+    /// True if `entry` of `source`, under `plan`, is what this record was made from.
+    pub fn is_made_from(&self, source: Source, entry: &KeyEntry, plan: &Arc<Plan>) -> bool {
         let is_default = entry.options == KeyOptions::default();
-        *self.id() == entry.id
+        self.source == source
+            && *self.id() == entry.id
             && *self.account() == entry.account
             && self.plan() == plan
             && self.options().map_or(is_default, |options| *options == entry.options)

@@ -1,22 +1,28 @@
-//! The immutable index of all keys by digest.
+//! The immutable index of all keys by digest: those of the list and those of the store.
 //!
 //! A snapshot holds one ring; a reload builds the next from it, sharing every record and every shard in which nothing
 //! changed. So a key's memory of its bucket outlives reloads, and a big ring is not held twice.
+//!
+//! - `building`: the ring of another list, with the keys of the store as they are.
+//! - `stored`: the ring in which keys of the store have changed, and the list has not.
+//! - `seen_ids`: finds ids that come twice.
 
 use std::borrow::Borrow;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fmt;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::Arc;
 
 use crate::auth::key::{Digest, KeyEntry};
 use crate::auth::key_record::{Fingerprint, KeyRecord};
-use crate::auth::key_ring::seen_ids::SeenIds;
+use crate::auth::key_ring::building::Building;
 use crate::clock::UnixTime;
-use crate::ids::{AccountId, KeyId, PlanName};
+use crate::ids::{KeyId, PlanName};
 use crate::limits::plan::Plan;
 
+mod building;
 mod seen_ids;
+mod stored;
 
 /// Shards of a ring; a power of two.
 const SHARDS: u16 = 1024;
@@ -26,6 +32,8 @@ const SHARDS: u16 = 1024;
 pub struct KeyRing {
     shards: Box<[Arc<Shard>]>,
     len: usize,
+    /// Of them, those of the store.
+    stored: usize,
     disabled: usize,
     /// Of the keys that are not disabled, in order.
     expiries: Arc<[UnixTime]>,
@@ -46,8 +54,8 @@ pub struct KeyCounts {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("key `{id}`: {fault}")]
 pub struct RingProblem {
-    /// The entry's place in what the ring was built from, counted from 0.
-    pub index: usize,
+    /// The entry's place in the list, counted from 0; `None`: it is in the store.
+    pub index: Option<usize>,
     /// The entry's id.
     pub id: KeyId,
     /// What is wrong.
@@ -63,6 +71,9 @@ pub enum RingFault {
         /// That entry's place.
         first: usize,
     },
+    /// A key of the store has its id.
+    #[error("the store has a key with the same id")]
+    StoredId,
     /// An earlier entry has its digest.
     #[error("it is the same key as `{first}`")]
     DuplicateKey {
@@ -78,6 +89,7 @@ pub enum RingFault {
 }
 
 /// A record as a set holds it: found by its fingerprint.
+#[derive(Clone)]
 struct Slot(Arc<KeyRecord>);
 
 type Shard = HashSet<Slot, BuildHasherDefault<OwnBytes>>;
@@ -86,32 +98,6 @@ type Shard = HashSet<Slot, BuildHasherDefault<OwnBytes>>;
 #[derive(Default)]
 struct OwnBytes(u64);
 
-/// A shard under construction.
-struct Growing {
-    slots: Shard,
-    /// Whether all slots so far are the previous ring's.
-    origin: Origin,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Origin {
-    Previous,
-    New,
-}
-
-/// A ring under construction.
-struct Building<'a> {
-    previous: &'a KeyRing,
-    plans: HashMap<&'a PlanName, &'a Arc<Plan>>,
-    shards: Vec<Growing>,
-    ids: SeenIds,
-    /// One text per account, however many keys name it.
-    accounts: HashSet<AccountId>,
-    problems: Vec<RingProblem>,
-    disabled: usize,
-    expiries: Vec<UnixTime>,
-}
-
 // === impl KeyRing ===
 
 impl Default for KeyRing {
@@ -119,7 +105,7 @@ impl Default for KeyRing {
     fn default() -> Self {
         let empty = Arc::new(Shard::default());
         let shards = (0..SHARDS).map(|_| Arc::clone(&empty)).collect();
-        Self { shards, len: 0, disabled: 0, expiries: Arc::default() }
+        Self { shards, len: 0, stored: 0, disabled: 0, expiries: Arc::default() }
     }
 }
 
@@ -135,8 +121,8 @@ impl KeyRing {
         Self::default().rebuild(entries, plans)
     }
 
-    /// The ring that follows this one: of `entries` alone, but with the records of this one where they say the
-    /// same.
+    /// The ring that follows this one: of `entries` and of the keys of the store that are in this one, with its records
+    /// where they say the same.
     ///
     /// # Errors
     /// As [`KeyRing::build`]; this ring is as it was either way.
@@ -147,6 +133,7 @@ impl KeyRing {
     ) -> Result<Self, Vec<RingProblem>> {
         let entries = entries.into_iter();
         let mut building = Building::new(self, plans, entries.size_hint().0);
+        building.keep_stored();
         for (index, entry) in entries.enumerate() {
             building.add(index, entry);
         }
@@ -167,6 +154,11 @@ impl KeyRing {
     /// How many keys there are, in whatever state.
     pub fn len(&self) -> usize {
         self.len
+    }
+
+    /// How many of them are of the store: each secret of a key counts.
+    pub fn stored(&self) -> usize {
+        self.stored
     }
 
     /// True if there are none.
@@ -224,100 +216,6 @@ impl KeyRing {
 impl fmt::Debug for KeyRing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyRing").field("len", &self.len).finish_non_exhaustive()
-    }
-}
-
-// === impl Building ===
-
-impl<'a> Building<'a> {
-    /// Room is made for `expected` entries at once: growing would hash every key again, each a cache miss.
-    fn new(previous: &'a KeyRing, plans: &'a [Arc<Plan>], expected: usize) -> Self {
-        let per_shard = expected / usize::from(SHARDS);
-        Self {
-            previous,
-            plans: plans.iter().map(|plan| (plan.name(), plan)).collect(),
-            shards: (0..SHARDS).map(|_| Growing::new(per_shard)).collect(),
-            ids: SeenIds::with_capacity(expected),
-            accounts: HashSet::new(),
-            problems: Vec::new(),
-            disabled: 0,
-            expiries: Vec::new(),
-        }
-    }
-
-    fn add(&mut self, index: usize, entry: KeyEntry) {
-        let KeyEntry { id, account: _, plan, digest, options } = &entry;
-        let (id, fingerprint) = (id.clone(), Fingerprint::new(digest));
-        let first = self.ids.take(&id);
-        if first != index {
-            self.refuse(index, &id, RingFault::DuplicateId { first });
-        }
-        let Some(plan) = self.plans.get(plan).map(|plan| Arc::clone(plan)) else {
-            return self.refuse(index, &id, RingFault::UnknownPlan { plan: plan.clone() });
-        };
-        if options.disabled {
-            self.disabled += 1;
-        } else {
-            self.expiries.extend(options.expires_at);
-        }
-        let (record, origin) = self.record(entry, plan);
-        let Some(shard) = self.shards.get_mut(fingerprint.shard(SHARDS)) else { return };
-        if let Some(Slot(first)) = shard.slots.get(&fingerprint) {
-            let first = first.id().clone();
-            return self.refuse(index, &id, RingFault::DuplicateKey { first });
-        }
-        shard.slots.insert(Slot(record));
-        if origin == Origin::New {
-            shard.origin = Origin::New;
-        }
-    }
-
-    fn refuse(&mut self, index: usize, id: &KeyId, fault: RingFault) {
-        self.problems.push(RingProblem { index, id: id.clone(), fault });
-    }
-
-    /// The record of `entry`: the previous one where nothing changed.
-    fn record(&mut self, entry: KeyEntry, plan: Arc<Plan>) -> (Arc<KeyRecord>, Origin) {
-        let previous = self.previous.find(&entry.digest);
-        if let Some(same) = previous.filter(|record| record.is_made_from(&entry, &plan)) {
-            return (Arc::clone(same), Origin::Previous);
-        }
-        let account = self.one_text(entry.account.clone());
-        let record = KeyRecord::new(KeyEntry { account, ..entry }, plan, previous.map(|record| &**record));
-        (Arc::new(record), Origin::New)
-    }
-
-    fn one_text(&mut self, account: AccountId) -> AccountId {
-        if let Some(known) = self.accounts.get(&account) {
-            return known.clone();
-        }
-        self.accounts.insert(account.clone());
-        account
-    }
-
-    fn finish(mut self) -> Result<KeyRing, Vec<RingProblem>> {
-        if !self.problems.is_empty() {
-            return Err(self.problems);
-        }
-        self.expiries.sort_unstable();
-        let pairs = self.shards.into_iter().zip(&self.previous.shards);
-        let shards: Box<[_]> = pairs.map(|(shard, before)| shard.finish(before)).collect();
-        let len = shards.iter().map(|shard| shard.len()).sum();
-        Ok(KeyRing { shards, len, disabled: self.disabled, expiries: self.expiries.into() })
-    }
-}
-
-// === impl Growing ===
-
-impl Growing {
-    fn new(capacity: usize) -> Self {
-        Self { slots: Shard::with_capacity_and_hasher(capacity, <_>::default()), origin: Origin::Previous }
-    }
-
-    /// The previous ring's shard `before` if it would be the same, else the new one.
-    fn finish(self, before: &Arc<Shard>) -> Arc<Shard> {
-        let is_same = self.origin == Origin::Previous && self.slots.len() == before.len();
-        if is_same { Arc::clone(before) } else { Arc::new(self.slots) }
     }
 }
 

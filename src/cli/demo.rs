@@ -10,15 +10,17 @@ use tokio::sync::oneshot;
 
 use crate::auth::token;
 use crate::cli::DemoArgs;
-use crate::cli::running::{Signals, print_addresses};
+use crate::cli::running::{Signals, print_addresses, print_way_in};
 use crate::clock::Clock;
 use crate::config;
 use crate::demo::{self, DemoSettings};
 use crate::dice;
+use crate::ids::AccountId;
 use crate::proxy::resolver;
 use crate::runtime::reload::Source;
 use crate::server::{Running, Start, start};
 use crate::shelf::DISK_WAIT;
+use crate::store::people::person::{Membership, Role};
 use crate::telemetry::init::logging;
 
 /// Runs the demo until it is told to end, and leaves nothing behind.
@@ -67,13 +69,15 @@ keys:
 }
 
 /// Prints what a newcomer needs: where, with which key, and three lines to try.
-fn greet(running: &Running, key: &str, out: &mut dyn Write) -> std::io::Result<()> {
+fn greet(running: &Running, key: &str, out: &mut dyn Write) -> anyhow::Result<()> {
     let url = running.data_urls().next().unwrap_or_default();
     writeln!(
         out,
         "safecache demo: a gateway in front of a built-in demo LLM. Ctrl-C ends it and leaves nothing.\n"
     )?;
     print_addresses(running, out)?;
+    let place = Membership { account: AccountId::new("demo"), role: Role::Owner };
+    print_way_in(running, Some(place), out)?;
     writeln!(out, "key: {key}\n")?;
     let curl = |options: &str, body: &str| {
         format!(
@@ -87,7 +91,7 @@ fn greet(running: &Running, key: &str, out: &mut dyn Write) -> std::io::Result<(
     writeln!(out, "# 1. Ask (a miss: see x-cache and cache-status).\n{}", curl("i", question))?;
     writeln!(out, "# 2. Ask again (a hit: the demo LLM is not called).\n{}", curl("i", question))?;
     writeln!(out, "# 3. Watch an answer stream.\n{}", curl("N", stream))?;
-    out.flush()
+    Ok(out.flush()?)
 }
 
 /// The demo LLM on a thread of its own.

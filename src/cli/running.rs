@@ -8,6 +8,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 
 use crate::server::Running;
+use crate::store::people::person::Membership;
 
 /// Prints where `running` listens, one line each: `gateway: URL`, `admin: URL`.
 ///
@@ -19,6 +20,29 @@ pub fn print_addresses(running: &Running, out: &mut dyn Write) -> std::io::Resul
     }
     writeln!(out, "admin: {}", running.admin_url())?;
     out.flush()
+}
+
+/// Prints where the first operator comes in, if there is none yet: one line, shown this once. A store that cannot take it
+/// down is no reason not to serve.
+///
+/// # Errors
+/// `out` is closed.
+pub fn print_way_in(
+    running: &Running,
+    place: Option<Membership>,
+    out: &mut dyn Write,
+) -> std::io::Result<()> {
+    match running.first_operator_url(place) {
+        Ok(Some(url)) => {
+            writeln!(out, "console: {url} makes the first operator (once, within 24 hours)")?;
+            out.flush()
+        }
+        Ok(None) => Ok(()),
+        Err(error) => {
+            tracing::warn!("nobody can become the first operator before the next start: {error:#}");
+            Ok(())
+        }
+    }
 }
 
 /// The signals that a gateway heeds, caught from the moment on in which this is made: one that comes while the gateway

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use crate::cli::ServeArgs;
-use crate::cli::running::{Signals, print_addresses};
+use crate::cli::running::{Signals, print_addresses, print_way_in};
 use crate::clock::Clock;
 use crate::config;
 use crate::proxy::resolver;
@@ -36,6 +36,10 @@ pub fn run(args: &ServeArgs, env: &BTreeMap<String, String>) -> anyhow::Result<(
     })?;
     let signals = early.map_or_else(Signals::catch, Ok)?;
     print_addresses(&running, &mut std::io::stderr())?;
+    // The process before this one has printed it.
+    if !args.upgrade {
+        print_way_in(&running, None, &mut std::io::stderr())?;
+    }
     signals.heed(running);
     Ok(())
 }

@@ -18,8 +18,8 @@ use std::time::Duration;
 use rustls::pki_types::CertificateDer;
 
 use crate::config::node::{Kind, Node, Place, Scene};
-use crate::config::raw::RawConfig;
-use crate::config::scalar::{Count, Size, Slot, Span, Text};
+use crate::config::raw::{RawConfig, RawRevoke};
+use crate::config::scalar::{Count, Flag, Size, Slot, Span, Text};
 use crate::config::{Config, key_list};
 use crate::pem::{self, Identity, KeyPair, PemFault};
 use crate::units::ByteSize;
@@ -79,6 +79,7 @@ impl Builder<'_> {
             usage: self.usage(raw.usage),
             prices: self.prices(raw.prices),
             cors_origins: self.cors_origins(raw.cors),
+            cuts_revoked: raw.revoke.or(RawRevoke::default()).cut_streams.or(Flag(false)).0,
             shutdown: self.shutdown(&raw.shutdown),
         }
     }

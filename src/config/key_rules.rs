@@ -8,15 +8,15 @@ use crate::auth::key::Digest;
 const MOST_BYTES: usize = 128;
 
 /// Accounts made in the console begin with this; none in a list may.
-pub(super) const GENERATED_ACCOUNT: &str = "acct_";
+pub const GENERATED_ACCOUNT: &str = "acct_";
 
 /// True for 1 to 128 visible ASCII characters: an id or an account.
-pub(super) fn is_visible(text: &str) -> bool {
+pub fn is_visible(text: &str) -> bool {
     (1..=MOST_BYTES).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// True for 1 to 128 bytes without control characters: what is shown to people.
-pub(super) fn is_name(text: &str) -> bool {
+pub fn is_name(text: &str) -> bool {
     (1..=MOST_BYTES).contains(&text.len()) && !text.chars().any(char::is_control)
 }
 

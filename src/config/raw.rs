@@ -50,6 +50,8 @@ pub struct RawConfig {
     pub prices: Slot<BTreeMap<String, Slot<RawPrice>>>,
     /// Cross-origin requests from browsers.
     pub cors: Slot<RawCors>,
+    /// What a revoked key's requests in flight are in for.
+    pub revoke: Slot<RawRevoke>,
     /// How the process ends.
     pub shutdown: Slot<RawShutdown>,
 }
@@ -108,6 +110,18 @@ pub struct RawAdmin {
     pub listen: Slot<RawListenItem>,
     /// The operator's token, 16 bytes or more; empty: the admin API is off.
     pub token: Slot<Text>,
+    /// Who may make an account in the console.
+    pub sign_up: Slot<RawSignUp>,
+}
+
+/// Who may make an account in the console.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RawSignUp {
+    /// Whoever reaches the admin listener.
+    Open,
+    /// Nobody: people come by one-time links.
+    Closed,
 }
 
 /// A plan.
@@ -122,6 +136,8 @@ pub struct RawPlan {
     pub per: Slot<RawPer>,
     /// What the answers may take that an account stores over the cache API.
     pub stored_bytes: Slot<Size>,
+    /// How many keys an account on this plan may have in the store.
+    pub max_keys: Slot<Count>,
 }
 
 /// Whose bucket.
@@ -325,6 +341,14 @@ pub struct RawPrice {
     pub cached: Slot<Number>,
     /// Tokens that it writes.
     pub completion: Slot<Number>,
+}
+
+/// What a revoked key's requests in flight are in for.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RawRevoke {
+    /// Whether they end with the key, instead of running to their end.
+    pub cut_streams: Slot<Flag>,
 }
 
 /// Browsers.

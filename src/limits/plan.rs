@@ -20,6 +20,9 @@ pub const MAX_FILL_TIME: Duration = Duration::from_secs(24 * 3600);
 /// What an account's stored answers may take where its plan does not say.
 pub const DEFAULT_STORED_BYTES: ByteSize = ByteSize::mib(256);
 
+/// Keys that an account may have where its plan does not say.
+pub const DEFAULT_MAX_KEYS: NonZeroU32 = NonZeroU32::new(20).unwrap();
+
 /// Whose bucket a request draws from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Per {
@@ -35,6 +38,7 @@ pub struct Plan {
     per: Per,
     rate: Rate,
     stored_bytes: ByteSize,
+    max_keys: NonZeroU32,
     /// Held by each request: once for each worker.
     terms: Arc<Spread<Arc<Terms>>>,
 }
@@ -98,13 +102,30 @@ impl Plan {
                 policy_header: HeaderValue::from_str(&policy).unwrap_or(HeaderValue::from_static("")),
             })
         });
-        Ok(Self { per, rate, stored_bytes: DEFAULT_STORED_BYTES, terms: Arc::new(terms) })
+        Ok(Self {
+            per,
+            rate,
+            stored_bytes: DEFAULT_STORED_BYTES,
+            max_keys: DEFAULT_MAX_KEYS,
+            terms: Arc::new(terms),
+        })
     }
 
     /// The same plan with another quota of stored answers.
     #[must_use]
     pub fn with_stored_bytes(self, stored_bytes: ByteSize) -> Self {
         Self { stored_bytes, ..self }
+    }
+
+    /// The same plan with another number of keys.
+    #[must_use]
+    pub fn with_max_keys(self, max_keys: NonZeroU32) -> Self {
+        Self { max_keys, ..self }
+    }
+
+    /// How many keys an account on this plan may have in the store.
+    pub fn max_keys(&self) -> NonZeroU32 {
+        self.max_keys
     }
 
     /// What the answers may take that an account stores over the cache API.
@@ -148,6 +169,7 @@ impl PartialEq for Plan {
         self.per == other.per
             && self.rate == other.rate
             && self.stored_bytes == other.stored_bytes
+            && self.max_keys == other.max_keys
             && self.terms() == other.terms()
     }
 }

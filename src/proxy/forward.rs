@@ -334,7 +334,8 @@ impl Forward<'_> {
         let early = Early { client: Bytes::from(client.take_ahead()), server: server_said };
         let longest_silence = self.live.upstream.settings.idle_timeout;
         let carried = ctx.carried.insert(Carried::default());
-        join(client, &mut server, early, longest_silence, carried).await;
+        let joined = join(client, &mut server, early, longest_silence, carried);
+        session.revocation.unless_said(joined).await;
         Ok(Sent::Whole)
     }
 

@@ -15,6 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::config::Limits;
 use crate::outcome::finished::Outcome;
+use crate::outcome::rejection::Rejection;
 use crate::proxy::admit::{self, Next};
 use crate::proxy::answer::answer;
 use crate::proxy::body::PIECE_TIMEOUT;
@@ -137,6 +138,8 @@ impl Gateway {
                 false
             }
         };
+        let is_whole =
+            if session.revocation.is_heard() { refuse_revoked(session, &mut ctx).await } else { is_whole };
         // An answer that did not reach its end must not look as if it had: its connection ends with it.
         if !is_whole && *ctx.outcome.get_or_insert(Outcome::ClientClosed) == Outcome::UpstreamError {
             shared.cut.unless_told(pin!(send_gathered(session))).await;
@@ -147,6 +150,13 @@ impl Gateway {
         finish(shared, session, &mut ctx);
         is_whole
     }
+}
+
+/// Ends the request of a key that was revoked meanwhile: as any other of it, if nothing was answered yet. True if the
+/// client was told so.
+async fn refuse_revoked(session: &mut Session, ctx: &mut Ctx) -> bool {
+    ctx.outcome = Some(Outcome::Unauthorized);
+    session.status().is_none() && reject(session, ctx, Rejection::InvalidKey).await.is_ok()
 }
 
 /// Where a connection ended.
@@ -182,7 +192,11 @@ async fn serve(shared: &Held, session: &mut Session, ctx: &mut Ctx) -> Result<Se
         respond::begin(session, ctx, head).await?;
         return Ok(Sent::Whole);
     }
-    let refused = match admit::admit(shared, session, ctx).await {
+    let admitted = admit::admit(shared, session, ctx).await;
+    if let Some(key) = ctx.key.as_ref().filter(|_| ctx.policy.snapshot.config.cuts_revoked) {
+        session.revocation.listen(key.cancellation().cancelled());
+    }
+    let refused = match admitted {
         Ok(Next::Health) => return healthy(session, ctx).await,
         Ok(Next::Description) => return cache_api::describe(shared, session, ctx).await,
         Ok(Next::Call(call)) => return Box::pin(cache_api::answer(shared, session, ctx, call)).await,

@@ -13,6 +13,7 @@ use crate::clock::UnixTime;
 use crate::proxy::http1::{Http1, Part};
 use crate::proxy::request_head::{RequestHead, is_plain};
 use crate::proxy::response_head::ResponseHead;
+use crate::proxy::revocation::Revocation;
 use crate::proxy::upload::Fault;
 
 /// One request over either version.
@@ -20,6 +21,7 @@ pub(super) struct Session {
     pub(super) carrier: Carrier,
     /// The client has been told to go on with its body.
     has_said_continue: bool,
+    pub(super) revocation: Revocation,
 }
 
 /// What carries it.
@@ -32,12 +34,13 @@ pub(super) enum Carrier {
 
 impl Session {
     pub(super) fn new(carrier: Carrier) -> Self {
-        Self { carrier, has_said_continue: false }
+        Self { carrier, has_said_continue: false, revocation: Revocation::default() }
     }
 
     /// Begins with another request over HTTP/1.1, whose head has been read.
     pub(super) fn take(&mut self, head: RequestHead) {
         self.has_said_continue = false;
+        self.revocation = Revocation::default();
         if let Carrier::Http1(http1) = &mut self.carrier {
             http1.take(head);
         }
@@ -189,15 +192,19 @@ impl Session {
         self.write_interim(ResponseHead::Plain(StatusCode::CONTINUE, Default::default())).await
     }
 
-    /// Waits until the client leaves; to be awaited while nothing is read of it.
+    /// Waits until the client leaves, or its key is revoked; to be awaited while nothing is read of it.
     pub(super) async fn left(&mut self) {
-        match &mut self.carrier {
-            Carrier::Http1(http1) => http1.connection.left().await,
-            Carrier::Http2(http2) => {
-                // A reset stands beside the body, not behind it.
-                let _ = http2.read_body_or_idle(true).await;
+        let left = async {
+            match &mut self.carrier {
+                Carrier::Http1(http1) => http1.connection.left().await,
+                Carrier::Http2(http2) => {
+                    // A reset stands beside the body, not behind it.
+                    let _ = http2.read_body_or_idle(true).await;
+                }
             }
-        }
+        };
+        // Which of them it was, the revocation knows.
+        let _ = self.revocation.unless_said(left).await;
     }
 
     /// The connection ends with this request, if it is the request's alone.
@@ -236,13 +243,20 @@ impl Session {
     /// Writes a piece of the answer's body.
     ///
     /// # Errors
-    /// The client left, or was too slow.
+    /// The client left, or was too slow; or its key is revoked.
     pub(super) async fn write_body(&mut self, piece: Bytes, part: Part) -> Result<()> {
-        match &mut self.carrier {
-            Carrier::Http1(http1) => {
-                http1.write(piece, part).await.or_err(ErrorType::WriteError, "writing a body")
+        let Self { carrier, revocation, .. } = self;
+        let writing = async {
+            match carrier {
+                Carrier::Http1(http1) => {
+                    http1.write(piece, part).await.or_err(ErrorType::WriteError, "writing a body")
+                }
+                Carrier::Http2(http2) => http2.write_response_body(piece, part == Part::Last).await,
             }
-            Carrier::Http2(http2) => http2.write_response_body(piece, part == Part::Last).await,
+        };
+        match revocation.unless_said(writing).await {
+            Some(written) => written,
+            None => Error::e_explain(ErrorType::WriteError, "the key is revoked"),
         }
     }
 

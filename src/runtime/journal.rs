@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::auth::key_ring::RingProblem;
 use crate::clock::{Clock, UnixTime};
 use crate::config::files::TooFewFiles;
-use crate::config::problem::Report;
+use crate::config::problem::{MOST_LISTED, Report};
 use crate::telemetry::metrics::Metrics;
 
 /// What a reload changed.
@@ -66,7 +66,11 @@ pub enum Refusal {
 }
 
 fn listed(problems: &[RingProblem]) -> String {
-    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    let mut lines: Vec<String> = problems.iter().take(MOST_LISTED).map(ToString::to_string).collect();
+    if problems.len() > MOST_LISTED {
+        lines.push(format!("and {} more", problems.len() - MOST_LISTED));
+    }
+    lines.join("\n")
 }
 
 /// What is read by itself.
@@ -78,6 +82,8 @@ pub enum Part {
     KeyList,
     /// The certificates and keys of TLS alone.
     Certificates,
+    /// The keys of the store alone.
+    StoredKeys,
 }
 
 impl Part {
@@ -87,6 +93,7 @@ impl Part {
             Self::Configuration => "configuration",
             Self::KeyList => "key_list",
             Self::Certificates => "certificates",
+            Self::StoredKeys => "stored_keys",
         }
     }
 }
@@ -144,7 +151,9 @@ impl Journal {
         match (&told_of, part) {
             // Everything that it names was read anew with it.
             (Ok(_), Part::Configuration) => told.standing.clear(),
-            (Ok(_), Part::KeyList | Part::Certificates) => drop(told.standing.remove(&part)),
+            (Ok(_), Part::KeyList | Part::Certificates | Part::StoredKeys) => {
+                told.standing.remove(&part);
+            }
             (Err(message), _) => {
                 told.standing.insert(part, Standing { part, at, message: message.clone() });
             }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::auth::key::KeyEntry;
+use crate::auth::key::{KeyEntry, StoredKey};
 use crate::auth::key_ring::KeyRing;
 use crate::clock::Clock;
 use crate::config;
@@ -95,14 +95,18 @@ pub struct Tools<D> {
     pub derive: Derive<D>,
 }
 
-/// The first policy: `config` with its key list.
+/// The first policy: `config` with its key list, and the keys of the store, which `stored` has.
 ///
 /// # Errors
 /// As a reload's.
-pub fn first<D>(mut config: Config, tools: Tools<D>) -> Result<(Arc<Live<D>>, Reloader<D>), Refusal> {
+pub fn first<D>(
+    mut config: Config,
+    stored: &KeyRing,
+    tools: Tools<D>,
+) -> Result<(Arc<Live<D>>, Reloader<D>), Refusal> {
     fit(&mut config, tools.files)?;
     let list = read_list(&config)?;
-    let ring = KeyRing::build(all_keys(&config, list), &config.plans).map_err(Refusal::Ring)?;
+    let ring = stored.rebuild(all_keys(&config, list), &config.plans).map_err(Refusal::Ring)?;
     let snapshot = Snapshot { generation: 1, config: Arc::new(config), ring };
     let derived = (tools.derive)(&snapshot, None);
     tools.metrics.key_ring_generation.set(1);
@@ -169,6 +173,26 @@ impl<D> Reloader<D> {
         Taken::Looked
     }
 
+    /// Puts in place how `keys` of the store are now; nothing of what the files say changes. Those that cannot be in the
+    /// ring are not, and are returned; all others are as they should be.
+    pub fn take_stored(&self, keys: Vec<StoredKey>) -> Vec<KeyId> {
+        let _turn = locked(&self.turn);
+        let old = self.live.load();
+        let config = Arc::clone(&old.snapshot.config);
+        let (ring, problems) = old.snapshot.ring.clone().with_stored(keys, &config.plans);
+        drop(old);
+        let change = self.put(config, ring);
+        let refused = problems.iter().map(|problem| problem.id.clone()).collect();
+        if !problems.is_empty() {
+            self.journal.record(Part::StoredKeys, &Err(Refusal::Ring(problems)));
+        } else if self.journal.is_refused(Part::StoredKeys) {
+            self.journal.record(Part::StoredKeys, &Ok(change));
+        } else {
+            tracing::info!("keys of the store have changed: {change}");
+        }
+        refused
+    }
+
     /// Puts in place what the TLS files hold now, if that is another content and `stands_still` after it was read.
     /// A content that is not new is no reload. Blocks on the files.
     pub fn take_certificates(&self, stands_still: impl FnOnce() -> bool) -> Taken {
@@ -198,7 +222,7 @@ impl<D> Reloader<D> {
         let what = match part {
             Part::Configuration => "the configuration",
             Part::KeyList => "the key list",
-            Part::Certificates => "the file",
+            Part::Certificates | Part::StoredKeys => "the file",
         };
         let report =
             Report::of_file(&path.display().to_string(), format!("{what} cannot be read: {why}"), READABLE);
@@ -296,10 +320,10 @@ fn all_keys(config: &Config, list: Vec<KeyEntry>) -> impl Iterator<Item = KeyEnt
     config.keys.iter().cloned().chain(list)
 }
 
-/// The list is what `old` has beside the keys of its configuration.
+/// The list is what `old` has beside the keys of its configuration and of the store.
 fn check_shrinking(old: &Snapshot, next: &KeyRing) -> Result<(), Refusal> {
     let written: HashSet<_> = old.config.keys.iter().map(|entry| &entry.id).collect();
-    let before = old.ring.len().saturating_sub(written.len());
+    let before = old.ring.len().saturating_sub(written.len() + old.ring.stored());
     if before < GUARDED_LIST {
         return Ok(());
     }

@@ -7,17 +7,25 @@ use std::time::Duration;
 
 use anyhow::Context;
 
+use crate::accounts::people::PeopleService;
+use crate::clock::Clock;
 use crate::server::threads::Threads;
 use crate::shelf::Shelf;
 use crate::shelf::tender::tend;
 use crate::store::Store;
+use crate::store::directory::Directory;
 use crate::store::folder::FolderLock;
+use crate::store::people::People;
 use crate::store::sqlite::SqliteStore;
+use crate::store::sqlite::directory::SqliteDirectory;
 use crate::store::sqlite::writer::Bounds;
 use crate::units::ByteSize;
 
 /// How long what waits to be written may take when the gateway ends.
 const LAST_WRITES: Duration = Duration::from_secs(5);
+
+/// What cannot be of a store that was opened here.
+const NOT_OURS: &str = "the data folder is another process's";
 
 /// The open store and what drives it.
 pub(super) struct Lasting {
@@ -45,6 +53,17 @@ impl Lasting {
         Arc::<SqliteStore>::clone(&self.store)
     }
 
+    /// Accounts and keys.
+    pub(super) fn directory(&self) -> Arc<dyn Directory> {
+        Arc::<SqliteDirectory>::clone(self.store.directory())
+    }
+
+    /// Who may log in, by the time of `clock`.
+    pub(super) fn people(&self, clock: &Clock) -> Arc<PeopleService> {
+        let store: Arc<dyn People> = Arc::<SqliteDirectory>::clone(self.store.directory());
+        Arc::new(PeopleService::new(store, clock.clone()))
+    }
+
     /// Begins to write what comes to `shelf`, within the `bound` of each moment, and to delete what expires.
     pub(super) fn tend(&mut self, shelf: &Arc<Shelf>, bound: impl Fn() -> ByteSize + Send + Sync + 'static) {
         self.shelf = Some(Arc::clone(shelf));
@@ -58,12 +77,12 @@ impl Lasting {
 
     /// The folder's lock, for a process that takes over.
     pub(super) fn share_lock(&self) -> anyhow::Result<OwnedFd> {
-        Ok(self.store.lock().share()?)
+        Ok(self.store.lock().context(NOT_OURS)?.share()?)
     }
 
     /// The folder is this process's from here on, for who asks.
     pub(super) fn sign_lock(&self) -> anyhow::Result<()> {
-        Ok(self.store.lock().sign()?)
+        Ok(self.store.lock().context(NOT_OURS)?.sign()?)
     }
 
     /// Writes and commits what waits, and ends.

@@ -7,12 +7,15 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use axum::Router;
+use axum::extract::connect_info::Connected;
+use axum::serve::IncomingStream;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::console::Peer;
 use crate::server::hand_over::message::{Port, SocketTold};
 use crate::server::hand_over::take::Inherited;
 
@@ -75,6 +78,7 @@ impl Bound {
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> anyhow::Result<()> {
         let listener = self.into_listener()?;
+        let router = router.into_make_service_with_connect_info::<Peer>();
         match handshake {
             None => {
                 tokio::spawn(axum::serve(listener, router).with_graceful_shutdown(shutdown).into_future());
@@ -113,6 +117,12 @@ impl TlsListener {
             let stream = tokio::time::timeout(HANDSHAKE, handshake).await.ok()?.ok()?;
             Some((stream, peer))
         });
+    }
+}
+
+impl Connected<IncomingStream<'_, TlsListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, TlsListener>) -> Self {
+        Self(*stream.remote_addr())
     }
 }
 

@@ -10,6 +10,7 @@ use std::io::{Read, Seek, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::store::failure::{StoreError, Trouble};
 
@@ -21,6 +22,19 @@ pub(super) const LOCK_NAME: &str = "lock";
 pub struct FolderLock {
     folder: PathBuf,
     file: File,
+    /// True once another process may hold the same open file.
+    is_shared: AtomicBool,
+}
+
+impl Drop for FolderLock {
+    /// Lets go of the lock at once. A child that is just being started holds a copy of the open file for a moment, and the
+    /// lock would last as long.
+    fn drop(&mut self) {
+        if !self.is_shared.load(Ordering::SeqCst) {
+            // What cannot be let go of ends with the open file.
+            let _ = self.file.unlock();
+        }
+    }
 }
 
 impl FolderLock {
@@ -35,7 +49,7 @@ impl FolderLock {
         let opened =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
         let file = opened.map_err(|error| StoreError::of_io(folder, &error))?;
-        let lock = Self::lock(folder, file)?;
+        let lock = Self::lock(folder, file, AtomicBool::new(false))?;
         lock.sign()?;
         Ok(lock)
     }
@@ -45,6 +59,7 @@ impl FolderLock {
     /// # Errors
     /// The process has no more handles.
     pub fn share(&self) -> Result<OwnedFd, StoreError> {
+        self.is_shared.store(true, Ordering::SeqCst);
         let copy = self.file.try_clone().map_err(|error| StoreError::of_io(&self.folder, &error))?;
         Ok(copy.into())
     }
@@ -63,7 +78,7 @@ impl FolderLock {
             return Err(StoreError::new(folder, Trouble::Failed("the lock handed over is another's".into())));
         }
         // Succeeds at once: the lock is this open file's already.
-        Self::lock(folder, file)
+        Self::lock(folder, file, AtomicBool::new(true))
     }
 
     /// The folder.
@@ -84,9 +99,9 @@ impl FolderLock {
         signed.map_err(|error| StoreError::of_io(&self.folder, &error))
     }
 
-    fn lock(folder: &Path, mut file: File) -> Result<Self, StoreError> {
+    fn lock(folder: &Path, mut file: File, is_shared: AtomicBool) -> Result<Self, StoreError> {
         match file.try_lock() {
-            Ok(()) => Ok(Self { folder: folder.to_owned(), file }),
+            Ok(()) => Ok(Self { folder: folder.to_owned(), file, is_shared }),
             Err(TryLockError::WouldBlock) => Err(StoreError::new(folder, Trouble::InUse(holder(&mut file)))),
             Err(TryLockError::Error(error)) => Err(StoreError::of_io(folder, &error)),
         }

@@ -15,8 +15,11 @@ pub struct Migration {
 }
 
 /// The steps of the file of accounts and keys.
-pub const ACCOUNTS: &[Migration] =
-    &[Migration { version: 1, name: "meta", sql: include_str!("migrations/accounts/0001_meta.sql") }];
+pub const ACCOUNTS: &[Migration] = &[
+    Migration { version: 1, name: "meta", sql: include_str!("migrations/accounts/0001_meta.sql") },
+    Migration { version: 2, name: "keys", sql: include_str!("migrations/accounts/0002_keys.sql") },
+    Migration { version: 3, name: "people", sql: include_str!("migrations/accounts/0003_people.sql") },
+];
 
 /// The steps of the file of answers and usage.
 pub const ANSWERS: &[Migration] = &[

@@ -3,20 +3,22 @@
 //! - `file`: which files there are; each is recognised, checked and brought to its newest form before it is used.
 //! - `writer`: one task a file commits changes in groups. Readers are a few more connections, which see the last commit.
 //! - `answers`, `proxied`, `entries`, `usage`: the SQL of each; `number`, `trouble`: its values and errors.
+//! - `directory`: the file of accounts and keys, with its own writer and readers; `people`: who may log in, in the same.
 //! - `backup`: both files in one, and back.
 //!
 //! SQLite runs on threads of its own, one a connection; a task that waits for it blocks nobody.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
-use sqlx::{Connection, SqlitePool};
+use sqlx::SqlitePool;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqlitePoolOptions};
 
 use crate::cache::entries::Slot;
 use crate::clock::UnixTime;
-use crate::ids::AccountId;
+use crate::ids::{AccountId, KeyId};
 use crate::store::Store;
 use crate::store::answer::{Answer, LookUp, NewAnswer, Put, Question, Which};
 use crate::store::entries::{Expired, Page, PageOf};
@@ -24,6 +26,7 @@ use crate::store::failure::{StoreError, Trouble};
 use crate::store::folder::FolderLock;
 use crate::store::proxied::{Found, KeyPage, NewProxied, Purge, SlotPage};
 use crate::store::sqlite::answers::{CountUse, DropAnswer};
+use crate::store::sqlite::directory::SqliteDirectory;
 use crate::store::sqlite::entries::DeleteExpired;
 use crate::store::sqlite::file::FileKind;
 use crate::store::sqlite::proxied::{DropRow, DropSlots, PutProxied};
@@ -36,9 +39,11 @@ use crate::usage::record::{Hour, UsageRow};
 
 mod answers;
 pub mod backup;
+pub mod directory;
 mod entries;
 pub mod file;
 mod number;
+mod people;
 mod proxied;
 mod trouble;
 mod usage;
@@ -64,7 +69,9 @@ pub struct SqliteStore {
     readers: SqlitePool,
     /// For what may look at many rows: nobody else waits for it.
     reports: SqlitePool,
-    lock: FolderLock,
+    directory: Arc<SqliteDirectory>,
+    /// Of who has the folder.
+    lock: Option<FolderLock>,
 }
 
 impl SqliteStore {
@@ -76,20 +83,43 @@ impl SqliteStore {
     pub async fn open(lock: FolderLock, bounds: Bounds) -> Result<Self, StoreError> {
         let folder = lock.folder();
         refuse_half_restored(folder)?;
-        let accounts = file::open(folder, FileKind::Accounts, bounds.lock_wait).await?;
-        let path = FileKind::Answers.path(folder);
-        accounts.close().await.map_err(|error| of_sqlx(&FileKind::Accounts.path(folder), &error))?;
+        let directory = SqliteDirectory::open(folder, bounds).await?;
         let connection = file::open(folder, FileKind::Answers, bounds.lock_wait).await?;
+        let store = Self::over((connection, directory), folder, bounds);
+        open_all(&store.readers).await;
+        Ok(Self { lock: Some(lock), ..store })
+    }
+
+    /// Opens the store beside the gateway that has the folder: as that keeps it, and without reading all of it.
+    ///
+    /// # Errors
+    /// A file is not there, newer than this version, or not ours.
+    pub async fn beside(folder: &Path, bounds: Bounds) -> Result<Self, StoreError> {
+        let directory = SqliteDirectory::beside(folder, bounds).await?;
+        let connection = file::open_beside(folder, FileKind::Answers, bounds.lock_wait).await?;
+        Ok(Self::over((connection, directory), folder, bounds))
+    }
+
+    fn over(
+        (connection, directory): (SqliteConnection, SqliteDirectory),
+        folder: &Path,
+        bounds: Bounds,
+    ) -> Self {
+        let path = FileKind::Answers.path(folder);
         let writer = Writer::start(path.clone(), connection, bounds);
         let options = file::options(&path, FileKind::Answers, bounds.lock_wait).pragma("query_only", "ON");
         let (readers, reports) = (pool(READERS, &options, bounds), pool(REPORTERS, &options, bounds));
-        open_all(&readers).await;
-        Ok(Self { path, writer, readers, reports, lock })
+        Self { path, writer, readers, reports, directory: Arc::new(directory), lock: None }
     }
 
-    /// The folder's lock, for a process that takes over.
-    pub fn lock(&self) -> &FolderLock {
-        &self.lock
+    /// Accounts and keys.
+    pub fn directory(&self) -> &Arc<SqliteDirectory> {
+        &self.directory
+    }
+
+    /// The folder's lock, for a process that takes over; `None`: the folder is another's.
+    pub fn lock(&self) -> Option<&FolderLock> {
+        self.lock.as_ref()
     }
 
     fn error(&self, error: sqlx::Error) -> StoreError {
@@ -238,6 +268,10 @@ impl Store for SqliteStore {
         reports::usage(&self.reports, &of).await.map_err(|error| self.error(error))
     }
 
+    async fn last_uses(&self, keys: Vec<(AccountId, KeyId)>) -> Result<Vec<Option<UnixTime>>, StoreError> {
+        reports::last_uses(&self.readers, &keys).await.map_err(|error| self.error(error))
+    }
+
     async fn delete_usage(&self, first: Hour) -> Result<u64, StoreError> {
         let mut all = 0;
         for of in [Kept::Hours, Kept::Days, Kept::Models, Kept::Keys] {
@@ -255,5 +289,6 @@ impl Store for SqliteStore {
         self.readers.close().await;
         self.reports.close().await;
         self.writer.close().await;
+        self.directory.close().await;
     }
 }

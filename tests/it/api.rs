@@ -22,7 +22,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, Method};
 use safecache::api::{Api, Purger, Settle};
-use safecache::auth::key::{KeyEntry, KeyOptions};
+use safecache::auth::key::{KeyEntry, KeyOptions, Source};
 use safecache::auth::key_record::KeyRecord;
 use safecache::auth::model_glob::ModelGlob;
 use safecache::cache::entries::Slot;
@@ -227,7 +227,7 @@ fn record(key: &str) -> Arc<KeyRecord> {
         digest: [0; 32],
         options: KeyOptions { allowed_models, ..KeyOptions::default() },
     };
-    Arc::new(KeyRecord::new(entry, plan, None))
+    Arc::new(KeyRecord::new(Source::List, entry, plan, None))
 }
 
 /// The parts of an error, whose form is looked at.

@@ -1,6 +1,7 @@
 //! What the tests stand on: a gateway in this process, an upstream that does as it is told, a client of raw bytes.
 
 pub(crate) mod admin;
+pub(crate) mod browser;
 pub(crate) mod client;
 pub(crate) mod disk;
 pub(crate) mod front;

@@ -4,9 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::config::build::Builder;
 use crate::config::node::Place;
-use crate::config::raw::{RawAdmin, RawListen, RawListenItem, RawListener};
+use crate::config::raw::{RawAdmin, RawListen, RawListenItem, RawListener, RawSignUp};
 use crate::config::scalar::{Slot, Text};
-use crate::config::{Admin, Listener};
+use crate::config::{Admin, Listener, SignUp};
 use crate::secret::Secret;
 
 /// Clients connect here unless told otherwise.
@@ -51,7 +51,11 @@ impl Builder<'_> {
             Slot::Bad => None,
         };
         let token = self.token(admin.token, &place.key("token"));
-        (listen, Admin { listen: admin_listen.unwrap_or_else(|| plain(DEFAULT_ADMIN)), token })
+        let sign_up = match admin.sign_up.or(RawSignUp::Closed) {
+            RawSignUp::Open => SignUp::Open,
+            RawSignUp::Closed => SignUp::Closed,
+        };
+        (listen, Admin { listen: admin_listen.unwrap_or_else(|| plain(DEFAULT_ADMIN)), token, sign_up })
     }
 
     fn listener(

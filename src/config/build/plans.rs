@@ -9,7 +9,7 @@ use crate::config::node::Place;
 use crate::config::raw::{RawPer, RawPlan};
 use crate::config::scalar::{Size, Slot};
 use crate::ids::{PlanName, is_config_name};
-use crate::limits::plan::{DEFAULT_STORED_BYTES, Per, Plan, PlanError};
+use crate::limits::plan::{DEFAULT_MAX_KEYS, DEFAULT_STORED_BYTES, Per, Plan, PlanError};
 
 /// Requests a minute and burst of the plans that are always there.
 const BUILT_IN: [(&str, NonZeroU32, NonZeroU32); 3] = [
@@ -65,8 +65,9 @@ impl Builder<'_> {
             RawPer::Account => Per::Account,
         };
         let stored_bytes = raw.stored_bytes.or(Size(DEFAULT_STORED_BYTES)).0;
+        let max_keys = self.positive(raw.max_keys, &place.key("max_keys"), DEFAULT_MAX_KEYS);
         match Plan::new(PlanName::new(name), requests_per_minute, burst, per) {
-            Ok(plan) => Some(Arc::new(plan.with_stored_bytes(stored_bytes))),
+            Ok(plan) => Some(Arc::new(plan.with_stored_bytes(stored_bytes).with_max_keys(max_keys))),
             Err(error) => {
                 let (at, hint) = match error {
                     PlanError::TooFast => (rpm_at, "60000000 is the most, and hardly limits"),

@@ -109,6 +109,21 @@ pub(super) async fn open(
     Ok(connection)
 }
 
+/// Opens the file for writing, as the gateway that has the folder keeps it.
+pub(super) async fn open_beside(
+    folder: &Path,
+    kind: FileKind,
+    wait: Duration,
+) -> Result<SqliteConnection, StoreError> {
+    let path = kind.path(folder);
+    let failed = |error: sqlx::Error| of_sqlx(&path, &error);
+    let mut connection = options(&path, kind, wait).connect().await.map_err(failed)?;
+    match recognise(&mut connection, &path, kind).await? {
+        Age::New => Err(StoreError::new(&path, Trouble::Missing)),
+        _ => Ok(connection),
+    }
+}
+
 /// Opens the file at `path` as it is, if this version can read it and it is whole.
 pub(super) async fn open_as_it_is(
     path: &Path,

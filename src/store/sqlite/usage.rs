@@ -1,6 +1,6 @@
 //! Sums of usage in SQLite, by hours and by days; `reports` reads them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use async_trait::async_trait;
 use serde::Serialize;
@@ -159,7 +159,7 @@ fn push(
 }
 
 /// Values as one parameter, which a statement takes apart.
-fn list(rows: impl Iterator<Item = impl Serialize>) -> Result<String, sqlx::Error> {
+pub(super) fn list(rows: impl Iterator<Item = impl Serialize>) -> Result<String, sqlx::Error> {
     let rows: Vec<_> = rows.collect();
     serde_json::to_string(&rows).map_err(|error| sqlx::Error::Encode(Box::new(error)))
 }
@@ -182,7 +182,8 @@ async fn told_apart<'a>(
     rows: &'a [UsageRow],
     connection: &mut SqliteConnection,
 ) -> Result<HashSet<(&'a str, &'a str)>, sqlx::Error> {
-    let mut named: HashMap<(&str, &str), u32> = HashMap::new();
+    // In an order of its own, so that the same rows always take the same places.
+    let mut named: BTreeMap<(&str, &str), u32> = BTreeMap::new();
     for UsageRow { cell, .. } in rows.iter().filter(|row| !matches!(&*row.cell.model, "" | OTHER_MODEL)) {
         let hour = named.entry((cell.account.as_str(), &*cell.model)).or_default();
         *hour = cell.hour.number().max(*hour);

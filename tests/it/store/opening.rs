@@ -246,7 +246,7 @@ fn both_gateways_of_a_hand_over_write() {
     run(async {
         let old = sqlite(folder.path()).await;
         put(&old, answer(1, None, "old")).await;
-        let lock = FolderLock::take_over(folder.path(), old.lock().share().unwrap()).unwrap();
+        let lock = FolderLock::take_over(folder.path(), old.lock().unwrap().share().unwrap()).unwrap();
         let new = SqliteStore::open(lock, Bounds::default()).await.unwrap();
         let puts = (0..50).flat_map(|number| {
             [

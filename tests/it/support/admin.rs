@@ -28,3 +28,8 @@ pub(crate) fn exchange(address: SocketAddr, request: &str) -> String {
     stream.read_to_string(&mut answer).expect("the gateway closes");
     answer
 }
+
+/// The part of a key that may be shown.
+pub(crate) fn public_id(key: &str) -> &str {
+    key.strip_prefix("sk-sc-").and_then(|rest| rest.split('_').next()).expect("a key")
+}

@@ -23,7 +23,19 @@ pub(crate) fn file(folder: &Path) -> PathBuf {
 }
 
 async fn connect(folder: &Path) -> SqliteConnection {
-    SqliteConnectOptions::new().filename(file(folder)).connect().await.expect("the file of answers")
+    open(&file(folder)).await
+}
+
+async fn open(file: &Path) -> SqliteConnection {
+    SqliteConnectOptions::new().filename(file).connect().await.expect("the file")
+}
+
+/// Does something to the file of accounts below a gateway's folder.
+pub(crate) fn accounts_sql(folder: &Path, sql: String) {
+    run(async {
+        let mut connection = open(&folder.join("data/accounts.sqlite")).await;
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.expect("it is done");
+    });
 }
 
 /// Does something to the file.

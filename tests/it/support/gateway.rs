@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use safecache::auth::key_ring::KeyRing;
 use safecache::clock::{Clock, ManualClock, UnixTime};
 use safecache::config;
 use safecache::limits::limiter::Limiter;
@@ -37,7 +38,7 @@ pub(crate) fn bare_reloader(folder: &Path, yaml: &str) -> Reloader<()> {
         clock: Clock::manual(START).0,
         derive: Box::new(|_, _| ()),
     };
-    first(config, tools).unwrap_or_else(|refusal| panic!("{refusal}")).1
+    first(config, &KeyRing::default(), tools).unwrap_or_else(|refusal| panic!("{refusal}")).1
 }
 
 /// A running gateway and what it writes.

@@ -42,6 +42,7 @@ pub(super) const FENCES: &[(&str, &[&str], &str)] = &[
         &["src/api.rs", "src/api/", "src/admin.rs", "src/admin/", "src/outcome.rs", "src/outcome/"],
         "what is described stands beside what is written",
     ),
+    ("askama", &["src/console.rs", "src/console/"], "pages are the console's"),
     ("sqlx", &["src/store.rs", "src/store/"], "Store is the only door to what lasts"),
     ("saphyr_parser", &["src/config/yaml.rs", "src/config/yaml/"], "one file knows YAML"),
     ("serde_yaml", &["src/config/yaml.rs", "src/config/yaml/"], "one file knows YAML"),

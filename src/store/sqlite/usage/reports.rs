@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{Row, SqlitePool};
 
-use crate::ids::KeyId;
+use crate::clock::UnixTime;
+use crate::ids::{AccountId, KeyId};
 use crate::money::Money;
 use crate::store::sqlite::number::{kept, read, read_time};
 use crate::store::sqlite::usage::list;
@@ -174,6 +175,18 @@ async fn by_key(
         last_used_at: read_time(last_at),
     };
     Ok((keys.into_iter().map(usage).collect(), total))
+}
+
+/// When each of these keys was used last.
+pub(in crate::store::sqlite) async fn last_uses(
+    readers: &SqlitePool,
+    keys: &[(AccountId, KeyId)],
+) -> Result<Vec<Option<UnixTime>>, sqlx::Error> {
+    let select = "SELECT uses.last_at FROM json_each(?1) AS asked LEFT JOIN key_uses AS uses \
+                  ON uses.account = asked.value ->> 0 AND uses.key = asked.value ->> 1 ORDER BY asked.key";
+    let asked = list(keys.iter().map(|(account, key)| [account.as_str(), key.as_str()]))?;
+    let uses: Vec<Option<i64>> = sqlx::query_scalar(select).bind(asked).fetch_all(readers).await?;
+    Ok(uses.into_iter().map(|at| at.map(read_time)).collect())
 }
 
 /// A class and its sums, from column `first` on; `None` for a class of another version's.

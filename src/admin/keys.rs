@@ -1,0 +1,184 @@
+//! The operator's calls about keys.
+
+use std::time::Duration;
+
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::header::CACHE_CONTROL;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::accounts::Accounts;
+use crate::accounts::draft::KeyDraft;
+use crate::accounts::keys::{Absent, Changed, Wanted};
+use crate::accounts::refused::Refused;
+use crate::admin::answers::problem;
+use crate::admin::desk::Desk;
+use crate::admin::input::{Asked, Body, Id, Limit, MOST_BODY, OptionalBody, refuse};
+use crate::admin::listed::{ChangedKey, KeyList, KeyView, MadeKey, is_live};
+use crate::ids::{AccountId, KeyId};
+use crate::store::directory::edit::Which;
+use crate::store::directory::key::KeysOf;
+use crate::units::parse_duration;
+
+/// What a request is known by if it is sent again.
+pub(super) const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+/// Nobody between keeps a secret.
+const SHOWN_ONCE: [(HeaderName, HeaderValue); 1] = [(CACHE_CONTROL, HeaderValue::from_static("no-store"))];
+
+/// How long an old secret stays valid where the request does not say.
+const OVERLAP: Duration = Duration::from_secs(24 * 3600);
+
+/// A key to be made.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewKey {
+    /// Whose it is to be.
+    pub account: String,
+    /// Makes the account on the plan `free` if it is not there.
+    #[serde(default)]
+    pub create_account: bool,
+    /// What people call it: 1 to 128 bytes.
+    pub name: Option<String>,
+    /// `development`, `staging` or `production`.
+    pub environment: Option<String>,
+    /// Its own plan; left out: its account's.
+    pub plan: Option<String>,
+    /// When it expires: after a span such as `90d`, or at a time such as `2027-01-01T00:00:00Z`.
+    pub expires: Option<String>,
+    /// Addresses or networks that may use it; left out or empty: all.
+    #[serde(default)]
+    pub allowed_ips: Vec<String>,
+    /// Globs of models that it may ask for; left out or empty: all.
+    #[serde(default)]
+    pub allowed_models: Vec<String>,
+}
+
+/// What is to change of a key.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KeyChange {
+    /// What people call it from now on; null: nothing.
+    #[schema(required = true)]
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub name: Option<String>,
+}
+
+/// How a key is to be rotated.
+#[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rotation {
+    /// How long the old secret stays valid: a span such as `24h`, which is the default; `0s` ends it at once.
+    pub overlap: Option<String>,
+}
+
+/// The calls, of `desk`.
+pub(super) fn routes(desk: Desk) -> Router {
+    Router::new()
+        .route("/admin/v1/keys", get(list).post(create))
+        .route("/admin/v1/keys/{id}", get(show).patch(rename).delete(remove))
+        .route("/admin/v1/keys/{id}/rotate", post(rotate))
+        .route("/admin/v1/keys/{id}/end-overlap", post(end_overlap))
+        .route("/admin/v1/keys/{id}/revoke", post(revoke))
+        .layer(DefaultBodyLimit::max(MOST_BODY))
+        .with_state(desk)
+}
+
+/// A key of whatever account.
+fn any(id: &str) -> Which {
+    Which { id: KeyId::new(id), within: None }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Page {
+    account: Option<String>,
+    after: Option<String>,
+    #[serde(default)]
+    limit: Limit,
+}
+
+async fn list(State(desk): State<Desk>, Asked(page): Asked<Page>) -> Response {
+    let limit = page.limit.0;
+    let account = page.account.as_deref().map(AccountId::new);
+    let of = KeysOf { account, after: page.after.unwrap_or_default().into(), limit };
+    match desk.accounts.keys(of).await {
+        Ok(keys) => Json(KeyList::of(keys, limit, desk.accounts.now())).into_response(),
+        Err(refused) => refuse(&refused),
+    }
+}
+
+async fn create(State(desk): State<Desk>, headers: HeaderMap, Body(new): Body<NewKey>) -> Response {
+    let request = match headers.get(IDEMPOTENCY_KEY).map(|name| name.to_str()).transpose() {
+        Ok(request) => request.map(str::to_owned),
+        Err(_) => {
+            return problem(StatusCode::BAD_REQUEST, "Idempotency-Key: visible ASCII characters alone");
+        }
+    };
+    let NewKey { account, create_account, name, environment, plan, expires, allowed_ips, allowed_models } =
+        new;
+    let draft = KeyDraft { name, environment, plan, expires, allowed_ips, allowed_models };
+    let absent = if create_account { Absent::Made } else { Absent::Refused };
+    match desk.accounts.create_key(desk.author.clone(), Wanted { account, draft, request, absent }).await {
+        Ok(made) => {
+            let status = if made.secret.is_some() { StatusCode::CREATED } else { StatusCode::OK };
+            (status, SHOWN_ONCE, Json(MadeKey::of(made, desk.accounts.now()))).into_response()
+        }
+        Err(refused) => refuse(&refused),
+    }
+}
+
+async fn show(State(desk): State<Desk>, Id(id): Id) -> Response {
+    match desk.accounts.key(any(&id)).await {
+        Ok(key) => Json(KeyView::of(key, desk.accounts.now())).into_response(),
+        Err(refused) => refuse(&refused),
+    }
+}
+
+async fn rename(State(desk): State<Desk>, Id(id): Id, Body(change): Body<KeyChange>) -> Response {
+    let changed = desk.accounts.rename_key(desk.author.clone(), any(&id), change.name).await;
+    tell(&desk.accounts, changed)
+}
+
+async fn rotate(
+    State(desk): State<Desk>,
+    Id(id): Id,
+    OptionalBody(rotation): OptionalBody<Rotation>,
+) -> Response {
+    let Some(overlap) = rotation.overlap.as_deref().map_or(Some(OVERLAP), parse_duration) else {
+        return problem(StatusCode::UNPROCESSABLE_ENTITY, "overlap: a span such as 24h or 0s");
+    };
+    match desk.accounts.rotate_key(desk.author.clone(), any(&id), overlap).await {
+        Ok(made) => (SHOWN_ONCE, Json(MadeKey::of(made, desk.accounts.now()))).into_response(),
+        Err(refused) => refuse(&refused),
+    }
+}
+
+async fn end_overlap(State(desk): State<Desk>, Id(id): Id) -> Response {
+    let changed = desk.accounts.end_overlap(desk.author.clone(), any(&id)).await;
+    tell(&desk.accounts, changed)
+}
+
+async fn revoke(State(desk): State<Desk>, Id(id): Id) -> Response {
+    let changed = desk.accounts.revoke_key(desk.author.clone(), any(&id)).await;
+    tell(&desk.accounts, changed)
+}
+
+async fn remove(State(desk): State<Desk>, Id(id): Id) -> Response {
+    let changed = desk.accounts.delete_key(desk.author.clone(), any(&id)).await;
+    tell(&desk.accounts, changed)
+}
+
+fn tell(accounts: &Accounts, changed: Result<Changed, Refused>) -> Response {
+    match changed {
+        Ok(Changed { key, standing }) => {
+            let key = key.map(|key| KeyView::of(key, accounts.now()));
+            Json(ChangedKey { live: is_live(standing), key }).into_response()
+        }
+        Err(refused) => refuse(&refused),
+    }
+}

@@ -1,0 +1,340 @@
+//! Accounts, keys and the trail of changes, as the operator's API lists them.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::accounts::Standing;
+use crate::accounts::keys::{Listed, Made};
+use crate::auth::key::Environment;
+use crate::clock::UnixTime;
+use crate::limits::plan::{Per, Plan};
+use crate::store::directory::account::Account;
+use crate::store::directory::audit::AuditRow;
+use crate::store::directory::key::KeySecret;
+
+/// A key: everything but the key itself.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Key)]
+pub struct KeyView {
+    /// `key_` and the public id of its first secret; rotation does not change it.
+    pub id: String,
+    /// Whose it is.
+    pub account: String,
+    /// What people call it.
+    #[schema(required = true)]
+    pub name: Option<String>,
+    /// `development`, `staging` or `production`.
+    #[schema(required = true)]
+    pub environment: Option<&'static str>,
+    /// The plan that it has: its own, or else its account's.
+    pub plan: String,
+    /// Whether requests with it pass.
+    #[schema(value_type = KeyState)]
+    pub state: &'static str,
+    /// When it was made: ISO 8601, UTC, as all times here.
+    #[schema(format = DateTime)]
+    pub created_at: String,
+    /// From then on it is refused.
+    #[schema(required = true, format = DateTime)]
+    pub expires_at: Option<String>,
+    /// Since when it is refused for good.
+    #[schema(required = true, format = DateTime)]
+    pub revoked_at: Option<String>,
+    /// Its last use, to the minute.
+    #[schema(required = true, format = DateTime)]
+    pub last_used_at: Option<String>,
+    /// Networks that may use it; empty: all.
+    pub allowed_ips: Vec<String>,
+    /// Globs of the models that it may ask for; empty: all.
+    pub allowed_models: Vec<String>,
+    /// Its secrets, the newest first.
+    pub secrets: Vec<SecretView>,
+}
+
+/// What can be said of a key's requests.
+// For the description alone: `accounts::keys::State` names them.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum KeyState {
+    /// They pass.
+    Active,
+    /// They are refused until the account is resumed.
+    Suspended,
+    /// They are refused: the key's time has come.
+    Expired,
+    /// They are refused for good.
+    Revoked,
+}
+
+/// One secret of a key.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = KeySecret)]
+pub struct SecretView {
+    /// What stands behind `sk-sc-` in it.
+    pub public_id: String,
+    /// When it was made.
+    #[schema(format = DateTime)]
+    pub created_at: String,
+    /// From then on it is refused; null: as long as the key is not.
+    #[schema(required = true, format = DateTime)]
+    pub ends_at: Option<String>,
+}
+
+/// A page of keys.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct KeyList {
+    /// In the order of their ids.
+    pub items: Vec<KeyView>,
+    /// `after` of the next page, which may be empty; null: there is none.
+    #[schema(required = true)]
+    pub next: Option<String>,
+}
+
+/// A key with a secret that was just made.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct MadeKey {
+    /// The whole key: this is the only time that it is shown. Null if the same request was answered before.
+    #[schema(required = true)]
+    pub secret: Option<String>,
+    /// Whether it can be used already; if not, it can be in a moment.
+    pub live: bool,
+    /// The key.
+    pub key: KeyView,
+}
+
+/// A key that was changed.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ChangedKey {
+    /// Whether the change is in force already; if not, it is in a moment.
+    pub live: bool,
+    /// As it is now; null: it is deleted.
+    #[schema(required = true)]
+    pub key: Option<KeyView>,
+}
+
+/// An account.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Account)]
+pub struct AccountView {
+    /// Its id.
+    pub id: String,
+    /// What people call it.
+    pub name: String,
+    /// The plan of its keys that have none of their own.
+    pub plan: String,
+    /// When it was made.
+    #[schema(format = DateTime)]
+    pub created_at: String,
+    /// Since when all its keys are refused.
+    #[schema(required = true, format = DateTime)]
+    pub suspended_at: Option<String>,
+    /// Its keys that are not revoked.
+    pub keys: u64,
+}
+
+/// A page of accounts.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AccountList {
+    /// In the order of their ids.
+    pub items: Vec<AccountView>,
+    /// `after` of the next page, which may be empty; null: there is none.
+    #[schema(required = true)]
+    pub next: Option<String>,
+}
+
+/// An account that was changed.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ChangedAccount {
+    /// Whether the change is in force already; if not, it is in a moment.
+    pub live: bool,
+    /// As it is now.
+    pub account: AccountView,
+}
+
+/// A change that was made.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AuditEntry {
+    /// Its number: later ones are larger.
+    pub id: u64,
+    /// When.
+    #[schema(format = DateTime)]
+    pub at: String,
+    /// Who.
+    pub actor: String,
+    /// What, such as `key.revoke`.
+    pub action: String,
+    /// Whose account it was about.
+    #[schema(required = true)]
+    pub account: Option<String>,
+    /// What it was done to.
+    #[schema(required = true)]
+    pub subject: Option<String>,
+    /// More of it, for people.
+    #[schema(required = true)]
+    pub detail: Option<String>,
+}
+
+/// A page of the trail.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AuditTrail {
+    /// The newest first.
+    pub items: Vec<AuditEntry>,
+    /// `before` of the next page, which may be empty; null: there is none.
+    #[schema(required = true)]
+    pub next: Option<u64>,
+}
+
+/// A plan.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Plan)]
+pub struct PlanView {
+    /// Its name.
+    pub name: String,
+    /// Once its burst is spent.
+    pub requests_per_minute: u32,
+    /// What a rested key may ask at once.
+    pub burst: u32,
+    /// Whose bucket it is: `key`, or `account`.
+    #[schema(value_type = BucketOwner)]
+    pub per: &'static str,
+    /// Keys that an account may have in the store.
+    pub max_keys: u32,
+    /// What the answers may take that an account stores, in bytes.
+    pub stored_bytes: u64,
+}
+
+/// Whose a bucket is.
+// For the description alone: `PlanView::of` names them.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum BucketOwner {
+    /// Every key has its own.
+    Key,
+    /// All keys of an account share one.
+    Account,
+}
+
+/// The plans.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PlanList {
+    /// In the order of their names.
+    pub items: Vec<PlanView>,
+}
+
+impl PlanList {
+    pub(super) fn of(plans: &[Arc<Plan>]) -> Self {
+        Self { items: plans.iter().map(|plan| PlanView::of(plan)).collect() }
+    }
+}
+
+impl PlanView {
+    fn of(plan: &Plan) -> Self {
+        Self {
+            name: plan.name().to_string(),
+            requests_per_minute: plan.requests_per_minute().get(),
+            burst: plan.burst().get(),
+            per: if plan.per() == Per::Key { "key" } else { "account" },
+            max_keys: plan.max_keys().get(),
+            stored_bytes: plan.stored_bytes().as_u64(),
+        }
+    }
+}
+
+impl KeyView {
+    pub(super) fn of(listed: Listed, now: UnixTime) -> Self {
+        let state = listed.state(now).as_str();
+        let Listed { key, last_used_at } = listed;
+        let time = |at: UnixTime| at.rfc3339();
+        Self {
+            id: key.id.to_string(),
+            account: key.account.to_string(),
+            name: key.terms.name.map(String::from),
+            environment: key.terms.environment.map(Environment::as_str),
+            plan: key.plan.to_string(),
+            state,
+            created_at: time(key.created_at),
+            expires_at: key.terms.expires_at.map(time),
+            revoked_at: key.revoked_at.map(time),
+            last_used_at: last_used_at.map(time),
+            allowed_ips: key.terms.allowed_ips.iter().map(ToString::to_string).collect(),
+            allowed_models: key.terms.allowed_models.iter().map(ToString::to_string).collect(),
+            secrets: key.secrets.into_iter().map(SecretView::of).collect(),
+        }
+    }
+}
+
+impl SecretView {
+    fn of(secret: KeySecret) -> Self {
+        Self {
+            public_id: secret.public_id.into(),
+            created_at: secret.created_at.rfc3339(),
+            ends_at: secret.ends_at.map(|at| at.rfc3339()),
+        }
+    }
+}
+
+impl KeyList {
+    pub(super) fn of(keys: Vec<Listed>, limit: u32, now: UnixTime) -> Self {
+        let items: Vec<KeyView> = keys.into_iter().map(|key| KeyView::of(key, now)).collect();
+        let next = items.last().filter(|_| is_full(items.len(), limit)).map(|last| last.id.clone());
+        Self { items, next }
+    }
+}
+
+impl MadeKey {
+    pub(super) fn of(made: Made, now: UnixTime) -> Self {
+        Self {
+            secret: made.secret.map(|secret| secret.expose().to_owned()),
+            live: is_live(made.standing),
+            key: KeyView::of(made.key, now),
+        }
+    }
+}
+
+impl AccountView {
+    pub(super) fn of(account: Account) -> Self {
+        Self {
+            id: account.id.to_string(),
+            name: account.name.into(),
+            plan: account.plan.to_string(),
+            created_at: account.created_at.rfc3339(),
+            suspended_at: account.suspended_at.map(|at| at.rfc3339()),
+            keys: account.keys,
+        }
+    }
+}
+
+impl AccountList {
+    pub(super) fn of(accounts: Vec<Account>, limit: u32) -> Self {
+        let items: Vec<AccountView> = accounts.into_iter().map(AccountView::of).collect();
+        let next = items.last().filter(|_| is_full(items.len(), limit)).map(|last| last.id.clone());
+        Self { items, next }
+    }
+}
+
+impl AuditTrail {
+    pub(super) fn of(rows: Vec<AuditRow>, limit: u32) -> Self {
+        let next = rows.last().filter(|_| is_full(rows.len(), limit)).map(|last| last.id);
+        let entry = |row: AuditRow| AuditEntry {
+            id: row.id,
+            at: row.at.rfc3339(),
+            actor: row.actor.into(),
+            action: row.action.into(),
+            account: row.account.map(|account| account.to_string()),
+            subject: row.subject.map(String::from),
+            detail: row.detail.map(String::from),
+        };
+        Self { items: rows.into_iter().map(entry).collect(), next }
+    }
+}
+
+/// True if more may follow a page of `count`.
+fn is_full(count: usize, limit: u32) -> bool {
+    count >= limit as usize
+}
+
+pub(super) fn is_live(standing: Standing) -> bool {
+    standing == Standing::Live
+}

@@ -1,0 +1,184 @@
+//! The keys of the store on their way into the ring: all of them when the gateway starts, and from then on what changes.
+//!
+//! Whoever changes a key says so and waits until it is live. What another process has changed, as the other one of a
+//! hand-over may, is seen within [`LOOK_EVERY`].
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, watch};
+
+use crate::accounts::{Late, Publish};
+use crate::auth::key::StoredKey;
+use crate::auth::key_ring::KeyRing;
+use crate::clock::{Clock, UnixTime};
+use crate::ids::KeyId;
+use crate::limits::plan::Plan;
+use crate::runtime::journal::Refusal;
+use crate::runtime::reload::Reloader;
+use crate::store::directory::{Cursor, Directory};
+use crate::store::failure::StoreError;
+
+/// Between two looks at what another process may have changed.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// How long whoever has changed a key waits until it is live.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Keys that are read at once.
+const PAGE: u32 = 10_000;
+
+/// How long the trail of changes is kept.
+const TRAIL: Duration = Duration::from_secs(400 * A_DAY);
+
+/// In seconds.
+const A_DAY: u64 = 24 * 3600;
+
+/// Who follows the keys of `directory`, and how far it has come.
+pub(super) struct Follower {
+    directory: Arc<dyn Directory>,
+    clock: Clock,
+    cursor: Cursor,
+    /// Keys that cannot be in the ring, as the configuration is: they are tried again with every other one.
+    refused: HashMap<KeyId, StoredKey>,
+    /// The policy that they could not be in.
+    refused_by: u64,
+    /// The day on which the trail was shortened last.
+    shortened: u64,
+}
+
+impl Follower {
+    /// Begins to follow: all keys as they are now, under `plans`.
+    ///
+    /// # Errors
+    /// They cannot be read, or one of them cannot be in a ring.
+    pub(super) async fn begin(
+        directory: Arc<dyn Directory>,
+        clock: Clock,
+        plans: Vec<Arc<Plan>>,
+    ) -> anyhow::Result<(Self, KeyRing)> {
+        let mut follower = Self {
+            directory,
+            clock,
+            cursor: Cursor::default(),
+            refused: HashMap::new(),
+            refused_by: 0,
+            shortened: 0,
+        };
+        let mut ring = KeyRing::default();
+        loop {
+            let page = follower.next().await?;
+            if page.is_empty() {
+                return Ok((follower, ring));
+            }
+            let (next, problems) = ring.with_stored(page, &plans);
+            if !problems.is_empty() {
+                return Err(anyhow::Error::new(Refusal::Ring(problems)).context(
+                    "the configuration lacks what keys of the store need: put it back, or revoke them with `safecache \
+                     keys revoke`",
+                ));
+            }
+            ring = next;
+        }
+    }
+
+    /// Some of the keys that have changed since; none: that was all.
+    async fn next(&mut self) -> Result<Vec<StoredKey>, StoreError> {
+        let followed = self.directory.follow(&self.cursor, PAGE, self.clock.unix()).await?;
+        self.cursor = followed.cursor;
+        Ok(followed.keys)
+    }
+
+    /// Puts what changes into the ring from here on, by a task of `runtime`. How to have that done at once.
+    pub(super) fn follow<D: Send + Sync + 'static>(
+        self,
+        reloader: Arc<Reloader<D>>,
+        runtime: &Handle,
+    ) -> Publish {
+        let wake = Arc::new(Notify::new());
+        let (live, seen) = watch::channel(self.cursor.revision);
+        runtime.spawn(self.run(reloader, Arc::clone(&wake), live));
+        Box::new(move |revision| {
+            let (wake, mut seen) = (Arc::clone(&wake), seen.clone());
+            Box::pin(async move {
+                wake.notify_one();
+                let reached = seen.wait_for(|live| revision <= *live);
+                match tokio::time::timeout(PATIENCE, reached).await {
+                    Ok(Ok(_)) => Ok(()),
+                    Ok(Err(_)) | Err(_) => Err(Late),
+                }
+            })
+        })
+    }
+
+    async fn run<D: Send + Sync + 'static>(
+        mut self,
+        reloader: Arc<Reloader<D>>,
+        wake: Arc<Notify>,
+        live: watch::Sender<u64>,
+    ) {
+        let mut fails = false;
+        loop {
+            // An error is that of a wait that has come to its end.
+            let _ = tokio::time::timeout(LOOK_EVERY, wake.notified()).await;
+            match self.take_all(&reloader).await {
+                Ok(()) => {
+                    if std::mem::take(&mut fails) {
+                        tracing::info!("the keys of the store are followed again");
+                    }
+                    live.send_replace(self.cursor.revision);
+                    self.shorten().await;
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut fails, true) {
+                        tracing::error!(%error, "what changes of the keys of the store is not seen");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Forgets once a day what nobody has to learn of any more.
+    async fn shorten(&mut self) {
+        let now = self.clock.unix();
+        let today = now.as_secs() / A_DAY;
+        if self.shortened == today {
+            return;
+        }
+        self.shortened = today;
+        let first = UnixTime::from_secs(now.as_secs().saturating_sub(TRAIL.as_secs()));
+        if let Err(error) = self.directory.forget(first, now).await {
+            tracing::warn!(%error, "deleted keys and old changes were not forgotten; tomorrow they are tried again");
+        }
+    }
+
+    async fn take_all<D: Send + Sync + 'static>(
+        &mut self,
+        reloader: &Arc<Reloader<D>>,
+    ) -> Result<(), StoreError> {
+        loop {
+            let changed = self.next().await?;
+            let is_other_policy = reloader.policy().snapshot.generation != self.refused_by;
+            if changed.is_empty() && (self.refused.is_empty() || !is_other_policy) {
+                return Ok(());
+            }
+            let mut keys = std::mem::take(&mut self.refused);
+            keys.extend(changed.into_iter().map(|key| (key.id.clone(), key)));
+            let (reloader, taken) = (Arc::clone(reloader), keys.values().cloned().collect());
+            let taking = move || (reloader.take_stored(taken), reloader.policy().snapshot.generation);
+            match tokio::task::spawn_blocking(taking).await {
+                Ok((refused, generation)) => {
+                    keys.retain(|id, _| refused.contains(id));
+                    (self.refused, self.refused_by) = (keys, generation);
+                }
+                Err(error) => {
+                    tracing::error!(%error, "a change of the keys of the store broke off; it is tried again");
+                    self.refused = keys;
+                    return Ok(());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! People and their pages: the console on the admin listener, and the first operator's way in.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use axum::Router;
+
+use crate::accounts::people::PeopleService;
+use crate::accounts::people::refusal::{Broken, Refusal};
+use crate::console::{self, Console, Transport};
+use crate::server::Running;
+use crate::store::people::person::Membership;
+
+/// Between two times that sessions and links are forgotten whose end has come.
+const FORGET_EVERY: Duration = Duration::from_secs(3600);
+
+/// Forgets what has ended, again and again.
+pub(super) async fn forget(people: Arc<PeopleService>) {
+    loop {
+        if let Err(error) = people.forget_ended().await {
+            tracing::warn!(%error, "sessions and links that have ended are not forgotten yet");
+        }
+        tokio::time::sleep(FORGET_EVERY).await;
+    }
+}
+
+impl Running {
+    /// The console.
+    pub(super) fn console(&self) -> Router {
+        let shared = Arc::clone(&self.shared);
+        let is_tls = shared.policy().snapshot.config.admin.listen.tls.is_some();
+        console::router(Console {
+            people: Arc::clone(&self.people),
+            accounts: Arc::clone(&self.accounts),
+            sign_up: Box::new(move || shared.policy().snapshot.config.admin.sign_up),
+            transport: if is_tls { Transport::Tls } else { Transport::Plain },
+        })
+    }
+
+    /// Where the first operator comes in, once and within a day, as an operator and with a place in an account; `None`:
+    /// there is one. What was told before is good for nothing from now on. To be shown to whoever starts the gateway, and
+    /// to nobody else.
+    ///
+    /// # Errors
+    /// The store cannot be used.
+    pub fn first_operator_url(&self, place: Option<Membership>) -> anyhow::Result<Option<String>> {
+        let people = Arc::clone(&self.people);
+        let made = self.control.wait_for(async move { people.first_operator(place).await });
+        let made = made.context("the control runtime ended early")?;
+        let token = made.map_err(|refusal| match refusal {
+            Refusal::Broken(Broken::Store(error)) => anyhow!(error),
+            refusal => anyhow!(refusal),
+        })?;
+        Ok(token.map(|token| format!("{}/link/{}", self.admin_url(), token.expose())))
+    }
+}

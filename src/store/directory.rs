@@ -1,0 +1,80 @@
+//! Accounts and their keys, and who changed what: what must survive a power cut. The only door to them.
+//!
+//! - `account`, `key`: what is kept of each.
+//! - `edit`: every change that can be made, and why one is denied.
+//! - `audit`: the trail that changes leave.
+
+use async_trait::async_trait;
+
+use crate::auth::key::StoredKey;
+use crate::clock::UnixTime;
+use crate::ids::{AccountId, KeyId};
+use crate::store::directory::account::Account;
+use crate::store::directory::audit::{AuditOf, AuditRow};
+use crate::store::directory::edit::{Author, Denial, Edit, Edited};
+use crate::store::directory::key::{Key, KeysOf};
+use crate::store::failure::StoreError;
+
+pub mod account;
+pub mod audit;
+pub mod edit;
+pub mod key;
+
+/// How long a deleted key, and a secret that has ended, can still be learnt of by who follows the keys.
+pub const TOMBSTONE: std::time::Duration = std::time::Duration::from_secs(30 * 24 * 3600);
+
+/// The most secrets of a key that are valid at the same time.
+pub const MOST_SECRETS: u64 = 8;
+
+/// How far the keys have been followed: what has changed behind it is new. The default is before all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cursor {
+    /// The revision of the last key that was read.
+    pub revision: u64,
+    /// That key; several may have changed at once.
+    pub key: Box<str>,
+}
+
+/// Keys as they are now that have changed behind a cursor.
+#[derive(Debug, Default, PartialEq)]
+pub struct Followed {
+    /// In the order in which they changed.
+    pub keys: Vec<StoredKey>,
+    /// Behind the last of them.
+    pub cursor: Cursor,
+}
+
+/// What is known of accounts and keys. Shared by all that use it.
+#[async_trait]
+pub trait Directory: Send + Sync {
+    /// Makes a change, and leaves its trail in the same transaction: both or none. What it changes of keys is there for
+    /// [`Directory::follow`] at once.
+    async fn edit(
+        &self,
+        edit: Edit,
+        author: Author,
+        now: UnixTime,
+    ) -> Result<Result<Edited, Denial>, StoreError>;
+
+    /// An account.
+    async fn account(&self, id: &AccountId) -> Result<Option<Account>, StoreError>;
+
+    /// At most `limit` accounts, in the order of their ids, behind `after`.
+    async fn accounts(&self, after: &str, limit: u32) -> Result<Vec<Account>, StoreError>;
+
+    /// A key that is not deleted.
+    async fn key(&self, id: &KeyId) -> Result<Option<Key>, StoreError>;
+
+    /// Keys that are not deleted, in the order of their ids.
+    async fn keys(&self, of: KeysOf) -> Result<Vec<Key>, StoreError>;
+
+    /// At most `limit` keys that have changed behind `cursor`, as the ring takes them at `now`; none: it has seen all.
+    async fn follow(&self, cursor: &Cursor, limit: u32, now: UnixTime) -> Result<Followed, StoreError>;
+
+    /// The trail, the newest first.
+    async fn audit(&self, of: AuditOf) -> Result<Vec<AuditRow>, StoreError>;
+
+    /// Forgets some of what nobody has to learn of any more: keys and secrets that ended [`TOMBSTONE`] before `now`, and
+    /// the trail from before `first`; how many rows there were.
+    async fn forget(&self, first: UnixTime, now: UnixTime) -> Result<u64, StoreError>;
+}

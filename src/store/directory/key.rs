@@ -1,0 +1,84 @@
+//! What is kept of a key: everything but the key itself.
+
+use ipnet::IpNet;
+
+use crate::auth::key::{Digest, Environment};
+use crate::auth::model_glob::ModelGlob;
+use crate::clock::UnixTime;
+use crate::ids::{AccountId, KeyId, PlanName};
+
+/// What a person decides of a key.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct KeyTerms {
+    /// What people call it.
+    pub name: Option<Box<str>>,
+    /// Where it is used.
+    pub environment: Option<Environment>,
+    /// Its own plan; `None`: its account's.
+    pub plan: Option<PlanName>,
+    /// From then on it is refused.
+    pub expires_at: Option<UnixTime>,
+    /// Addresses that may use it; empty: all.
+    pub allowed_ips: Box<[IpNet]>,
+    /// Models that it may ask for; empty: all.
+    pub allowed_models: Box<[ModelGlob]>,
+}
+
+/// A key.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Key {
+    /// Its id: of its first secret, whatever became of that.
+    pub id: KeyId,
+    /// Whose it is.
+    pub account: AccountId,
+    /// What was decided of it.
+    pub terms: KeyTerms,
+    /// The plan that it has: its own or its account's.
+    pub plan: PlanName,
+    /// When it was made, to the millisecond.
+    pub created_at: UnixTime,
+    /// Since when it is refused for good.
+    pub revoked_at: Option<UnixTime>,
+    /// True if its account is suspended.
+    pub is_suspended: bool,
+    /// Its secrets, the newest first.
+    pub secrets: Vec<KeySecret>,
+}
+
+/// One secret of a key, as anybody may know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeySecret {
+    /// The part of it that may be shown.
+    pub public_id: Box<str>,
+    /// When it was made, to the millisecond.
+    pub created_at: UnixTime,
+    /// From then on it is refused; `None`: as long as the key is.
+    pub ends_at: Option<UnixTime>,
+}
+
+/// What is kept of a secret that was just made.
+#[derive(Clone, PartialEq, Eq)]
+pub struct NewSecret {
+    /// The part of it that may be shown.
+    pub public_id: Box<str>,
+    /// SHA-256 of the whole key.
+    pub digest: Digest,
+}
+
+/// Without the digest.
+impl std::fmt::Debug for NewSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "NewSecret({})", self.public_id)
+    }
+}
+
+/// A page of keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeysOf {
+    /// Whose; `None`: everybody's.
+    pub account: Option<AccountId>,
+    /// Those behind this id; empty: from the beginning.
+    pub after: Box<str>,
+    /// The most keys wanted.
+    pub limit: u32,
+}

@@ -1,0 +1,115 @@
+//! Accounts and keys in SQLite: a file of its own, on the disk with each commit.
+//!
+//! - `edits`: what changes them.
+//! - `reading`: pages of them, and what has changed of the keys.
+
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+use sqlx::SqlitePool;
+use sqlx::sqlite::SqliteConnection;
+
+use crate::clock::UnixTime;
+use crate::ids::{AccountId, KeyId};
+use crate::store::directory::account::Account;
+use crate::store::directory::audit::{AuditOf, AuditRow};
+use crate::store::directory::edit::{Author, Denial, Edit, Edited};
+use crate::store::directory::key::{Key, KeysOf};
+use crate::store::directory::{Cursor, Directory, Followed};
+use crate::store::failure::StoreError;
+use crate::store::sqlite::directory::edits::{Forget, Signed};
+use crate::store::sqlite::file::{self, FileKind};
+use crate::store::sqlite::pool;
+use crate::store::sqlite::trouble::of_sqlx;
+use crate::store::sqlite::writer::{Bounds, Writer};
+
+mod edits;
+mod reading;
+
+/// Connections that read at the same time.
+const READERS: u32 = 2;
+
+/// The open file of accounts.
+#[derive(Debug)]
+pub struct SqliteDirectory {
+    path: PathBuf,
+    pub(super) writer: Writer,
+    pub(super) readers: SqlitePool,
+}
+
+impl SqliteDirectory {
+    /// Opens the file in `folder`, which is locked, and makes it if it is not there.
+    pub(super) async fn open(folder: &Path, bounds: Bounds) -> Result<Self, StoreError> {
+        let connection = file::open(folder, FileKind::Accounts, bounds.lock_wait).await?;
+        Ok(Self::over(connection, folder, bounds))
+    }
+
+    /// Opens it beside the gateway that has the folder.
+    pub(super) async fn beside(folder: &Path, bounds: Bounds) -> Result<Self, StoreError> {
+        let connection = file::open_beside(folder, FileKind::Accounts, bounds.lock_wait).await?;
+        Ok(Self::over(connection, folder, bounds))
+    }
+
+    fn over(connection: SqliteConnection, folder: &Path, bounds: Bounds) -> Self {
+        let path = FileKind::Accounts.path(folder);
+        let writer = Writer::start(path.clone(), connection, bounds);
+        let options = file::options(&path, FileKind::Accounts, bounds.lock_wait).pragma("query_only", "ON");
+        Self { path, writer, readers: pool(READERS, &options, bounds) }
+    }
+
+    /// Commits what waits, and ends.
+    pub(super) async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+
+    pub(super) fn error(&self, error: sqlx::Error) -> StoreError {
+        of_sqlx(&self.path, &error)
+    }
+}
+
+#[async_trait]
+impl Directory for SqliteDirectory {
+    async fn edit(
+        &self,
+        edit: Edit,
+        author: Author,
+        now: UnixTime,
+    ) -> Result<Result<Edited, Denial>, StoreError> {
+        self.writer.submit(Signed { edit, author, now }).await
+    }
+
+    async fn account(&self, id: &AccountId) -> Result<Option<Account>, StoreError> {
+        reading::account(&self.readers, id).await.map_err(|error| self.error(error))
+    }
+
+    async fn accounts(&self, after: &str, limit: u32) -> Result<Vec<Account>, StoreError> {
+        reading::accounts(&self.readers, after, limit).await.map_err(|error| self.error(error))
+    }
+
+    async fn key(&self, id: &KeyId) -> Result<Option<Key>, StoreError> {
+        reading::key(&self.readers, id).await.map_err(|error| self.error(error))
+    }
+
+    async fn keys(&self, of: KeysOf) -> Result<Vec<Key>, StoreError> {
+        reading::keys(&self.readers, &of).await.map_err(|error| self.error(error))
+    }
+
+    async fn follow(&self, cursor: &Cursor, limit: u32, now: UnixTime) -> Result<Followed, StoreError> {
+        reading::follow(&self.readers, cursor, limit, now).await.map_err(|error| self.error(error))
+    }
+
+    async fn audit(&self, of: AuditOf) -> Result<Vec<AuditRow>, StoreError> {
+        reading::audit(&self.readers, &of).await.map_err(|error| self.error(error))
+    }
+
+    async fn forget(&self, first: UnixTime, now: UnixTime) -> Result<u64, StoreError> {
+        let mut all = 0;
+        loop {
+            match self.writer.submit(Forget { first, now }).await? {
+                0 => return Ok(all),
+                forgotten => all += forgotten,
+            }
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! Pages of accounts and keys, and what has changed of the keys.
+
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, SqlitePool};
+
+use crate::auth::key::{Digest, Environment, KeyEntry, KeyOptions, StoredKey};
+use crate::auth::model_glob::ModelGlob;
+use crate::clock::UnixTime;
+use crate::ids::{AccountId, KeyId, PlanName};
+use crate::store::directory::account::Account;
+use crate::store::directory::audit::{AuditOf, AuditRow};
+use crate::store::directory::key::{Key, KeySecret, KeyTerms, KeysOf};
+use crate::store::directory::{Cursor, Followed};
+use crate::store::sqlite::number::{kept, read, read_time};
+
+/// Keys with their accounts, and their secrets as lines of `digest,public id,made,ends`.
+macro_rules! select_keys {
+    ($rest:literal) => {
+        concat!(
+            "SELECT k.id, k.account, k.name, k.environment, k.plan, k.expires_at, k.allowed_ips, k.allowed_models, ",
+            "k.created_at, k.revoked_at, coalesce(k.plan, a.plan) AS has_plan, ",
+            "a.suspended_at IS NOT NULL AS is_suspended, k.deleted_at IS NOT NULL AS is_deleted, k.revision, ",
+            "(SELECT group_concat(hex(s.digest) || ',' || s.public_id || ',' || s.created_at || ',' || ",
+            "coalesce(s.ends_at, ''), ';') FROM key_secrets AS s WHERE s.key = k.id) AS secrets ",
+            "FROM keys AS k JOIN accounts AS a ON a.id = k.account ",
+            $rest
+        )
+    };
+}
+
+const ACCOUNTS: &str = "SELECT id, name, plan, created_at, suspended_at, \
+                        (SELECT count(*) FROM keys WHERE account = accounts.id AND revoked_at IS NULL) AS keys \
+                        FROM accounts WHERE id > ?1 ORDER BY id LIMIT ?2";
+
+pub(super) async fn account(readers: &SqlitePool, id: &AccountId) -> Result<Option<Account>, sqlx::Error> {
+    let select = "SELECT id, name, plan, created_at, suspended_at, \
+                  (SELECT count(*) FROM keys WHERE account = accounts.id AND revoked_at IS NULL) AS keys \
+                  FROM accounts WHERE id = ?1";
+    let row = sqlx::query(select).bind(id.as_str()).fetch_optional(readers).await?;
+    row.as_ref().map(account_of).transpose()
+}
+
+pub(super) async fn accounts(
+    readers: &SqlitePool,
+    after: &str,
+    limit: u32,
+) -> Result<Vec<Account>, sqlx::Error> {
+    let rows = sqlx::query(ACCOUNTS).bind(after).bind(limit).fetch_all(readers).await?;
+    rows.iter().map(account_of).collect()
+}
+
+fn account_of(row: &SqliteRow) -> Result<Account, sqlx::Error> {
+    Ok(Account {
+        id: AccountId::new(row.try_get("id")?),
+        name: row.try_get::<String, _>("name")?.into(),
+        plan: PlanName::new(row.try_get("plan")?),
+        created_at: read_time(row.try_get("created_at")?),
+        suspended_at: row.try_get::<Option<i64>, _>("suspended_at")?.map(read_time),
+        keys: read(row.try_get("keys")?),
+    })
+}
+
+pub(super) async fn key(readers: &SqlitePool, id: &KeyId) -> Result<Option<Key>, sqlx::Error> {
+    let select = select_keys!("WHERE k.id = ?1 AND k.deleted_at IS NULL");
+    let row = sqlx::query(select).bind(id.as_str()).fetch_optional(readers).await?;
+    row.as_ref().map(key_of).transpose()
+}
+
+pub(super) async fn keys(readers: &SqlitePool, of: &KeysOf) -> Result<Vec<Key>, sqlx::Error> {
+    let rows = match &of.account {
+        Some(account) => {
+            let select = select_keys!(
+                "WHERE k.account = ?1 AND k.id > ?2 AND k.deleted_at IS NULL ORDER BY k.id LIMIT ?3"
+            );
+            let select = sqlx::query(select).bind(account.as_str()).bind(of.after.as_ref());
+            select.bind(of.limit).fetch_all(readers).await?
+        }
+        None => {
+            let select = select_keys!("WHERE k.id > ?1 AND k.deleted_at IS NULL ORDER BY k.id LIMIT ?2");
+            sqlx::query(select).bind(of.after.as_ref()).bind(of.limit).fetch_all(readers).await?
+        }
+    };
+    rows.iter().map(key_of).collect()
+}
+
+fn key_of(row: &SqliteRow) -> Result<Key, sqlx::Error> {
+    let mut secrets: Vec<KeySecret> = secrets_of(row)?.into_iter().map(|(_, secret)| secret).collect();
+    secrets.sort_by_key(|secret| std::cmp::Reverse((secret.ends_at.is_none(), secret.created_at)));
+    Ok(Key {
+        id: KeyId::new(row.try_get("id")?),
+        account: AccountId::new(row.try_get("account")?),
+        terms: terms_of(row)?,
+        plan: PlanName::new(row.try_get("has_plan")?),
+        created_at: read_time(row.try_get("created_at")?),
+        revoked_at: row.try_get::<Option<i64>, _>("revoked_at")?.map(read_time),
+        is_suspended: row.try_get("is_suspended")?,
+        secrets,
+    })
+}
+
+fn terms_of(row: &SqliteRow) -> Result<KeyTerms, sqlx::Error> {
+    let text = |column: &str| row.try_get::<Option<String>, _>(column);
+    let environment = text("environment")?.map(|name| Environment::of_name(&name).ok_or(unknown(&name)));
+    let ips: Vec<String> = of_list(row.try_get("allowed_ips")?)?;
+    let models: Vec<String> = of_list(row.try_get("allowed_models")?)?;
+    Ok(KeyTerms {
+        name: text("name")?.map(Into::into),
+        environment: environment.transpose()?,
+        plan: text("plan")?.as_deref().map(PlanName::new),
+        expires_at: row.try_get::<Option<i64>, _>("expires_at")?.map(read_time),
+        allowed_ips: ips.iter().map(|ip| ip.parse().map_err(|_| unknown(ip))).collect::<Result<_, _>>()?,
+        allowed_models: models
+            .iter()
+            .map(|glob| ModelGlob::new(glob).ok_or_else(|| unknown(glob)))
+            .collect::<Result<_, _>>()?,
+    })
+}
+
+/// A value that nothing here writes: what it stands for is not guessed, as it could allow more than was meant.
+fn unknown(value: &str) -> sqlx::Error {
+    sqlx::Error::Decode(format!("{value:?} is not understood").into())
+}
+
+fn of_list(text: &str) -> Result<Vec<String>, sqlx::Error> {
+    serde_json::from_str(text).map_err(|error| sqlx::Error::Decode(Box::new(error)))
+}
+
+fn secrets_of(row: &SqliteRow) -> Result<Vec<(Digest, KeySecret)>, sqlx::Error> {
+    let lines = row.try_get::<Option<String>, _>("secrets")?.unwrap_or_default();
+    let secret = |line: &str| {
+        let mut parts = line.split(',');
+        let (digest, public_id, made, ends) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        let digest = data_encoding::HEXUPPER.decode(digest.as_bytes()).ok()?.try_into().ok()?;
+        let ends_at = if ends.is_empty() { None } else { Some(read_time(ends.parse().ok()?)) };
+        let (public_id, created_at) = (public_id.into(), read_time(made.parse().ok()?));
+        Some((digest, KeySecret { public_id, created_at, ends_at }))
+    };
+    let lines = lines.split(';').filter(|line| !line.is_empty());
+    lines.map(|line| secret(line).ok_or_else(|| unknown("a key's secret"))).collect()
+}
+
+pub(super) async fn follow(
+    readers: &SqlitePool,
+    cursor: &Cursor,
+    limit: u32,
+    now: UnixTime,
+) -> Result<Followed, sqlx::Error> {
+    let select = select_keys!("WHERE (k.revision, k.id) > (?1, ?2) ORDER BY k.revision, k.id LIMIT ?3");
+    let select = sqlx::query(select).bind(kept(cursor.revision)).bind(cursor.key.as_ref()).bind(limit);
+    let rows = select.fetch_all(readers).await?;
+    let keys = rows.iter().map(|row| followed(row, now)).collect::<Result<_, _>>()?;
+    let cursor = match rows.last() {
+        Some(row) => {
+            Cursor { revision: read(row.try_get("revision")?), key: row.try_get::<String, _>("id")?.into() }
+        }
+        None => cursor.clone(),
+    };
+    Ok(Followed { keys, cursor })
+}
+
+/// A key as the ring takes it: a secret that is to end is a key that expires then. One that is refused for good is in the
+/// ring as well, so that nobody brings it back under another name.
+fn followed(row: &SqliteRow, now: UnixTime) -> Result<StoredKey, sqlx::Error> {
+    let id = KeyId::new(row.try_get("id")?);
+    let terms = terms_of(row).inspect_err(|error| {
+        tracing::error!(%error, key = %id, "a key of the store is refused: what is kept of it is not understood");
+    });
+    let terms = terms.ok();
+    let is_refused = row.try_get::<Option<i64>, _>("revoked_at")?.is_some() || terms.is_none();
+    let is_suspended: bool = row.try_get("is_suspended")?;
+    let KeyTerms { name, environment, expires_at, allowed_ips, allowed_models, .. } =
+        terms.unwrap_or_default();
+    let options =
+        KeyOptions { name, environment, expires_at, allowed_ips, allowed_models, disabled: is_suspended };
+    let is_deleted: bool = row.try_get("is_deleted")?;
+    let (account, plan) = (AccountId::new(row.try_get("account")?), PlanName::new(row.try_get("has_plan")?));
+    let (mut entries, mut ended) = (Vec::new(), Vec::new());
+    for (digest, secret) in secrets_of(row)? {
+        if is_deleted {
+            ended.push(digest);
+            continue;
+        }
+        let has_ended = is_refused || secret.ends_at.is_some_and(|ends_at| ends_at <= now);
+        let expires_at = options.expires_at.into_iter().chain(secret.ends_at).min();
+        let options = KeyOptions { expires_at, disabled: is_suspended || has_ended, ..options.clone() };
+        let (id, account, plan) = (id.clone(), account.clone(), plan.clone());
+        entries.push(KeyEntry { id, account, plan, digest, options });
+    }
+    Ok(StoredKey { id, entries, ended })
+}
+
+pub(super) async fn audit(readers: &SqlitePool, of: &AuditOf) -> Result<Vec<AuditRow>, sqlx::Error> {
+    let before = of.before.map_or(i64::MAX, kept);
+    let rows = match &of.account {
+        Some(account) => {
+            let select = "SELECT id, at, actor, action, account, subject, detail FROM audit \
+                          WHERE account = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3";
+            let select = sqlx::query(select).bind(account.as_str()).bind(before).bind(of.limit);
+            select.fetch_all(readers).await?
+        }
+        None => {
+            let select = "SELECT id, at, actor, action, account, subject, detail FROM audit \
+                          WHERE id < ?1 ORDER BY id DESC LIMIT ?2";
+            sqlx::query(select).bind(before).bind(of.limit).fetch_all(readers).await?
+        }
+    };
+    let row = |row: &SqliteRow| {
+        let text = |column: &str| row.try_get::<Option<String>, _>(column);
+        Ok(AuditRow {
+            id: read(row.try_get("id")?),
+            at: read_time(row.try_get("at")?),
+            actor: row.try_get::<String, _>("actor")?.into(),
+            action: row.try_get::<String, _>("action")?.into(),
+            account: text("account")?.as_deref().map(AccountId::new),
+            subject: text("subject")?.map(Into::into),
+            detail: text("detail")?.map(Into::into),
+        })
+    };
+    rows.iter().map(row).collect()
+}

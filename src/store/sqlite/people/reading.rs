@@ -1,0 +1,180 @@
+//! What is asked of people, sessions and links.
+
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, SqlitePool};
+
+use crate::clock::UnixTime;
+use crate::ids::{AccountId, PersonId};
+use crate::store::people::link::{Link, Purpose};
+use crate::store::people::person::{
+    Credentials, LoginName, Membership, PasswordHash, PeopleOf, Person, Role,
+};
+use crate::store::people::session::{Known, Session};
+use crate::store::people::{MOST_SESSIONS, TokenDigest};
+use crate::store::sqlite::number::{kept_time, read_time};
+
+/// People, by the columns that [`person_of`] reads.
+macro_rules! select_people {
+    ($rest:literal) => {
+        concat!(
+            "SELECT p.id, p.login, p.name, p.account, p.role, p.is_operator = 1 AS is_operator, p.password, ",
+            "p.password_changed_at, p.created_at, p.disabled_at ",
+            $rest
+        )
+    };
+}
+
+pub(super) async fn credentials(
+    readers: &SqlitePool,
+    login: &LoginName,
+) -> Result<Option<Credentials>, sqlx::Error> {
+    let select = select_people!("FROM people AS p WHERE p.login = ?1");
+    let row = sqlx::query(select).bind(login.as_str()).fetch_optional(readers).await?;
+    let credentials = |row: &SqliteRow| {
+        let password = PasswordHash(row.try_get::<String, _>("password")?.into());
+        Ok(Credentials { person: person_of(row)?, password })
+    };
+    row.as_ref().map(credentials).transpose()
+}
+
+pub(super) async fn person(readers: &SqlitePool, id: &PersonId) -> Result<Option<Person>, sqlx::Error> {
+    let select = select_people!("FROM people AS p WHERE p.id = ?1");
+    let row = sqlx::query(select).bind(id.as_str()).fetch_optional(readers).await?;
+    row.as_ref().map(person_of).transpose()
+}
+
+pub(super) async fn people(readers: &SqlitePool, of: &PeopleOf) -> Result<Vec<Person>, sqlx::Error> {
+    let rows = match &of.account {
+        Some(account) => {
+            let select =
+                select_people!("FROM people AS p WHERE p.account = ?1 AND p.id > ?2 ORDER BY p.id LIMIT ?3");
+            let select = sqlx::query(select).bind(account.as_str()).bind(of.after.as_ref());
+            select.bind(of.limit).fetch_all(readers).await?
+        }
+        None => {
+            let select = select_people!("FROM people AS p WHERE p.id > ?1 ORDER BY p.id LIMIT ?2");
+            sqlx::query(select).bind(of.after.as_ref()).bind(of.limit).fetch_all(readers).await?
+        }
+    };
+    rows.iter().map(person_of).collect()
+}
+
+/// A row of [`select_people`].
+fn person_of(row: &SqliteRow) -> Result<Person, sqlx::Error> {
+    let login: String = row.try_get("login")?;
+    Ok(Person {
+        id: PersonId::new(row.try_get("id")?),
+        login: LoginName::new(&login).ok_or_else(|| unknown(&login))?,
+        name: row.try_get::<String, _>("name")?.into(),
+        membership: membership_of(row)?,
+        is_operator: row.try_get("is_operator")?,
+        created_at: read_time(row.try_get("created_at")?),
+        password_changed_at: read_time(row.try_get("password_changed_at")?),
+        disabled_at: row.try_get::<Option<i64>, _>("disabled_at")?.map(read_time),
+    })
+}
+
+/// The account and role of a person or link.
+fn membership_of(row: &SqliteRow) -> Result<Option<Membership>, sqlx::Error> {
+    let account: Option<String> = row.try_get("account")?;
+    let role: Option<String> = row.try_get("role")?;
+    let (Some(account), Some(role)) = (account, role) else { return Ok(None) };
+    let role = Role::of_name(&role).ok_or_else(|| unknown(&role))?;
+    Ok(Some(Membership { account: AccountId::new(&account), role }))
+}
+
+/// A value that nothing here writes: what it stands for is not guessed, as it could allow more than was meant.
+fn unknown(value: &str) -> sqlx::Error {
+    sqlx::Error::Decode(format!("{value:?} is not understood").into())
+}
+
+pub(super) async fn known(
+    readers: &SqlitePool,
+    digest: &TokenDigest,
+    now: UnixTime,
+) -> Result<Option<Known>, sqlx::Error> {
+    let select = select_people!(
+        ", s.id AS session, s.created_at AS began_at, s.seen_at, s.ends_at, s.address, s.agent \
+         FROM sessions AS s JOIN people AS p ON p.id = s.person \
+         WHERE s.digest = ?1 AND s.ends_at > ?2 AND p.disabled_at IS NULL"
+    );
+    let select = sqlx::query(select).bind(digest.as_slice()).bind(kept_time(now));
+    let row = select.fetch_optional(readers).await?;
+    let known = |row: &SqliteRow| Ok(Known { session: session_of(row)?, person: person_of(row)? });
+    row.as_ref().map(known).transpose()
+}
+
+pub(super) async fn sessions(
+    readers: &SqlitePool,
+    person: &PersonId,
+    now: UnixTime,
+) -> Result<Vec<Session>, sqlx::Error> {
+    let select = "SELECT id AS session, created_at AS began_at, seen_at, ends_at, address, agent FROM sessions \
+                  WHERE person = ?1 AND ends_at > ?2 ORDER BY created_at DESC, id DESC LIMIT ?3";
+    let select = sqlx::query(select).bind(person.as_str()).bind(kept_time(now)).bind(MOST_SESSIONS);
+    select.fetch_all(readers).await?.iter().map(session_of).collect()
+}
+
+fn session_of(row: &SqliteRow) -> Result<Session, sqlx::Error> {
+    let address: String = row.try_get("address")?;
+    Ok(Session {
+        id: row.try_get::<String, _>("session")?.into(),
+        created_at: read_time(row.try_get("began_at")?),
+        seen_at: read_time(row.try_get("seen_at")?),
+        ends_at: read_time(row.try_get("ends_at")?),
+        address: address.parse().map_err(|_| unknown(&address))?,
+        agent: row.try_get::<Option<String>, _>("agent")?.map(Into::into),
+    })
+}
+
+pub(super) async fn link(
+    readers: &SqlitePool,
+    digest: &TokenDigest,
+    now: UnixTime,
+) -> Result<Option<Link>, sqlx::Error> {
+    let select = "SELECT id, kind, account, role, person, made_by, created_at, ends_at FROM links \
+                  WHERE digest = ?1 AND used_at IS NULL AND ends_at > ?2";
+    let select = sqlx::query(select).bind(digest.as_slice()).bind(kept_time(now));
+    select.fetch_optional(readers).await?.as_ref().map(link_of).transpose()
+}
+
+pub(super) async fn links(
+    readers: &SqlitePool,
+    account: Option<&AccountId>,
+    limit: u32,
+    now: UnixTime,
+) -> Result<Vec<Link>, sqlx::Error> {
+    let select = "SELECT id, kind, account, role, person, made_by, created_at, ends_at FROM links \
+                  WHERE (?1 IS NULL OR account = ?1) AND used_at IS NULL AND ends_at > ?2 \
+                  ORDER BY created_at DESC, id DESC LIMIT ?3";
+    let select = sqlx::query(select).bind(account.map(AccountId::as_str)).bind(kept_time(now)).bind(limit);
+    select.fetch_all(readers).await?.iter().map(link_of).collect()
+}
+
+fn link_of(row: &SqliteRow) -> Result<Link, sqlx::Error> {
+    Ok(Link {
+        id: row.try_get::<String, _>("id")?.into(),
+        purpose: purpose_of(row)?,
+        made_by: row.try_get::<String, _>("made_by")?.into(),
+        created_at: read_time(row.try_get("created_at")?),
+        ends_at: read_time(row.try_get("ends_at")?),
+    })
+}
+
+/// What the link of a row is for.
+pub(super) fn purpose_of(row: &SqliteRow) -> Result<Purpose, sqlx::Error> {
+    let kind: String = row.try_get("kind")?;
+    let person: Option<String> = row.try_get("person")?;
+    match (kind.as_str(), membership_of(row)?, person) {
+        ("invite", Some(membership), None) => Ok(Purpose::Invite(membership)),
+        ("operator", None, None) => Ok(Purpose::Operator),
+        ("first_operator", membership, None) => Ok(Purpose::FirstOperator(membership)),
+        ("reset", _, Some(person)) => Ok(Purpose::Reset(PersonId::new(&person))),
+        _ => Err(unknown(&kind)),
+    }
+}
+
+pub(super) async fn has_operator(readers: &SqlitePool) -> Result<bool, sqlx::Error> {
+    let find = "SELECT EXISTS (SELECT 1 FROM people WHERE is_operator = 1 AND disabled_at IS NULL)";
+    sqlx::query_scalar(find).fetch_one(readers).await
+}

@@ -1,0 +1,88 @@
+//! The console's pages, as a browser asks for them: bytes in, bytes out.
+//!
+//! - `entering`: sign-up, log-in, log-out, one-time links; `keys` and `settings`: what is done there.
+//! - `access`: every page and call as everybody, and as nobody; `guarded`: what holds for all of them.
+
+mod access;
+mod entering;
+mod guarded;
+mod keys;
+mod settings;
+
+use crate::support::browser::Browser;
+use crate::support::client::Answer;
+use crate::support::gateway::{Gateway, key};
+
+/// A gateway where whoever likes may sign up.
+fn open_gateway() -> Gateway {
+    gateway("open")
+}
+
+fn gateway(sign_up: &str) -> Gateway {
+    let admin = format!("admin: {{listen: \"127.0.0.1:0\", sign_up: {sign_up}}}");
+    Gateway::start(&format!("{admin}\nkeys:\n{}", key("one", "")))
+}
+
+fn password(of: &str) -> String {
+    format!("correct horse of {of}")
+}
+
+/// Where an answer leads.
+#[track_caller]
+fn leads_to(answer: &Answer, path: &str) {
+    assert_eq!((answer.status, answer.header("location")), (303, Some(path)), "{}", answer.text());
+}
+
+/// Somebody who has signed up and logged in.
+fn owner(gateway: &Gateway, last: u8, name: &str) -> Browser {
+    let mut browser = Browser::at(gateway, last);
+    let fields = [("login", name), ("name", ""), ("password", &password(name))];
+    assert_eq!(browser.post("/sign-up", &fields).status, 200);
+    leads_to(&log_in(&mut browser, name), "/");
+    browser
+}
+
+fn log_in(browser: &mut Browser, name: &str) -> Answer {
+    browser.post("/log-in", &[("login", name), ("password", &password(name))])
+}
+
+/// The path of the one link that a page shows.
+#[track_caller]
+fn link_in(page: &str) -> String {
+    let (_, rest) = page.split_once("data-link=\"").unwrap_or_else(|| panic!("no link: {page}"));
+    rest.split('"').next().unwrap_or_default().to_owned()
+}
+
+/// Somebody who has come by a link.
+fn joined(gateway: &Gateway, last: u8, name: &str, link: &str) -> Browser {
+    let mut browser = Browser::at(gateway, last);
+    leads_to(&browser.post(link, &[("login", name), ("password", &password(name))]), "/");
+    browser
+}
+
+/// Somebody whom `owner` has let into their account.
+fn member(gateway: &Gateway, owner: &mut Browser, (last, name, role): (u8, &str, &str)) -> Browser {
+    let made = owner.post("/settings/links", &[("purpose", "invite"), ("role", role)]);
+    joined(gateway, last, name, &link_in(&made.text()))
+}
+
+fn operator(gateway: &Gateway, last: u8, name: &str) -> Browser {
+    let url = gateway.running().first_operator_url(None).expect("the store works").expect("a link");
+    let (_, token) = url.split_once("/link/").expect("a link");
+    joined(gateway, last, name, &format!("/link/{token}"))
+}
+
+/// The id of somebody, as a page that may change them has it.
+#[track_caller]
+fn person_id(page: &str, login: &str) -> String {
+    let row = page.split("<li>").find(|row| row.contains(&format!("quiet\">{login} ")));
+    let row = row.unwrap_or_else(|| panic!("no {login}: {page}"));
+    crate::support::browser::value_of(row, "person").unwrap_or_else(|| panic!("not to be changed: {row}"))
+}
+
+/// The account that an owner's page names.
+#[track_caller]
+fn account_of(page: &str) -> String {
+    let (_, rest) = page.split_once("owner of ").expect("a place");
+    rest.split('<').next().unwrap_or_default().to_owned()
+}

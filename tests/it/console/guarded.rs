@@ -1,0 +1,174 @@
+//! What holds for every page: its headers, its bounds, and that no other site changes anything.
+
+use tempfile::TempDir;
+
+use super::{leads_to, log_in, open_gateway, operator, owner, password};
+use crate::support::browser::{Browser, FROM_HERE};
+use crate::support::client::{Answer, Client};
+use crate::support::gateway::{Gateway, key};
+use crate::support::tls::{Authority, GATEWAY, TlsClient};
+
+const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; \
+                      connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+
+#[track_caller]
+fn is_guarded(answer: &Answer, cached: &str) {
+    for (name, value) in [
+        ("content-security-policy", POLICY),
+        ("x-content-type-options", "nosniff"),
+        ("referrer-policy", "no-referrer"),
+        ("cache-control", cached),
+    ] {
+        assert_eq!(answer.header(name), Some(value), "{name} {}", answer.text());
+    }
+}
+
+#[test]
+fn every_answer_says_what_browsers_may_do_with_it() {
+    let gateway = open_gateway();
+    let mut nobody = Browser::at(&gateway, 11);
+    for path in ["/", "/log-in", "/sign-up", "/link/nothing", "/settings", "/log-out"] {
+        is_guarded(&nobody.get(path), "no-store");
+    }
+    is_guarded(&nobody.post("/log-in", &[("login", "a"), ("password", "b")]), "no-store");
+    is_guarded(&nobody.send("/log-in", "Sec-Fetch-Site: cross-site\r\n", ""), "no-store");
+    let mut ada = owner(&gateway, 12, "ada");
+    for path in ["/", "/settings"] {
+        is_guarded(&ada.get(path), "no-store");
+    }
+    for (path, media_type) in [
+        ("/assets/console.css", "text/css; charset=utf-8"),
+        ("/assets/console.js", "text/javascript; charset=utf-8"),
+    ] {
+        let asset = nobody.get(path);
+        assert_eq!((asset.status, asset.header("content-type")), (200, Some(media_type)));
+        is_guarded(&asset, "no-cache");
+    }
+}
+
+#[test]
+fn no_page_has_script_or_style_of_its_own_or_from_elsewhere() {
+    let gateway = open_gateway();
+    let mut ada = owner(&gateway, 11, "ada");
+    let mut root = operator(&gateway, 12, "root");
+    let mut nobody = Browser::at(&gateway, 13);
+    let pages = [
+        nobody.get("/log-in"),
+        nobody.get("/sign-up"),
+        nobody.get("/link/nothing"),
+        ada.get("/"),
+        ada.get("/settings"),
+        root.get("/"),
+        root.get("/settings"),
+    ];
+    for page in pages {
+        let page = page.text();
+        assert_eq!(page.matches("<script").count(), 1, "{page}");
+        assert!(page.contains("<script src=\"/assets/console.js\" defer></script>"), "{page}");
+        for banned in ["<style", " style=", " onclick=", " onload=", "javascript:", "//"] {
+            let body = page.split_once("</head>").expect("a head").1;
+            assert!(!body.contains(banned), "{banned}: {page}");
+        }
+    }
+}
+
+#[test]
+fn what_another_site_asks_for_changes_nothing() {
+    let gateway = open_gateway();
+    let mut ada = owner(&gateway, 11, "ada");
+    let form = format!("form_token={}&session=others", ada.form_token());
+    for head in [
+        "",
+        "Sec-Fetch-Site: cross-site\r\nOrigin: http://console\r\n",
+        "Sec-Fetch-Site: same-site\r\n",
+        "Sec-Fetch-Site: none\r\n",
+        "Origin: http://elsewhere\r\n",
+        "Origin: null\r\n",
+        "Origin: console\r\n",
+        "Referer: http://console/settings\r\n",
+    ] {
+        for path in ["/settings/sessions", "/log-out", "/log-in", "/sign-up"] {
+            let answer = ada.send(path, head, &form);
+            assert_eq!((answer.status, answer.header("set-cookie")), (403, None), "{path} {head}");
+        }
+    }
+    assert_eq!(ada.get("/").status, 200);
+    for head in [FROM_HERE, "Origin: http://console\r\n", "Sec-Fetch-Site: same-origin\r\n"] {
+        assert_eq!(ada.send("/settings/sessions", head, &form).status, 200, "{head}");
+    }
+}
+
+#[test]
+fn a_form_of_another_session_changes_nothing() {
+    let gateway = open_gateway();
+    let mut ada = owner(&gateway, 11, "ada");
+    let mut elsewhere = Browser::at(&gateway, 12);
+    leads_to(&log_in(&mut elsewhere, "ada"), "/");
+    let other = elsewhere.form_token();
+    for form in ["", "form_token=", "form_token=x", &format!("form_token={other}")] {
+        for path in [
+            "/log-out",
+            "/settings/password",
+            "/settings/sessions",
+            "/settings/people",
+            "/settings/links",
+            "/settings/links/end",
+        ] {
+            let answer = ada.send(path, FROM_HERE, &format!("{form}&session=others"));
+            assert_eq!(answer.status, 403, "{path} {form}");
+        }
+    }
+    assert_eq!(elsewhere.get("/").status, 200);
+}
+
+#[test]
+fn a_form_has_bounds() {
+    let gateway = open_gateway();
+    let mut nobody = Browser::at(&gateway, 11);
+    let large = format!("login={}", "x".repeat(16 * 1024));
+    assert_eq!(nobody.send("/log-in", FROM_HERE, &large).status, 413);
+    let fits = format!("login={}", "x".repeat(16 * 1024 - "login=".len()));
+    assert_eq!(nobody.send("/log-in", FROM_HERE, &fits).status, 422);
+    assert_eq!(nobody.send("/log-in", FROM_HERE, "login=%FF").status, 400);
+    let other = format!("{FROM_HERE}Content-Type: application/json\r\n");
+    assert_eq!(nobody.ask("POST /log-in", &other, b"{}").status, 415);
+    assert_eq!(nobody.ask("POST /log-in", FROM_HERE, b"login=a").status, 415);
+}
+
+#[test]
+fn a_form_that_does_not_come_to_its_end_is_not_waited_for() {
+    let gateway = open_gateway();
+    let head = "Host: console\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 100\r\n";
+    let mut client = Client::connect(gateway.running().admin_address());
+    let answer = client.send(format!("POST /log-in HTTP/1.1\r\n{head}{FROM_HERE}\r\nlogin=ada")).answer();
+    assert_eq!(answer.status, 408);
+}
+
+#[test]
+fn over_tls_the_cookie_is_bound_to_the_host() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let authority = Authority::new();
+    authority.identity(GATEWAY).write(folder.path());
+    let admin =
+        "admin: {listen: {address: \"127.0.0.1:0\", tls: {cert: cert.pem, key: key.pem}}, sign_up: open}";
+    let gateway = Gateway::start_in(folder, &format!("{admin}\nkeys:\n{}", key("one", "")));
+    let client = authority.client(rustls::ALL_VERSIONS, &["http/1.1"]);
+    let post = |path: &str, body: &str| {
+        let address = gateway.running().admin_address();
+        let mut tls = TlsClient::connect(address, std::sync::Arc::clone(&client)).expect("a handshake");
+        tls.send(format!(
+            "POST {path} HTTP/1.1\r\nHost: console\r\n{FROM_HERE}Content-Type: \
+             application/x-www-form-urlencoded\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        ));
+        tls.rest().0
+    };
+    let body = format!("login=ada&password={}", password("ada").replace(' ', "+"));
+    assert!(post("/sign-up", &body).starts_with("HTTP/1.1 200"));
+    let answer = post("/log-in", &body);
+    let cookie = answer.lines().find_map(|line| line.strip_prefix("set-cookie: ")).expect("a cookie");
+    let (name, rest) = cookie.split_once('=').expect("a value");
+    let (_, attributes) = rest.split_once("; ").expect("attributes");
+    assert_eq!(name, "__Host-safecache_session");
+    assert_eq!(attributes, "HttpOnly; SameSite=Strict; Path=/; Max-Age=2592000; Secure");
+}
