@@ -25,6 +25,7 @@ NOW = int(time.time() * 1000)
 CONFIG = f"""listen: 127.0.0.1:0
 admin: {{listen: "127.0.0.1:0", token: {TOKEN}}}
 threads: 2
+limits: {{auth_failures: off}}
 plans: {{most: {{requests_per_minute: 60000000, burst: 1000000}}}}
 upstreams: {{llm: {{servers: ["http://127.0.0.1:9"]}}}}
 routes: [{{path: /v1/*, upstream: llm}}]
