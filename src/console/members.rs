@@ -6,6 +6,7 @@ use axum::response::Response;
 
 use crate::accounts::people::members::Deed;
 use crate::accounts::people::refusal::Refusal;
+use crate::config::key_rules::is_visible;
 use crate::console::Console;
 use crate::console::answers::told;
 use crate::console::asked::{Asked, Member};
@@ -84,15 +85,10 @@ async fn invite(
     let account = match (asked.text("account").trim(), own) {
         ("", Some(own)) => own.clone(),
         ("", None) => return Err(not_understood()),
-        (named, _) if is_account(named) => AccountId::new(named),
+        (named, _) if is_visible(named) => AccountId::new(named),
         _ => return Err(not_understood()),
     };
     Ok(console.people.invite(&member.visitor, &account, role).await)
-}
-
-/// True for what may name an account: 1 to 128 visible ASCII characters, as in a key list.
-fn is_account(name: &str) -> bool {
-    (1..=128).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// Ends a link that waits to be used.

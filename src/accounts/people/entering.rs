@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use crate::accounts::FIRST_PLAN;
 use crate::accounts::people::attempts::Standing;
 use crate::accounts::people::passwords::{Checked, fit};
 use crate::accounts::people::refusal::{Refusal, Unfit};
@@ -13,9 +14,6 @@ use crate::secret::Secret;
 use crate::store::people::edit::{Actor, Denial, NewPerson, PeopleEdit};
 use crate::store::people::person::{LoginName, PasswordHash, Person};
 use crate::store::people::session::{NewSession, Session};
-
-/// The plan of an account that somebody makes for themselves.
-const FIRST_PLAN: &str = "free";
 
 /// How much of what a browser says of itself is kept.
 const AGENT_CHARACTERS: usize = 160;
