@@ -28,7 +28,28 @@ pub(super) struct Who {
     pub(super) place: String,
     /// What is in every form of their session.
     pub(super) form_token: String,
+    /// The pages that they have, in their order.
+    pub(super) tabs: Vec<Tab>,
 }
+
+/// A page that is a click away.
+#[derive(Clone, Copy)]
+pub(super) struct Tab {
+    /// What it is.
+    pub(super) title: &'static str,
+    /// Where it is.
+    pub(super) path: &'static str,
+}
+
+/// The pages that everybody has.
+const TABS: [Tab; 3] = [
+    Tab { title: "Overview", path: "/" },
+    Tab { title: "API Keys", path: "/keys" },
+    Tab { title: "Settings", path: "/settings" },
+];
+
+/// Those that operators have besides.
+const OPERATORS_TABS: [Tab; 0] = [];
 
 impl Shell {
     /// Around a page of nobody's.
@@ -45,7 +66,13 @@ impl Shell {
             (Some(role), false) => role,
             (None, _) => "operator".to_owned(),
         };
-        let who = Who { name: person.name.to_string(), place, form_token: member.form_token.clone() };
+        let operators = OPERATORS_TABS.iter().filter(|_| person.is_operator);
+        let who = Who {
+            name: person.name.to_string(),
+            place,
+            form_token: member.form_token.clone(),
+            tabs: TABS.iter().chain(operators).copied().collect(),
+        };
         Self { title, who: Some(who) }
     }
 }
