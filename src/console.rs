@@ -27,6 +27,7 @@ use crate::accounts::Accounts;
 use crate::accounts::people::PeopleService;
 use crate::config::SignUp;
 
+mod address;
 mod answers;
 mod asked;
 mod assets;
@@ -34,6 +35,8 @@ mod entering;
 mod guard;
 mod keys;
 mod members;
+mod new_key;
+mod refusals;
 mod settings;
 
 /// What the console shows and works on.

@@ -9,6 +9,7 @@ use crate::accounts::people::SESSION_LIFE;
 use crate::accounts::people::refusal::Refusal;
 use crate::console::Transport;
 use crate::console::asked::{Member, cookie_name};
+use crate::console::refusals::as_sentence;
 use crate::secret::Secret;
 use crate::store::people::edit::Denial;
 
@@ -129,10 +130,7 @@ pub(super) fn sentence(refusal: &Refusal) -> String {
     if let Refusal::Broken(broken) = refusal {
         tracing::error!(?broken, "the console could not do what it was asked for");
     }
-    let text = refusal.to_string();
-    let mut letters = text.chars();
-    let first = letters.next().map(|letter| letter.to_uppercase().to_string()).unwrap_or_default();
-    format!("{first}{}.", letters.as_str())
+    as_sentence(&refusal.to_string())
 }
 
 /// `response`, and when to try again.
