@@ -5,11 +5,15 @@
 //! - `GET, POST /log-in`, `POST /log-out` -- begins and ends a session.
 //! - `GET, POST /link/{token}` -- a one-time link: lets somebody in, or sets their password.
 //! - `GET, POST /keys` -- the account's keys; a new one. `POST /keys/change` renames, rotates, revokes and deletes.
+//! - `GET, POST /accounts` -- for operators: all accounts; a new one. `POST /accounts/change` names them, puts them on
+//!   plans, suspends and resumes them. `GET /accounts/audit` -- who changed what.
+//! - `GET /plans` -- for operators: what each plan allows.
+//! - `GET /config`, `POST /config/reload` -- for operators: the policy that is in force; reads it anew (`operated`).
 //! - `GET /settings` -- one's password and sessions; the account's people and links. `POST /settings/…` changes them.
 //! - `GET /assets/…` -- style and script, embedded.
 //!
-//! `asked` is what is read of a request, `entering`, `keys` and `settings` are the pages, `answers` what they are put into, and
-//! `guard` what holds for all of them: a page is never kept, framed, or fed from elsewhere, and nothing is changed for a
+//! `asked` is what is read of a request, `entering`, `keys`, `settings`, `accounts`, `trail`, `plans` and `config` are the
+//! pages, `answers` what they are put into, and `guard` what holds for all of them: a page is never kept, framed, or fed from elsewhere, and nothing is changed for a
 //! request that another site has made. What somebody may do is not decided here but in `accounts::people`.
 
 use std::net::SocketAddr;
@@ -26,18 +30,25 @@ use tokio::net::TcpListener;
 use crate::accounts::Accounts;
 use crate::accounts::people::PeopleService;
 use crate::config::SignUp;
+use crate::console::operated::Operated;
 
+mod accounts;
 mod address;
 mod answers;
 mod asked;
 mod assets;
+mod config;
 mod entering;
 mod guard;
 mod keys;
+mod measures;
 mod members;
 mod new_key;
+pub mod operated;
+mod plans;
 mod refusals;
 mod settings;
+mod trail;
 
 /// What the console shows and works on.
 pub struct Console {
@@ -47,6 +58,8 @@ pub struct Console {
     pub accounts: Arc<Accounts>,
     /// Who may make an account, by the configuration of the moment.
     pub sign_up: Box<dyn Fn() -> SignUp + Send + Sync>,
+    /// The gateway itself.
+    pub operated: Box<dyn Operated>,
     /// How browsers reach it.
     pub transport: Transport,
 }
@@ -80,6 +93,12 @@ pub fn router(console: Console) -> Router {
         .route("/link/{token}", get(entering::show_link).post(entering::use_link))
         .route("/keys", get(keys::show).post(keys::create))
         .route("/keys/change", post(keys::change))
+        .route("/accounts", get(accounts::show).post(accounts::create))
+        .route("/accounts/change", post(accounts::change))
+        .route("/accounts/audit", get(trail::show))
+        .route("/plans", get(plans::show))
+        .route("/config", get(config::show))
+        .route("/config/reload", post(config::reload))
         .route("/settings", get(settings::show))
         .route("/settings/password", post(settings::change_password))
         .route("/settings/sessions", post(settings::end_sessions))

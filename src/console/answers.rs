@@ -50,7 +50,11 @@ const TABS: [Tab; 3] = [
 ];
 
 /// Those that operators have besides.
-const OPERATORS_TABS: [Tab; 0] = [];
+const OPERATORS_TABS: [Tab; 3] = [
+    Tab { title: "Accounts", path: "/accounts" },
+    Tab { title: "Plans", path: "/plans" },
+    Tab { title: "Config", path: "/config" },
+];
 
 impl Shell {
     /// Around a page of nobody's.

@@ -17,7 +17,7 @@ use crate::console::answers::{Shell, page, told};
 use crate::console::asked::{Asked, Member};
 use crate::console::entering::Shared;
 use crate::console::new_key::NewKey;
-use crate::console::refusals::{Problem, status_of};
+use crate::console::refusals::{Problem, failed, status_of};
 use crate::console::settings::{Notice, Section};
 use crate::ids::{AccountId, KeyId};
 use crate::store::directory::edit::{Author, Which};
@@ -219,7 +219,7 @@ fn became_unchanged(key: KeyId, problem: Problem) -> Became {
 async fn render(console: &Console, view: View<'_>, became: Became) -> Response {
     match gather(console, view, became).await {
         Ok((status, keys)) => page(status, &keys),
-        Err(refused) => told(status_of(&refused), &format!("{refused}.")),
+        Err(refused) => failed(&refused),
     }
 }
 

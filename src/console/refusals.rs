@@ -1,8 +1,10 @@
 //! What is said where the service of accounts and keys has refused something.
 
 use axum::http::StatusCode;
+use axum::response::Response;
 
 use crate::accounts::refused::{Kind, Refused};
+use crate::console::answers::told;
 
 /// Where a form is wrong, and why.
 #[derive(Clone, Debug)]
@@ -47,6 +49,11 @@ pub(super) fn status_of(refused: &Refused) -> StatusCode {
             StatusCode::INTERNAL_SERVER_ERROR
         }
     }
+}
+
+/// A page that says why something cannot be shown.
+pub(super) fn failed(refused: &Refused) -> Response {
+    told(status_of(refused), &as_sentence(&refused.to_string()))
 }
 
 /// `text` with a capital at its beginning and a full stop at its end.

@@ -10,6 +10,7 @@ use crate::accounts::people::PeopleService;
 use crate::accounts::people::refusal::{Broken, Refusal};
 use crate::console::{self, Console, Transport};
 use crate::server::Running;
+use crate::server::doors::Helm;
 use crate::store::people::person::Membership;
 
 /// Between two times that sessions and links are forgotten whose end has come.
@@ -29,11 +30,17 @@ impl Running {
     /// The console.
     pub(super) fn console(&self) -> Router {
         let shared = Arc::clone(&self.shared);
+        let operated = Helm {
+            shared: Arc::clone(&shared),
+            reloader: Arc::clone(&self.reloader),
+            since: shared.clock().unix(),
+        };
         let is_tls = shared.policy().snapshot.config.admin.listen.tls.is_some();
         console::router(Console {
             people: Arc::clone(&self.people),
             accounts: Arc::clone(&self.accounts),
             sign_up: Box::new(move || shared.policy().snapshot.config.admin.sign_up),
+            operated: Box::new(operated),
             transport: if is_tls { Transport::Tls } else { Transport::Plain },
         })
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{account_of, member, open_gateway, operator, owner};
+use super::{account_of, between, member, open_gateway, operator, owner};
 use crate::support::admin::public_id;
 use crate::support::browser::Browser;
 use crate::support::gateway::Gateway;
@@ -67,8 +67,7 @@ fn from_sign_up_to_a_key_that_works_is_rotated_and_deleted() {
 /// The element that begins with `start`, up to the end of its tag.
 #[track_caller]
 fn tag(page: &str, start: &str) -> String {
-    let (_, rest) = page.split_once(start).unwrap_or_else(|| panic!("no {start}: {page}"));
-    rest.split('>').next().unwrap_or_default().to_owned()
+    between(page, start, ">").to_owned()
 }
 
 #[test]
