@@ -140,9 +140,7 @@ async fn operators_only<D>(State(admin): State<Arc<Admin<D>>>, request: Request,
 }
 
 async fn config<D>(State(admin): State<Arc<Admin<D>>>) -> Json<ConfigState> {
-    let loaded = admin.reloader.policy();
-    let (last, standing) = (admin.reloader.last(), admin.reloader.standing());
-    Json(ConfigState::of(&loaded.snapshot, last.as_ref(), &standing))
+    Json(ConfigState::of(&admin.reloader.state()))
 }
 
 #[derive(Deserialize)]
@@ -161,12 +159,10 @@ async fn reload<D: Send + Sync + 'static>(
         Err(rejection) => return problem(StatusCode::BAD_REQUEST, rejection.body_text()),
     };
     let shrinking = if query.force { Shrinking::Forced } else { Shrinking::Guarded };
-    let reloader = Arc::clone(&admin.reloader);
-    let reloaded = tokio::task::spawn_blocking(move || reloader.reload(shrinking)).await;
-    match reloaded {
-        Ok(Ok(change)) => Json(Reloaded::of(&change)).into_response(),
-        Ok(Err(refusal)) => problem(StatusCode::UNPROCESSABLE_ENTITY, refusal.to_string()),
-        Err(_) => problem(StatusCode::INTERNAL_SERVER_ERROR, NO_RELOAD),
+    match Arc::clone(&admin.reloader).reload_aside(shrinking).await {
+        Some(Ok(change)) => Json(Reloaded::of(&change)).into_response(),
+        Some(Err(refusal)) => problem(StatusCode::UNPROCESSABLE_ENTITY, refusal.to_string()),
+        None => problem(StatusCode::INTERNAL_SERVER_ERROR, NO_RELOAD),
     }
 }
 

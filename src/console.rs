@@ -8,12 +8,17 @@
 //! - `GET /cache` -- what is kept for the account, to be searched. `POST /cache/forget` forgets an entry, or all.
 //! - `GET /usage` -- what was asked, by time, model and key.
 //! - `GET /playground` -- a question to a model; `POST /playground/ask` passes it to the data listener, and the answer back.
+//! - `GET, POST /accounts` -- for operators: all accounts; a new one. `POST /accounts/change` names them, puts them on
+//!   plans, suspends and resumes them. `GET /accounts/audit` -- who changed what.
+//! - `GET /plans` -- for operators: what each plan allows.
+//! - `GET /config`, `POST /config/reload` -- for operators: the policy that is in force; reads it anew (`operated`).
 //! - `GET /settings` -- one's password and sessions; the account's people and links. `POST /settings/…` changes them.
-//! - `GET /assets/…` -- style and script, embedded.
+//! - `GET /assets/…` -- style and scripts, embedded.
 //!
-//! `asked` is what is read of a request; `overview`, `entering`, `keys`, `cache`, `usage`, `playground` and `settings` are the
-//! pages, made of `reports`, `figures`, `charts`, `ranges` and `numbers`; `answers` is what they are put into, `relay` asks the
-//! data listener, and `guard` is what holds for all of them: a page is never kept, framed, or fed from elsewhere, and nothing is changed for a
+//! `asked` is what is read of a request, and `answers` what pages are put into. The pages are `overview`, `entering`, `keys`,
+//! `cache`, `usage`, `playground` and `settings`, and for operators `accounts`, `trail`, `plans` and `config`; they are made of
+//! `reports`, `figures`, `charts` and `measures`. `relay` asks the data listener. `guard` is what holds for all of them: a page
+//! is never kept, framed, or fed from elsewhere, and nothing is changed for a
 //! request that another site has made. What somebody may do is not decided here but in `accounts::people`.
 
 use std::net::SocketAddr;
@@ -31,29 +36,38 @@ use tokio::net::TcpListener;
 use crate::accounts::Accounts;
 use crate::accounts::people::PeopleService;
 use crate::config::SignUp;
+use crate::console::operated::Operated;
 use crate::console::relay::{Door, Relay};
 use crate::store::Store;
 use crate::store::failure::StoreError;
 use crate::store::proxied;
 use crate::store::usage::Settle;
 
+mod accounts;
+mod address;
 mod answers;
 mod asked;
 mod assets;
 mod cache;
 mod charts;
+mod config;
 mod entering;
 mod figures;
 mod guard;
 mod keys;
+mod measures;
 mod members;
-mod numbers;
+mod new_key;
+pub mod operated;
 mod overview;
+mod plans;
 mod playground;
 mod ranges;
+mod refusals;
 pub mod relay;
 mod reports;
 mod settings;
+mod trail;
 mod usage;
 
 /// What the console shows and works on.
@@ -74,6 +88,8 @@ pub struct Console {
     pub door: Box<dyn Fn() -> Option<Door> + Send + Sync>,
     /// Asks it.
     pub relay: Relay,
+    /// The gateway itself.
+    pub operated: Box<dyn Operated>,
     /// How browsers reach it.
     pub transport: Transport,
 }
@@ -114,6 +130,12 @@ pub fn router(console: Console) -> Router {
         .route("/cache/forget", post(cache::forget))
         .route("/usage", get(usage::show))
         .route("/playground", get(playground::show))
+        .route("/accounts", get(accounts::show).post(accounts::create))
+        .route("/accounts/change", post(accounts::change))
+        .route("/accounts/audit", get(trail::show))
+        .route("/plans", get(plans::show))
+        .route("/config", get(config::show))
+        .route("/config/reload", post(config::reload))
         .route("/settings", get(settings::show))
         .route("/settings/password", post(settings::change_password))
         .route("/settings/sessions", post(settings::end_sessions))

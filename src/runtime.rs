@@ -7,4 +7,5 @@ mod look;
 pub mod reload;
 mod retire;
 pub mod snapshot;
+pub mod state;
 pub mod watch;

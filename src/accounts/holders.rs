@@ -5,10 +5,13 @@ use crate::accounts::keys::MOST_A_PAGE;
 use crate::accounts::refused::Refused;
 use crate::accounts::{Accounts, FIRST_PLAN, Standing};
 use crate::config::key_rules::GENERATED_ACCOUNT;
-use crate::ids::AccountId;
+use crate::ids::{AccountId, PlanName};
 use crate::store::directory::account::Account;
 use crate::store::directory::audit::{AuditOf, AuditRow};
 use crate::store::directory::edit::{Author, Denial, Edit};
+
+/// The most accounts that are counted by their plans: it takes some ten milliseconds.
+pub const MOST_COUNTED: u32 = 100_000;
 
 impl Accounts {
     /// Makes an account of that id; its name is the id unless another is given, its plan [`FIRST_PLAN`].
@@ -93,6 +96,17 @@ impl Accounts {
     /// They cannot be read.
     pub async fn accounts(&self, after: &str, limit: u32) -> Result<Vec<Account>, Refused> {
         Ok(self.0.directory.accounts(after, limit.min(MOST_A_PAGE)).await?)
+    }
+
+    /// How many accounts of the store are on each plan that has any, in no order; `None`: there are more than
+    /// [`MOST_COUNTED`], which are not counted.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub async fn count_by_plan(&self) -> Result<Option<Vec<(PlanName, u64)>>, Refused> {
+        let counts = self.0.directory.count_by_plan(MOST_COUNTED + 1).await?;
+        let all: u64 = counts.iter().map(|(_, count)| count).sum();
+        Ok((all <= u64::from(MOST_COUNTED)).then_some(counts))
     }
 
     /// The trail of changes, the newest first.

@@ -7,7 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::runtime::journal::{Change, LastReload, Standing};
-use crate::runtime::snapshot::Snapshot;
+use crate::runtime::state::PolicyState;
 
 /// The policy that is in force, and how its reloads went.
 #[derive(Debug, Serialize, ToSchema)]
@@ -119,16 +119,15 @@ pub struct Nowhere {
 }
 
 impl ConfigState {
-    pub(super) fn of(snapshot: &Snapshot, last: Option<&LastReload>, standing: &[Standing]) -> Self {
-        let Snapshot { generation, config, ring } = snapshot;
+    pub(super) fn of(state: &PolicyState) -> Self {
         Self {
-            generation: *generation,
-            keys: ring.len(),
-            plans: config.plans.len(),
-            routes: config.routes.iter().count(),
-            upstreams: config.upstreams.len(),
-            last_reload: last.map(ReloadEnd::of),
-            problems: standing.iter().map(Problem::of).collect(),
+            generation: state.generation,
+            keys: state.keys,
+            plans: state.plans,
+            routes: state.routes,
+            upstreams: state.upstreams,
+            last_reload: state.last.as_ref().map(ReloadEnd::of),
+            problems: state.standing.iter().map(Problem::of).collect(),
         }
     }
 }

@@ -23,6 +23,9 @@ pub enum Environment {
 }
 
 impl Environment {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Development, Self::Staging, Self::Production];
+
     /// The name as configuration and API write it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -34,7 +37,7 @@ impl Environment {
 
     /// The environment of this name.
     pub fn of_name(name: &str) -> Option<Self> {
-        [Self::Development, Self::Staging, Self::Production].into_iter().find(|one| one.as_str() == name)
+        Self::ALL.into_iter().find(|one| one.as_str() == name)
     }
 }
 

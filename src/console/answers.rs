@@ -9,6 +9,7 @@ use crate::accounts::people::SESSION_LIFE;
 use crate::accounts::people::refusal::Refusal;
 use crate::console::Transport;
 use crate::console::asked::{Member, cookie_name};
+use crate::console::refusals::as_sentence;
 use crate::ids::AccountId;
 use crate::secret::Secret;
 use crate::store::people::edit::Denial;
@@ -55,7 +56,11 @@ const TABS: [Tab; 6] = [
 ];
 
 /// Those that operators have besides.
-const OPERATORS_TABS: [Tab; 0] = [];
+const OPERATORS_TABS: [Tab; 3] = [
+    Tab { title: "Accounts", path: "/accounts" },
+    Tab { title: "Plans", path: "/plans" },
+    Tab { title: "Config", path: "/config" },
+];
 
 impl Shell {
     /// Around a page of nobody's.
@@ -142,10 +147,7 @@ pub(super) fn sentence(refusal: &Refusal) -> String {
     if let Refusal::Broken(broken) = refusal {
         tracing::error!(?broken, "the console could not do what it was asked for");
     }
-    let text = refusal.to_string();
-    let mut letters = text.chars();
-    let first = letters.next().map(|letter| letter.to_uppercase().to_string()).unwrap_or_default();
-    format!("{first}{}.", letters.as_str())
+    as_sentence(&refusal.to_string())
 }
 
 /// `response`, and when to try again.

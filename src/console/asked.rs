@@ -14,6 +14,7 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::accounts::people::entering::{Caller, Visitor};
+use crate::accounts::people::rights::require_operator;
 use crate::config::key_rules::is_visible;
 use crate::console::answers::{failed, see_other, told};
 use crate::console::{Console, Peer, Transport};
@@ -126,6 +127,13 @@ impl Asked {
                 "This form is of another session. Open the page anew, and try again.",
             ));
         }
+        Ok(member)
+    }
+
+    /// The same of an operator; everybody else is told that the page is for them alone.
+    pub(super) async fn operator(&self, console: &Console) -> Result<Member, Response> {
+        let member = self.member(console).await?;
+        require_operator(&member.visitor.person).map_err(|refusal| failed(&refusal))?;
         Ok(member)
     }
 }

@@ -5,17 +5,17 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use data_encoding::HEXLOWER_PERMISSIVE;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::accounts::people::rights::{Right, may};
 use crate::auth::model_glob::ModelGlob;
 use crate::cache::key::EntryKey;
 use crate::console::Console;
+use crate::console::address::address;
 use crate::console::answers::{Shell, page, told};
 use crate::console::asked::{Asked, Member};
 use crate::console::entering::Shared;
-use crate::console::numbers::size;
-use crate::console::ranges::account_suffix;
+use crate::console::measures::size;
+use crate::console::ranges::chosen;
 use crate::console::settings::{Notice, Section};
 use crate::ids::AccountId;
 use crate::store::answer::{PromptHash, Which};
@@ -191,11 +191,11 @@ async fn render(
         None => Listed { page: PageOf { entries: Vec::new(), next: None }, stored: String::new() },
     };
     let person = &member.visitor.person;
-    let suffix = account.as_ref().map(|account| account_suffix(account, member)).unwrap_or_default();
+    let chosen = account.as_ref().map(|account| chosen(account, member)).unwrap_or_default();
     let kind = search.kind.map(kind_name).unwrap_or_default();
     let behind = listed.page.next.as_ref().map(|place| {
-        let text = utf8_percent_encode(&search.text, NON_ALPHANUMERIC);
-        format!("/cache?q={text}&kind={kind}&after={}{suffix}", cursor::encode(place))
+        let after = cursor::encode(place);
+        address("/cache", &[("q", &search.text), ("kind", kind), ("account", chosen), ("after", &after)])
     });
     let cache = Cache {
         shell: Shell::of("Cache", member),

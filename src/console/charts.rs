@@ -1,6 +1,6 @@
 //! Charts: tables of numbers over time, which a script draws. Without one the tables are there to be read.
 
-use crate::console::numbers::{count, percent};
+use crate::console::measures::{grouped, percent};
 use crate::console::reports::Report;
 use crate::store::usage::Step;
 use crate::usage::record::Hour;
@@ -49,7 +49,7 @@ pub(super) struct Cell {
 }
 
 fn whole(number: u64) -> Cell {
-    Cell { value: number.to_string(), text: count(number) }
+    Cell { value: number.to_string(), text: grouped(number) }
 }
 
 fn share(share: Option<f64>) -> Cell {

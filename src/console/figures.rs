@@ -1,6 +1,6 @@
 //! The figures at the head of a page: a few numbers that sum a report up.
 
-use crate::console::numbers::{count, money, percent};
+use crate::console::measures::{grouped, money, percent};
 use crate::console::reports::Report;
 
 /// One number, and what it says.
@@ -21,21 +21,24 @@ pub(super) fn figures(report: &Report) -> Vec<Figure> {
     let mut figures = vec![
         Figure {
             name: "Requests",
-            text: count(all.requests),
+            text: grouped(all.requests),
             detail: match refused {
                 0 => "none refused or failed".to_owned(),
-                refused => format!("{} refused or failed", count(refused)),
+                refused => format!("{} refused or failed", grouped(refused)),
             },
         },
         Figure {
             name: "Hit rate",
             text: percent(total.hit_rate()),
-            detail: format!("{} hits, {} misses", count(total.hits()), count(total.misses)),
+            detail: format!("{} hits, {} misses", grouped(total.hits()), grouped(total.misses)),
         },
         Figure {
             name: "Tokens saved",
-            text: count(all.saved_tokens()),
-            detail: format!("beside {} used", count(all.prompt_tokens.saturating_add(all.completion_tokens))),
+            text: grouped(all.saved_tokens()),
+            detail: format!(
+                "beside {} used",
+                grouped(all.prompt_tokens.saturating_add(all.completion_tokens))
+            ),
         },
     ];
     if report.has_prices {

@@ -5,13 +5,14 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 
+use crate::console::address::address;
 use crate::console::answers::{Shell, page, told};
 use crate::console::asked::Asked;
 use crate::console::charts::{Chart, requests, tokens};
 use crate::console::entering::Shared;
 use crate::console::figures::{Figure, figures};
-use crate::console::numbers::{count, money, percent};
-use crate::console::ranges::{Ranges, account_suffix};
+use crate::console::measures::{grouped, money, percent};
+use crate::console::ranges::{Ranges, chosen};
 use crate::console::reports::report;
 use crate::usage::summed::Summed;
 
@@ -61,10 +62,10 @@ impl Line {
         let all = summed.all;
         Self {
             name,
-            requests: count(all.requests),
+            requests: grouped(all.requests),
             hit_rate: percent(summed.hit_rate()),
-            used: count(all.prompt_tokens.saturating_add(all.completion_tokens)),
-            saved: count(all.saved_tokens()),
+            used: grouped(all.prompt_tokens.saturating_add(all.completion_tokens)),
+            saved: grouped(all.saved_tokens()),
             cost: money(all.cost),
             cost_saved: money(all.cost_saved),
         }
@@ -86,8 +87,11 @@ pub(super) async fn show(State(console): Shared, asked: Asked) -> Result<Respons
     };
     let offset = (number - 1) * u64::from(KEYS);
     let report = report(&console, &asked, account, (offset, KEYS)).await?;
-    let suffix = account_suffix(&report.account, &member);
-    let at = |number: u64| format!("/usage?range={}{suffix}&page={number}#keys", report.range.name);
+    let at = |number: u64| {
+        let (account, number) = (chosen(&report.account, &member), number.to_string());
+        let fields = [("range", report.range.name), ("account", account), ("page", &number)];
+        format!("{}#keys", address("/usage", &fields))
+    };
     let model = |(name, summed): (&str, Summed)| {
         let name = if name.is_empty() { "none was named" } else { name };
         Line::new(name.to_owned(), &summed)

@@ -13,6 +13,7 @@ use pingora::utils::tls::{CertKey, WrappedX509, parse_x509};
 use prometheus::IntGauge;
 
 use crate::clock::Monotonic;
+use crate::ids::UpstreamName;
 use crate::outcome::rejection::Rejection;
 use crate::proxy::addresses::{Address, Addresses};
 use crate::proxy::places::{self, Place, Places};
@@ -179,9 +180,23 @@ impl LiveUpstream {
     /// Brings the gauges of health up to date.
     pub fn show_health(&self, now: Monotonic) {
         for (index, server) in self.servers.iter().enumerate() {
-            let is_well = self.pool.health(index).is_none_or(|health: &Health| health.is_well(now));
-            server.up.set(i64::from(is_well));
+            server.up.set(i64::from(self.is_well(index, now)));
         }
+    }
+
+    /// Its servers by their labels, each with whether requests are sent to it as usual.
+    pub fn health(&self, now: Monotonic) -> impl Iterator<Item = (&str, bool)> {
+        let servers = self.servers.iter().enumerate();
+        servers.map(move |(index, server)| (&*server.url.label, self.is_well(index, now)))
+    }
+
+    /// What it is called.
+    pub fn name(&self) -> &UpstreamName {
+        &self.settings.name
+    }
+
+    fn is_well(&self, server: usize, now: Monotonic) -> bool {
+        self.pool.health(server).is_none_or(|health: &Health| health.is_well(now))
     }
 
     /// A place among `max_concurrent`, waited for within the queue's bounds.

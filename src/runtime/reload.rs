@@ -16,11 +16,12 @@ use crate::config::restart::needs_restart;
 use crate::config::tls_files;
 use crate::ids::KeyId;
 use crate::limits::limiter::Limiter;
-use crate::runtime::journal::{Change, Journal, LastReload, Part, Refusal, Standing};
+use crate::runtime::journal::{Change, Journal, LastReload, Part, Refusal};
 use crate::runtime::live::{Live, Policy};
 use crate::runtime::look::read_still;
 use crate::runtime::retire::retire;
 use crate::runtime::snapshot::{Loaded, Snapshot};
+use crate::runtime::state::PolicyState;
 use crate::telemetry::metrics::Metrics;
 
 /// What would be right of a file that cannot be read.
@@ -138,6 +139,14 @@ impl<D> Reloader<D> {
         result
     }
 
+    /// The same, on a thread that may block; `None`: it did not come to its end.
+    pub async fn reload_aside(self: Arc<Self>, shrinking: Shrinking) -> Option<Result<Change, Refusal>>
+    where
+        D: Send + Sync + 'static,
+    {
+        tokio::task::spawn_blocking(move || self.reload(shrinking)).await.ok()
+    }
+
     fn reload_all(&self, shrinking: Shrinking) -> Result<Change, Refusal> {
         let old = self.live.load();
         let config = match &self.source {
@@ -244,14 +253,29 @@ impl<D> Reloader<D> {
         tls_files::paths(&self.live.load().snapshot.config)
     }
 
+    /// What there is to say of the policy of this moment, and of its reloads.
+    pub fn state(&self) -> PolicyState {
+        let loaded = self.live.load();
+        let Snapshot { generation, config, ring } = &loaded.snapshot;
+        PolicyState {
+            generation: *generation,
+            keys: ring.len(),
+            plans: config.plans.len(),
+            routes: config.routes.iter().count(),
+            upstreams: config.upstreams.len(),
+            file: match &self.source {
+                Source::File { path, .. } => Some(path.clone()),
+                Source::Fixed => None,
+            },
+            list: config.keys_file.clone(),
+            last: self.journal.last(),
+            standing: self.journal.standing(),
+        }
+    }
+
     /// How the newest reload ended; `None` before the first.
     pub fn last(&self) -> Option<LastReload> {
         self.journal.last()
-    }
-
-    /// Every refusal that still stands, at most one a part.
-    pub fn standing(&self) -> Vec<Standing> {
-        self.journal.standing()
     }
 
     fn replace(

@@ -2,11 +2,19 @@
 
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
+
 use crate::admin::PurgeCache;
 use crate::api::Purger;
 use crate::cache::entries::Entries;
+use crate::clock::UnixTime;
+use crate::console::operated::{Operated, Reloaded, ServerState};
 use crate::memory::Buffers;
+use crate::proxy::derived::Derived;
 use crate::proxy::shared::Shared;
+use crate::proxy::upstreams::LiveUpstream;
+use crate::runtime::reload::{Reloader, Shrinking};
+use crate::runtime::state::PolicyState;
 use crate::shelf::Shelf;
 use crate::telemetry::metrics::Metrics;
 
@@ -54,4 +62,38 @@ pub(super) fn refresh(
             upstream.show_health(shared.clock().monotonic());
         }
     })
+}
+
+/// The gateway, as the console's operators see and reload it.
+pub(super) struct Helm {
+    pub(super) shared: Arc<Shared>,
+    pub(super) reloader: Arc<Reloader<Derived>>,
+    pub(super) since: UnixTime,
+}
+
+impl Operated for Helm {
+    fn state(&self) -> PolicyState {
+        self.reloader.state()
+    }
+
+    fn servers(&self) -> Vec<ServerState> {
+        let (policy, now) = (self.shared.policy(), self.shared.clock().monotonic());
+        let of = |upstream: &Arc<LiveUpstream>| -> Vec<ServerState> {
+            let state = |(server, is_up): (&str, bool)| ServerState {
+                upstream: upstream.name().to_string(),
+                server: server.to_owned(),
+                is_up,
+            };
+            upstream.health(now).map(state).collect()
+        };
+        policy.derived.upstreams().iter().flat_map(of).collect()
+    }
+
+    fn since(&self) -> UnixTime {
+        self.since
+    }
+
+    fn reload(&self, shrinking: Shrinking) -> BoxFuture<'static, Reloaded> {
+        Box::pin(Arc::clone(&self.reloader).reload_aside(shrinking))
+    }
 }

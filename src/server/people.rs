@@ -12,6 +12,7 @@ use crate::config::from_here;
 use crate::console::relay::{Door, Relay};
 use crate::console::{self, Console, Transport};
 use crate::server::Running;
+use crate::server::doors::Helm;
 use crate::server::doors::purge;
 use crate::store::people::person::Membership;
 use crate::store::usage::Settle;
@@ -33,6 +34,11 @@ impl Running {
     /// The console.
     pub(super) fn console(&self, settle: Settle) -> Router {
         let shared = Arc::clone(&self.shared);
+        let operated = Helm {
+            shared: Arc::clone(&shared),
+            reloader: Arc::clone(&self.reloader),
+            since: shared.clock().unix(),
+        };
         let is_tls = shared.policy().snapshot.config.admin.listen.tls.is_some();
         console::router(Console {
             people: Arc::clone(&self.people),
@@ -43,6 +49,7 @@ impl Running {
             purge: purge(Arc::clone(&self.shelf)),
             door: self.door(),
             relay: Relay::default(),
+            operated: Box::new(operated),
             transport: if is_tls { Transport::Tls } else { Transport::Plain },
         })
     }

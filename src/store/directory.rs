@@ -8,7 +8,7 @@ use async_trait::async_trait;
 
 use crate::auth::key::StoredKey;
 use crate::clock::UnixTime;
-use crate::ids::{AccountId, KeyId};
+use crate::ids::{AccountId, KeyId, PlanName};
 use crate::store::directory::account::Account;
 use crate::store::directory::audit::{AuditOf, AuditRow};
 use crate::store::directory::edit::{Author, Denial, Edit, Edited};
@@ -61,6 +61,9 @@ pub trait Directory: Send + Sync {
 
     /// At most `limit` accounts, in the order of their ids, behind `after`.
     async fn accounts(&self, after: &str, limit: u32) -> Result<Vec<Account>, StoreError>;
+
+    /// How many accounts are on each plan that has any, in no order. No more than `most` are looked at.
+    async fn count_by_plan(&self, most: u32) -> Result<Vec<(PlanName, u64)>, StoreError>;
 
     /// A key that is not deleted.
     async fn key(&self, id: &KeyId) -> Result<Option<Key>, StoreError>;

@@ -53,6 +53,12 @@ pub trait People: Send + Sync {
     /// People in the order of their ids.
     async fn people(&self, of: PeopleOf) -> Result<Vec<Person>, StoreError>;
 
+    /// What those of `ids` log in with who are there, in no order.
+    async fn logins(&self, ids: &[PersonId]) -> Result<Vec<(PersonId, LoginName)>, StoreError>;
+
+    /// How many people each of `accounts` has, for those that have any, in no order.
+    async fn count_people(&self, accounts: &[AccountId]) -> Result<Vec<(AccountId, u64)>, StoreError>;
+
     /// Whose session it is, unless its person is disabled.
     async fn known(&self, digest: &TokenDigest, now: UnixTime) -> Result<Option<Known>, StoreError>;
 

@@ -2,15 +2,20 @@
 //!
 //! - `entering`: sign-up, log-in, log-out, one-time links; `keys` and `settings`: what is done there.
 //! - `usage`, `cache`, `playground`: what an account used, what is kept for it, and asking a model.
+//! - `accounts`, `trail`, `plans`, `config`: the operators' pages.
 //! - `access`: every page and call as everybody, and as nobody; `guarded`: what holds for all of them.
 
 mod access;
+mod accounts;
 mod cache;
+mod config;
 mod entering;
 mod guarded;
 mod keys;
+mod plans;
 mod playground;
 mod settings;
+mod trail;
 mod usage;
 
 use serde_json::json;
@@ -32,6 +37,13 @@ fn gateway(sign_up: &str) -> Gateway {
 
 fn password(of: &str) -> String {
     format!("correct horse of {of}")
+}
+
+/// The part of a page from `start` up to `end`.
+#[track_caller]
+fn between<'a>(page: &'a str, start: &str, end: &str) -> &'a str {
+    let (_, rest) = page.split_once(start).unwrap_or_else(|| panic!("no {start}: {page}"));
+    rest.split_once(end).unwrap_or_else(|| panic!("no {end}: {page}")).0
 }
 
 /// Where an answer leads.

@@ -33,7 +33,7 @@ macro_rules! promises {
             a_rotated_key_has_two_secrets_until_the_old_one_ends, a_key_has_so_many_valid_secrets,
             a_revoked_key_stays_so,
             a_deleted_key_is_listed_no_more, who_follows_sees_each_change_once, an_account_is_suspended_with_all_its_keys,
-            keys_without_a_plan_have_their_accounts, keys_come_in_pages, the_trail_tells_who_did_what,
+            keys_without_a_plan_have_their_accounts, keys_come_in_pages, accounts_are_counted_by_plan, the_trail_tells_who_did_what,
             what_nobody_has_to_learn_of_any_more_is_forgotten,
         );
     };
@@ -385,6 +385,20 @@ pub(crate) async fn keys_come_in_pages(directory: Arc<dyn Directory>) {
     assert_eq!(page(Some("acme"), "key_002").await, ["key_003"]);
     assert_eq!(page(Some("globex"), "").await, ["key_004"]);
     assert!(page(Some("nobody"), "").await.is_empty());
+}
+
+pub(crate) async fn accounts_are_counted_by_plan(directory: Arc<dyn Directory>) {
+    for (name, on) in [("a", "free"), ("b", "pro"), ("c", "free")] {
+        edit(&*directory, Edit::CreateAccount { id: account(name), name: name.into(), plan: plan(on) }).await;
+    }
+    let count = async |most| {
+        let mut counts = directory.count_by_plan(most).await.expect("the store works");
+        counts.sort();
+        counts
+    };
+    assert_eq!(count(100).await, [(plan("free"), 2), (plan("pro"), 1)]);
+    let bounded: u64 = count(2).await.iter().map(|(_, count)| count).sum();
+    assert_eq!(bounded, 2);
 }
 
 pub(crate) async fn the_trail_tells_who_did_what(directory: Arc<dyn Directory>) {

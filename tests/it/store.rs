@@ -89,7 +89,7 @@ mod people_on_sqlite {
         links_are_listed_and_ended_within_their_account, there_is_one_first_operator,
         links_that_wait_have_a_bound_by_their_maker, an_account_and_the_operators_have_a_bound,
         the_last_owner_stays, the_last_operator_stays, who_may_do_less_takes_their_links_along,
-        people_come_in_pages, every_edit_leaves_a_trail, what_has_ended_is_forgotten;
+        people_come_in_pages, people_are_named_and_counted, every_edit_leaves_a_trail, what_has_ended_is_forgotten;
     );
 }
 

@@ -7,7 +7,7 @@ use crate::accounts::people::rights::{Right, require, require_operator, require_
 use crate::ids::{AccountId, PersonId};
 use crate::store::people::MOST_PEOPLE;
 use crate::store::people::edit::{Denial, PeopleEdit};
-use crate::store::people::person::{PeopleOf, Person, Role};
+use crate::store::people::person::{LoginName, PeopleOf, Person, Role};
 
 /// What is done with somebody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +45,32 @@ impl PeopleService {
     ) -> Result<Vec<Person>, Refusal> {
         require_operator(&visitor.person)?;
         Ok(self.store.people(PeopleOf { account: None, after: after.into(), limit }).await?)
+    }
+
+    /// What those of `ids` log in with who are there, in no order, for operators.
+    ///
+    /// # Errors
+    /// The visitor is none.
+    pub async fn logins(
+        &self,
+        visitor: &Visitor,
+        ids: &[PersonId],
+    ) -> Result<Vec<(PersonId, LoginName)>, Refusal> {
+        require_operator(&visitor.person)?;
+        Ok(self.store.logins(ids).await?)
+    }
+
+    /// How many people each of `accounts` has, for those that have any, in no order, for operators.
+    ///
+    /// # Errors
+    /// The visitor is none.
+    pub async fn count_people(
+        &self,
+        visitor: &Visitor,
+        accounts: &[AccountId],
+    ) -> Result<Vec<(AccountId, u64)>, Refusal> {
+        require_operator(&visitor.person)?;
+        Ok(self.store.count_people(accounts).await?)
     }
 
     /// Does something with somebody.

@@ -10,7 +10,7 @@ use sqlx::SqlitePool;
 use sqlx::sqlite::SqliteConnection;
 
 use crate::clock::UnixTime;
-use crate::ids::{AccountId, KeyId};
+use crate::ids::{AccountId, KeyId, PlanName};
 use crate::store::directory::account::Account;
 use crate::store::directory::audit::{AuditOf, AuditRow};
 use crate::store::directory::edit::{Author, Denial, Edit, Edited};
@@ -85,6 +85,10 @@ impl Directory for SqliteDirectory {
 
     async fn accounts(&self, after: &str, limit: u32) -> Result<Vec<Account>, StoreError> {
         reading::accounts(&self.readers, after, limit).await.map_err(|error| self.error(error))
+    }
+
+    async fn count_by_plan(&self, most: u32) -> Result<Vec<(PlanName, u64)>, StoreError> {
+        reading::count_by_plan(&self.readers, most).await.map_err(|error| self.error(error))
     }
 
     async fn key(&self, id: &KeyId) -> Result<Option<Key>, StoreError> {

@@ -55,6 +55,14 @@ impl People for SqliteDirectory {
         reading::people(&self.readers, &of).await.map_err(|error| self.error(error))
     }
 
+    async fn logins(&self, ids: &[PersonId]) -> Result<Vec<(PersonId, LoginName)>, StoreError> {
+        reading::logins(&self.readers, ids).await.map_err(|error| self.error(error))
+    }
+
+    async fn count_people(&self, accounts: &[AccountId]) -> Result<Vec<(AccountId, u64)>, StoreError> {
+        reading::count_people(&self.readers, accounts).await.map_err(|error| self.error(error))
+    }
+
     async fn known(&self, digest: &TokenDigest, now: UnixTime) -> Result<Option<Known>, StoreError> {
         reading::known(&self.readers, digest, now).await.map_err(|error| self.error(error))
     }

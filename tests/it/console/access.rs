@@ -5,6 +5,9 @@ use crate::support::browser::{Browser, value_of};
 
 /// All paths that want a session.
 const PAGES: [&str; 6] = ["/", "/keys", "/cache", "/usage", "/playground", "/settings"];
+/// Those that are for operators.
+const OPERATORS_PAGES: [&str; 4] = ["/accounts", "/accounts/audit", "/plans", "/config"];
+const OPERATORS_CALLS: [&str; 3] = ["/accounts", "/accounts/change", "/config/reload"];
 const CALLS: [&str; 10] = [
     "/log-out",
     "/keys",
@@ -24,10 +27,10 @@ fn nobody_is_sent_to_the_log_in_by_every_page_and_call() {
     let mut nobody = Browser::at(&gateway, 11);
     for cookie in [None, Some("safecache_session=".to_owned()), Some("safecache_session=forged".to_owned())] {
         nobody.cookie = cookie;
-        for path in PAGES {
+        for path in PAGES.into_iter().chain(OPERATORS_PAGES) {
             leads_to(&nobody.get(path), "/log-in");
         }
-        for path in CALLS {
+        for path in CALLS.into_iter().chain(OPERATORS_CALLS) {
             leads_to(&nobody.send(path, crate::support::browser::FROM_HERE, "form_token=x"), "/log-in");
         }
     }
@@ -73,6 +76,22 @@ fn each_role_is_let_do_what_it_may_and_nothing_else() {
         for path in PAGES {
             assert_eq!(browser.get(path).status, 200, "{who}: {path}");
         }
+        let is_operator = who == "root";
+        for path in OPERATORS_PAGES {
+            let page = browser.get(path);
+            assert_eq!(page.status, if is_operator { 200 } else { 403 }, "{who}: {path}");
+            assert_eq!(page.text().contains("Only operators may do this."), !is_operator, "{who}: {path}");
+        }
+        for path in OPERATORS_CALLS {
+            let fields = [("id", "another"), ("account", &*account), ("deed", "suspend")];
+            assert_eq!(
+                browser.post(path, &fields).status,
+                if is_operator { 200 } else { 403 },
+                "{who}: {path}"
+            );
+        }
+        let tabs = browser.get("/").text();
+        assert_eq!(tabs.contains("href=\"/accounts\""), is_operator, "{who}");
     }
     assert_eq!(ada.get("/settings").status, 200, "nobody has ended its session");
 }

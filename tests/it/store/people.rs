@@ -461,6 +461,26 @@ pub(super) async fn people_come_in_pages(doors: Doors) {
     assert_eq!(page(None, "prsn_bob", 3).await, ["eve", "globex"]);
 }
 
+pub(super) async fn people_are_named_and_counted(doors: Doors) {
+    for name in ["acme", "globex"] {
+        doors.sign_up(name).await.unwrap();
+    }
+    for (number, name) in [(1, "ada"), (2, "bob")] {
+        doors.member(number, name, Role::Viewer).await;
+    }
+    let asked = [id("bob"), id("nobody"), id("globex")];
+    let mut logins = doors.people.logins(&asked).await.expect("the store works");
+    logins.sort_by(|a, b| a.0.cmp(&b.0));
+    assert_eq!(logins, [(id("bob"), login("bob")), (id("globex"), login("globex"))]);
+    assert_eq!(doors.people.logins(&[]).await.expect("the store works"), []);
+    let asked = ["acct_acme", "acct_globex", "acct_nobody"].map(account);
+    let mut counts = doors.people.count_people(&asked[1..]).await.expect("the store works");
+    assert_eq!(counts, [(account("acct_globex"), 1)], "of those alone");
+    counts = doors.people.count_people(&asked).await.expect("the store works");
+    counts.sort();
+    assert_eq!(counts, [(account("acct_acme"), 3), (account("acct_globex"), 1)]);
+}
+
 pub(super) async fn every_edit_leaves_a_trail(doors: Doors) {
     doors.sign_up("acme").await.unwrap();
     doors.member(1, "eve", Role::Viewer).await;

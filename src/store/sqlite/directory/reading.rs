@@ -60,6 +60,15 @@ fn account_of(row: &SqliteRow) -> Result<Account, sqlx::Error> {
     })
 }
 
+pub(super) async fn count_by_plan(
+    readers: &SqlitePool,
+    most: u32,
+) -> Result<Vec<(PlanName, u64)>, sqlx::Error> {
+    let select = "SELECT plan, count(*) FROM (SELECT plan FROM accounts LIMIT ?1) GROUP BY plan";
+    let rows: Vec<(String, i64)> = sqlx::query_as(select).bind(most).fetch_all(readers).await?;
+    Ok(rows.into_iter().map(|(plan, count)| (PlanName::new(&plan), read(count))).collect())
+}
+
 pub(super) async fn key(readers: &SqlitePool, id: &KeyId) -> Result<Option<Key>, sqlx::Error> {
     let select = select_keys!("WHERE k.id = ?1 AND k.deleted_at IS NULL");
     let row = sqlx::query(select).bind(id.as_str()).fetch_optional(readers).await?;

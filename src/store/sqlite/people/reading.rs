@@ -11,7 +11,8 @@ use crate::store::people::person::{
 };
 use crate::store::people::session::{Known, Session};
 use crate::store::people::{MOST_SESSIONS, TokenDigest};
-use crate::store::sqlite::number::{kept_time, read_time};
+use crate::store::sqlite::number::{kept_time, read, read_time};
+use crate::store::sqlite::usage::list;
 
 /// People, by the columns that [`person_of`] reads.
 macro_rules! select_people {
@@ -57,6 +58,30 @@ pub(super) async fn people(readers: &SqlitePool, of: &PeopleOf) -> Result<Vec<Pe
         }
     };
     rows.iter().map(person_of).collect()
+}
+
+pub(super) async fn logins(
+    readers: &SqlitePool,
+    ids: &[PersonId],
+) -> Result<Vec<(PersonId, LoginName)>, sqlx::Error> {
+    let select = "SELECT id, login FROM people WHERE id IN (SELECT value FROM json_each(?1))";
+    let ids = list(ids.iter().map(PersonId::as_str))?;
+    let rows: Vec<(String, String)> = sqlx::query_as(select).bind(ids).fetch_all(readers).await?;
+    let named = |(id, login): (String, String)| {
+        Ok((PersonId::new(&id), LoginName::new(&login).ok_or_else(|| unknown(&login))?))
+    };
+    rows.into_iter().map(named).collect()
+}
+
+pub(super) async fn count_people(
+    readers: &SqlitePool,
+    accounts: &[AccountId],
+) -> Result<Vec<(AccountId, u64)>, sqlx::Error> {
+    let select = "SELECT account, count(*) FROM people WHERE account IN (SELECT value FROM json_each(?1)) \
+                  GROUP BY account";
+    let accounts = list(accounts.iter().map(AccountId::as_str))?;
+    let rows: Vec<(String, i64)> = sqlx::query_as(select).bind(accounts).fetch_all(readers).await?;
+    Ok(rows.into_iter().map(|(account, count)| (AccountId::new(&account), read(count))).collect())
 }
 
 /// A row of [`select_people`].
