@@ -2,7 +2,7 @@
 //!
 //! - `entering`: sign-up, log-in, log-out, one-time links; `keys` and `settings`: what is done there.
 //! - `accounts`, `trail`, `plans`, `config`: the operators' pages.
-//! - `access`: every page and call as everybody, and as nobody; `guarded`: what holds for all of them.
+//! - `access`: every page and call as everybody, and as nobody; `guarded`, `readable`: what holds for all of them.
 
 mod access;
 mod accounts;
@@ -11,6 +11,7 @@ mod entering;
 mod guarded;
 mod keys;
 mod plans;
+mod readable;
 mod settings;
 mod trail;
 
