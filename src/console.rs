@@ -5,15 +5,20 @@
 //! - `GET, POST /log-in`, `POST /log-out` -- begins and ends a session.
 //! - `GET, POST /link/{token}` -- a one-time link: lets somebody in, or sets their password.
 //! - `GET, POST /keys` -- the account's keys; a new one. `POST /keys/change` renames, rotates, revokes and deletes.
+//! - `GET /cache` -- what is kept for the account, to be searched. `POST /cache/forget` forgets an entry, or all.
+//! - `GET /usage` -- what was asked, by time, model and key.
+//! - `GET /playground` -- a question to a model; `POST /playground/ask` passes it to the data listener, and the answer back.
 //! - `GET, POST /accounts` -- for operators: all accounts; a new one. `POST /accounts/change` names them, puts them on
 //!   plans, suspends and resumes them. `GET /accounts/audit` -- who changed what.
 //! - `GET /plans` -- for operators: what each plan allows.
 //! - `GET /config`, `POST /config/reload` -- for operators: the policy that is in force; reads it anew (`operated`).
 //! - `GET /settings` -- one's password and sessions; the account's people and links. `POST /settings/…` changes them.
-//! - `GET /assets/…` -- style and script, embedded.
+//! - `GET /assets/…` -- style and scripts, embedded.
 //!
-//! `asked` is what is read of a request, `entering`, `keys`, `settings`, `accounts`, `trail`, `plans` and `config` are the
-//! pages, `answers` what they are put into, and `guard` what holds for all of them: a page is never kept, framed, or fed from elsewhere, and nothing is changed for a
+//! `asked` is what is read of a request, and `answers` what pages are put into. The pages are `overview`, `entering`, `keys`,
+//! `cache`, `usage`, `playground` and `settings`, and for operators `accounts`, `trail`, `plans` and `config`; they are made of
+//! `reports`, `figures`, `charts` and `measures`. `relay` asks the data listener. `guard` is what holds for all of them: a page
+//! is never kept, framed, or fed from elsewhere, and nothing is changed for a
 //! request that another site has made. What somebody may do is not decided here but in `accounts::people`.
 
 use std::net::SocketAddr;
@@ -25,30 +30,45 @@ use axum::http::StatusCode;
 use axum::middleware::from_fn;
 use axum::routing::{get, post};
 use axum::serve::IncomingStream;
+use futures_util::future::BoxFuture;
 use tokio::net::TcpListener;
 
 use crate::accounts::Accounts;
 use crate::accounts::people::PeopleService;
 use crate::config::SignUp;
 use crate::console::operated::Operated;
+use crate::console::relay::{Door, Relay};
+use crate::store::Store;
+use crate::store::failure::StoreError;
+use crate::store::proxied;
+use crate::store::usage::Settle;
 
 mod accounts;
 mod address;
 mod answers;
 mod asked;
 mod assets;
+mod cache;
+mod charts;
 mod config;
 mod entering;
+mod figures;
 mod guard;
 mod keys;
 mod measures;
 mod members;
 mod new_key;
 pub mod operated;
+mod overview;
 mod plans;
+mod playground;
+mod ranges;
 mod refusals;
+pub mod relay;
+mod reports;
 mod settings;
 mod trail;
+mod usage;
 
 /// What the console shows and works on.
 pub struct Console {
@@ -58,11 +78,24 @@ pub struct Console {
     pub accounts: Arc<Accounts>,
     /// Who may make an account, by the configuration of the moment.
     pub sign_up: Box<dyn Fn() -> SignUp + Send + Sync>,
+    /// What is kept: cached answers and usage.
+    pub store: Arc<dyn Store>,
+    /// Has usage written that was counted before.
+    pub settle: Settle,
+    /// Forgets cached answers.
+    pub purge: Purge,
+    /// Where the data listener is asked.
+    pub door: Box<dyn Fn() -> Option<Door> + Send + Sync>,
+    /// Asks it.
+    pub relay: Relay,
     /// The gateway itself.
     pub operated: Box<dyn Operated>,
     /// How browsers reach it.
     pub transport: Transport,
 }
+
+/// Forgets cached answers; how many there were, or why those on the disk are still there.
+pub type Purge = Box<dyn Fn(proxied::Purge) -> BoxFuture<'static, Result<u64, StoreError>> + Send + Sync>;
 
 /// How browsers reach the console.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,14 +118,18 @@ impl Connected<IncomingStream<'_, TcpListener>> for Peer {
 
 /// The routes of the console. They want [`Peer`] to be told.
 pub fn router(console: Console) -> Router {
-    Router::new()
-        .route("/", get(entering::overview))
+    let pages = Router::new()
+        .route("/", get(overview::show))
         .route("/sign-up", get(entering::show_sign_up).post(entering::sign_up))
         .route("/log-in", get(entering::show_log_in).post(entering::log_in))
         .route("/log-out", post(entering::log_out))
         .route("/link/{token}", get(entering::show_link).post(entering::use_link))
         .route("/keys", get(keys::show).post(keys::create))
         .route("/keys/change", post(keys::change))
+        .route("/cache", get(cache::show))
+        .route("/cache/forget", post(cache::forget))
+        .route("/usage", get(usage::show))
+        .route("/playground", get(playground::show))
         .route("/accounts", get(accounts::show).post(accounts::create))
         .route("/accounts/change", post(accounts::change))
         .route("/accounts/audit", get(trail::show))
@@ -105,8 +142,12 @@ pub fn router(console: Console) -> Router {
         .route("/settings/people", post(members::deal))
         .route("/settings/links", post(members::make_link))
         .route("/settings/links/end", post(members::end_link))
-        .route("/assets/console.css", get(assets::style))
-        .route("/assets/console.js", get(assets::script))
+        .route("/assets/{name}", get(assets::show))
+        .layer(from_fn(guard::in_time));
+    // Takes as long as a model takes, within bounds of its own.
+    let asking = Router::new().route("/playground/ask", post(playground::ask));
+    pages
+        .merge(asking)
         .method_not_allowed_fallback(async || {
             answers::told(StatusCode::METHOD_NOT_ALLOWED, "This page is not asked for in this way.")
         })

@@ -10,6 +10,7 @@ use crate::accounts::people::refusal::Refusal;
 use crate::console::Transport;
 use crate::console::asked::{Member, cookie_name};
 use crate::console::refusals::as_sentence;
+use crate::ids::AccountId;
 use crate::secret::Secret;
 use crate::store::people::edit::Denial;
 
@@ -27,6 +28,8 @@ pub(super) struct Who {
     pub(super) name: String,
     /// Where they belong, and as what.
     pub(super) place: String,
+    /// The account that is theirs.
+    pub(super) account: Option<AccountId>,
     /// What is in every form of their session.
     pub(super) form_token: String,
     /// The pages that they have, in their order.
@@ -43,9 +46,12 @@ pub(super) struct Tab {
 }
 
 /// The pages that everybody has.
-const TABS: [Tab; 3] = [
+const TABS: [Tab; 6] = [
     Tab { title: "Overview", path: "/" },
     Tab { title: "API Keys", path: "/keys" },
+    Tab { title: "Cache", path: "/cache" },
+    Tab { title: "Usage", path: "/usage" },
+    Tab { title: "Playground", path: "/playground" },
     Tab { title: "Settings", path: "/settings" },
 ];
 
@@ -75,10 +81,17 @@ impl Shell {
         let who = Who {
             name: person.name.to_string(),
             place,
+            account: person.membership.as_ref().map(|place| place.account.clone()),
             form_token: member.form_token.clone(),
             tabs: TABS.iter().chain(operators).copied().collect(),
         };
         Self { title, who: Some(who) }
+    }
+
+    /// True if that account is the reader's own.
+    pub(super) fn is_own(&self, account: &str) -> bool {
+        let own = self.who.as_ref().and_then(|who| who.account.as_ref());
+        own.is_some_and(|own| own.as_str() == account)
     }
 }
 

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
+use crate::money::Money;
 use crate::units::ByteSize;
+
+/// What stands where there is no number.
+pub(super) const NONE: &str = "–";
 
 /// A number with a comma between thousands.
 pub(super) fn grouped(number: u64) -> String {
@@ -23,13 +27,13 @@ pub(super) fn counted(number: u64, one: &str) -> String {
     format!("{} {one}{plural}", grouped(number))
 }
 
-/// A size in the largest unit of which it is a whole number.
+/// A size in the largest unit of which there is a whole one, to one digit where that says something.
 pub(super) fn size(size: ByteSize) -> String {
+    const UNITS: [(&str, u64); 4] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
     let bytes = size.as_u64();
-    let units = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
-    let whole = units.into_iter().find(|(_, shift)| bytes > 0 && bytes.trailing_zeros() >= *shift);
-    match whole {
-        Some((unit, shift)) => format!("{} {unit}", grouped(bytes >> shift)),
+    match UNITS.into_iter().find(|(_, unit)| bytes >= *unit) {
+        Some((name, unit)) if bytes.is_multiple_of(unit) => format!("{} {name}", grouped(bytes / unit)),
+        Some((name, unit)) => format!("{:.1} {name}", bytes as f64 / unit as f64),
         None => counted(bytes, "byte"),
     }
 }
@@ -42,4 +46,15 @@ pub(super) fn span(span: Duration) -> String {
     let said = parts.skip_while(|(number, _)| *number == 0).take(2).filter(|(number, _)| *number > 0);
     let said: Vec<String> = said.map(|(number, unit)| format!("{number} {unit}")).collect();
     if said.is_empty() { "0 s".to_owned() } else { said.join(" ") }
+}
+
+/// A share from 0 to 1 in percent, to one digit.
+pub(super) fn percent(share: Option<f64>) -> String {
+    share.map_or_else(|| NONE.to_owned(), |share| format!("{:.1} %", share * 100.0))
+}
+
+/// An amount in the currency of the prices, to as many digits as say something.
+pub(super) fn money(amount: Money) -> String {
+    let amount = amount.rounded();
+    if amount >= 1.0 || amount == 0.0 { format!("{amount:.2}") } else { format!("{amount:.6}") }
 }

@@ -8,10 +8,14 @@ use axum::Router;
 
 use crate::accounts::people::PeopleService;
 use crate::accounts::people::refusal::{Broken, Refusal};
+use crate::config::from_here;
+use crate::console::relay::{Door, Relay};
 use crate::console::{self, Console, Transport};
 use crate::server::Running;
 use crate::server::doors::Helm;
+use crate::server::doors::purge;
 use crate::store::people::person::Membership;
+use crate::store::usage::Settle;
 
 /// Between two times that sessions and links are forgotten whose end has come.
 const FORGET_EVERY: Duration = Duration::from_secs(3600);
@@ -28,7 +32,7 @@ pub(super) async fn forget(people: Arc<PeopleService>) {
 
 impl Running {
     /// The console.
-    pub(super) fn console(&self) -> Router {
+    pub(super) fn console(&self, settle: Settle) -> Router {
         let shared = Arc::clone(&self.shared);
         let operated = Helm {
             shared: Arc::clone(&shared),
@@ -40,8 +44,29 @@ impl Running {
             people: Arc::clone(&self.people),
             accounts: Arc::clone(&self.accounts),
             sign_up: Box::new(move || shared.policy().snapshot.config.admin.sign_up),
+            store: self.lasting.store(),
+            settle,
+            purge: purge(Arc::clone(&self.shelf)),
+            door: self.door(),
+            relay: Relay::default(),
             operated: Box::new(operated),
             transport: if is_tls { Transport::Tls } else { Transport::Plain },
+        })
+    }
+
+    /// Where the data port is asked from this machine: without TLS if there is such a listener.
+    fn door(&self) -> Box<dyn Fn() -> Option<Door> + Send + Sync> {
+        let (shared, addresses) = (Arc::clone(&self.shared), self.data_addresses.clone());
+        Box::new(move || {
+            let config = Arc::clone(&shared.policy().snapshot.config);
+            let doors = config.listen.iter().zip(&addresses).map(|(listener, address)| Door {
+                address: from_here(*address),
+                certificate: listener
+                    .tls
+                    .as_ref()
+                    .and_then(|identity| identity.pair.chain().first().cloned()),
+            });
+            doors.min_by_key(|door| door.certificate.is_some())
         })
     }
 

@@ -4,14 +4,16 @@ use super::{account_of, leads_to, member, open_gateway, operator, owner, person_
 use crate::support::browser::{Browser, value_of};
 
 /// All paths that want a session.
-pub(super) const PAGES: [&str; 3] = ["/", "/keys", "/settings"];
+pub(super) const PAGES: [&str; 6] = ["/", "/keys", "/cache", "/usage", "/playground", "/settings"];
 /// Those that are for operators.
 pub(super) const OPERATORS_PAGES: [&str; 4] = ["/accounts", "/accounts/audit", "/plans", "/config"];
 pub(super) const OPERATORS_CALLS: [&str; 3] = ["/accounts", "/accounts/change", "/config/reload"];
-pub(super) const CALLS: [&str; 8] = [
+pub(super) const CALLS: [&str; 10] = [
     "/log-out",
     "/keys",
     "/keys/change",
+    "/cache/forget",
+    "/playground/ask",
     "/settings/password",
     "/settings/sessions",
     "/settings/people",
