@@ -86,12 +86,15 @@ fn row(row: &AuditRow, logins: &HashMap<&str, &str>) -> Row {
         "gateway" => "the gateway".to_owned(),
         other => login(other),
     };
+    // An account's own changes name it once.
+    let subject =
+        row.subject.as_deref().filter(|of| Some(*of) != row.account.as_ref().map(AccountId::as_str));
     Row {
         at: row.at.rfc3339(),
         who,
         what: said(&row.action).to_owned(),
         account: row.account.as_ref().map(ToString::to_string),
-        subject: row.subject.as_deref().map(login).unwrap_or_default(),
+        subject: subject.map(login).unwrap_or_default(),
         detail: row.detail.as_deref().unwrap_or_default().to_owned(),
     }
 }

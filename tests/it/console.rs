@@ -3,7 +3,7 @@
 //! - `entering`: sign-up, log-in, log-out, one-time links; `keys` and `settings`: what is done there.
 //! - `usage`, `cache`, `playground`: what an account used, what is kept for it, and asking a model.
 //! - `accounts`, `trail`, `plans`, `config`: the operators' pages.
-//! - `access`: every page and call as everybody, and as nobody; `guarded`: what holds for all of them.
+//! - `access`: every page and call as everybody, and as nobody; `guarded`, `readable`: what holds for all of them.
 
 mod access;
 mod accounts;
@@ -14,6 +14,7 @@ mod guarded;
 mod keys;
 mod plans;
 mod playground;
+mod readable;
 mod settings;
 mod trail;
 mod usage;

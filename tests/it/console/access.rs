@@ -4,11 +4,11 @@ use super::{account_of, leads_to, member, open_gateway, operator, owner, person_
 use crate::support::browser::{Browser, value_of};
 
 /// All paths that want a session.
-const PAGES: [&str; 6] = ["/", "/keys", "/cache", "/usage", "/playground", "/settings"];
+pub(super) const PAGES: [&str; 6] = ["/", "/keys", "/cache", "/usage", "/playground", "/settings"];
 /// Those that are for operators.
-const OPERATORS_PAGES: [&str; 4] = ["/accounts", "/accounts/audit", "/plans", "/config"];
-const OPERATORS_CALLS: [&str; 3] = ["/accounts", "/accounts/change", "/config/reload"];
-const CALLS: [&str; 10] = [
+pub(super) const OPERATORS_PAGES: [&str; 4] = ["/accounts", "/accounts/audit", "/plans", "/config"];
+pub(super) const OPERATORS_CALLS: [&str; 3] = ["/accounts", "/accounts/change", "/config/reload"];
+pub(super) const CALLS: [&str; 10] = [
     "/log-out",
     "/keys",
     "/keys/change",

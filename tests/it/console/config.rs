@@ -52,7 +52,7 @@ fn a_refused_reload_says_each_thing_that_is_wrong_until_it_is_mended() {
     assert!(told.contains("<pre>") && told.contains("shut") && told.contains("threads"), "{told}");
     assert!(page.contains("<dt>Generation</dt><dd>1<"), "{page}");
     let later = root.get("/config").text();
-    assert!(later.contains("was <strong>refused</strong>:"), "{later}");
+    assert!(later.contains("was <strong>refused</strong>; <a href=\"#problems\">"), "{later}");
     let standing = between(&later, "<strong>Configuration</strong>", "</li>");
     assert!(
         standing.contains("<time datetime=\"2027-01-15T08:") && standing.contains("threads"),

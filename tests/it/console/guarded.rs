@@ -3,6 +3,7 @@
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
+use super::access::{CALLS, OPERATORS_CALLS, OPERATORS_PAGES, PAGES};
 use super::{leads_to, log_in, open_gateway, operator, owner, password};
 use crate::support::browser::{Browser, FROM_HERE};
 use crate::support::client::{Answer, Client};
@@ -69,18 +70,9 @@ fn no_page_has_script_or_style_of_its_own_or_from_elsewhere() {
     let mut ada = owner(&gateway, 11, "ada");
     let mut root = operator(&gateway, 12, "root");
     let mut nobody = Browser::at(&gateway, 13);
-    let pages = [
-        nobody.get("/log-in"),
-        nobody.get("/sign-up"),
-        nobody.get("/link/nothing"),
-        ada.get("/"),
-        ada.get("/cache"),
-        ada.get("/usage"),
-        ada.get("/playground"),
-        ada.get("/settings"),
-        root.get("/"),
-        root.get("/settings"),
-    ];
+    let mut pages = vec![nobody.get("/log-in"), nobody.get("/sign-up"), nobody.get("/link/nothing")];
+    pages.extend(PAGES.map(|path| ada.get(path)));
+    pages.extend(PAGES.into_iter().chain(OPERATORS_PAGES).map(|path| root.get(path)));
     for page in pages {
         let page = page.text();
         for script in page.split("<script").skip(1) {
@@ -116,6 +108,13 @@ fn what_another_site_asks_for_changes_nothing() {
         }
     }
     assert_eq!(ada.get("/").status, 200);
+    let mut root = operator(&gateway, 12, "root");
+    let fields = format!("form_token={}&deed=suspend&account=acme&id=shop", root.form_token());
+    for path in CALLS.into_iter().chain(OPERATORS_CALLS) {
+        let answer = root.send(path, "Sec-Fetch-Site: cross-site\r\n", &fields);
+        assert_eq!(answer.status, 403, "{path}");
+        assert!(answer.text().contains("This form was not sent from this console."), "{path}");
+    }
     for head in [FROM_HERE, "Origin: http://console\r\n", "Sec-Fetch-Site: same-origin\r\n"] {
         assert_eq!(ada.send("/settings/sessions", head, &form).status, 200, "{head}");
     }
@@ -128,17 +127,17 @@ fn a_form_of_another_session_changes_nothing() {
     let mut elsewhere = Browser::at(&gateway, 12);
     leads_to(&log_in(&mut elsewhere, "ada"), "/");
     let other = elsewhere.form_token();
+    let mut root = operator(&gateway, 13, "root");
     for form in ["", "form_token=", "form_token=x", &format!("form_token={other}")] {
-        for path in [
-            "/log-out",
-            "/settings/password",
-            "/settings/sessions",
-            "/settings/people",
-            "/settings/links",
-            "/settings/links/end",
-        ] {
-            let answer = ada.send(path, FROM_HERE, &format!("{form}&session=others"));
+        let form = format!("{form}&session=others&deed=suspend&id=shop");
+        for path in CALLS {
+            let answer = ada.send(path, FROM_HERE, &form);
             assert_eq!(answer.status, 403, "{path} {form}");
+        }
+        for path in CALLS.into_iter().chain(OPERATORS_CALLS) {
+            let answer = root.send(path, FROM_HERE, &form);
+            assert_eq!(answer.status, 403, "{path} {form}");
+            assert!(answer.text().contains("This form is of another session."), "{path} {form}");
         }
     }
     assert_eq!(elsewhere.get("/").status, 200);

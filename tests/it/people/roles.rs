@@ -178,3 +178,20 @@ async fn again(house: &Arc<House>, name: &str) -> Visitor {
     let logged_in = house.service.log_in(name, &password(name), from(50)).await.expect("a log-in");
     house.visitor(&logged_in).await.expect("a visitor")
 }
+
+#[test]
+fn operators_alone_learn_who_is_where_in_accounts_of_others() {
+    with_house(async |house| {
+        let cast = Cast::of(&house).await;
+        let (account, ids) = (account_of(&cast.owner), [cast.owner.person.id.clone()]);
+        for visitor in [&cast.owner, &cast.admin, &cast.viewer, &cast.stranger] {
+            let counted = house.service.count_people(visitor, std::slice::from_ref(&account)).await;
+            assert_eq!(counted, Err(Refusal::OperatorsOnly));
+            assert_eq!(house.service.logins(visitor, &ids).await, Err(Refusal::OperatorsOnly));
+        }
+        let counted = house.service.count_people(&cast.operator, std::slice::from_ref(&account)).await;
+        assert_eq!(counted, Ok(vec![(account, 3)]));
+        let logins = house.service.logins(&cast.operator, &ids).await.expect("an operator");
+        assert_eq!(logins.iter().map(|(_, login)| login.as_str()).collect::<Vec<_>>(), ["owner"]);
+    });
+}
