@@ -8,7 +8,7 @@ help:   ## list the targets
 demo:   ## build and run the gateway with a built-in demo LLM (ARGS="--listen 127.0.0.1:9000")
 	@tools/demo $(ARGS)
 
-test:   ## run every test: Rust, the scripts, the official clients
+test:   ## run every test: Rust, the scripts, the official clients, the console in Chromium
 	@tools/run-parts test
 
 check:  ## formatting, lints, documentation, house rules, licences, instructions of a request
