@@ -74,6 +74,11 @@ impl Accounts {
         self.0.clock.unix()
     }
 
+    /// The configuration of this moment.
+    pub fn config(&self) -> Arc<Config> {
+        (self.0.config)()
+    }
+
     /// The plans of the configuration, in the order of their names.
     pub fn plans(&self) -> Vec<Arc<Plan>> {
         (self.0.config)().plans.clone()

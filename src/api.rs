@@ -4,7 +4,7 @@
 //! - `check`, `store`, `entries`, `delete`, `usage`: the calls, each with the documents that it answers with.
 //! - `body`, `content_type`: a request's body, read onto a tape and never into a tree; `messages`: what may stand in the
 //!   array that a prompt's hash is made of; `members`: the other members.
-//! - `query`: checked query parameters. `cursor`: a place in the list, as clients carry it.
+//! - `query`: checked query parameters.
 //! - `period`, `counts`: the span of a report of usage, and what it is made of.
 //! - `openapi`: the description of the data port.
 //! - `wrong`, `failed`: how a request, and how the store, is said to be at fault.
@@ -28,6 +28,7 @@ use crate::runtime::answerer::{Answerer, Asked, Call, Refusal, Told};
 use crate::store::Store;
 use crate::store::failure::StoreError;
 use crate::store::proxied::Purge;
+use crate::store::usage::Settle;
 use crate::telemetry::metrics::counted::Counter;
 use crate::usage::record::Class;
 
@@ -35,7 +36,6 @@ mod body;
 pub mod check;
 mod content_type;
 mod counts;
-mod cursor;
 pub mod delete;
 pub mod entries;
 mod failed;
@@ -50,9 +50,6 @@ mod wrong;
 
 /// Deletes proxied answers wherever they are: in memory, on their way and on the disk; how many there were.
 pub type Purger = Arc<dyn Fn(Purge) -> BoxFuture<'static, Result<u64, StoreError>> + Send + Sync>;
-
-/// Has all usage written that was counted before.
-pub type Settle = Arc<dyn Fn() -> BoxFuture<'static, Result<(), StoreError>> + Send + Sync>;
 
 /// The cache API over a store.
 pub struct Api {

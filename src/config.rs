@@ -13,7 +13,7 @@
 //! Relative paths, in the configuration and in `${file:PATH}`, begin at the folder of the configuration file.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -103,6 +103,15 @@ pub struct Listener {
     pub address: SocketAddr,
     /// Certificate and key, for TLS.
     pub tls: Option<Identity>,
+}
+
+/// Where a listener on every address can be reached from here.
+pub fn from_here(address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => ([127, 0, 0, 1], address.port()).into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => (Ipv6Addr::LOCALHOST, address.port()).into(),
+        _ => address,
+    }
 }
 
 /// The admin listener.

@@ -5,11 +5,15 @@
 //! - `GET, POST /log-in`, `POST /log-out` -- begins and ends a session.
 //! - `GET, POST /link/{token}` -- a one-time link: lets somebody in, or sets their password.
 //! - `GET, POST /keys` -- the account's keys; a new one. `POST /keys/change` renames, rotates, revokes and deletes.
+//! - `GET /cache` -- what is kept for the account, to be searched. `POST /cache/forget` forgets an entry, or all.
+//! - `GET /usage` -- what was asked, by time, model and key.
+//! - `GET /playground` -- a question to a model; `POST /playground/ask` passes it to the data listener, and the answer back.
 //! - `GET /settings` -- one's password and sessions; the account's people and links. `POST /settings/…` changes them.
 //! - `GET /assets/…` -- style and script, embedded.
 //!
-//! `asked` is what is read of a request, `entering`, `keys` and `settings` are the pages, `answers` what they are put into, and
-//! `guard` what holds for all of them: a page is never kept, framed, or fed from elsewhere, and nothing is changed for a
+//! `asked` is what is read of a request; `overview`, `entering`, `keys`, `cache`, `usage`, `playground` and `settings` are the
+//! pages, made of `reports`, `figures`, `charts`, `ranges` and `numbers`; `answers` is what they are put into, `relay` asks the
+//! data listener, and `guard` is what holds for all of them: a page is never kept, framed, or fed from elsewhere, and nothing is changed for a
 //! request that another site has made. What somebody may do is not decided here but in `accounts::people`.
 
 use std::net::SocketAddr;
@@ -21,20 +25,36 @@ use axum::http::StatusCode;
 use axum::middleware::from_fn;
 use axum::routing::{get, post};
 use axum::serve::IncomingStream;
+use futures_util::future::BoxFuture;
 use tokio::net::TcpListener;
 
 use crate::accounts::Accounts;
 use crate::accounts::people::PeopleService;
 use crate::config::SignUp;
+use crate::console::relay::Relay;
+use crate::store::Store;
+use crate::store::failure::StoreError;
+use crate::store::proxied;
+use crate::store::usage::Settle;
 
 mod answers;
 mod asked;
 mod assets;
+mod cache;
+mod charts;
 mod entering;
+mod figures;
 mod guard;
 mod keys;
 mod members;
+mod numbers;
+mod overview;
+mod playground;
+mod ranges;
+pub mod relay;
+mod reports;
 mod settings;
+mod usage;
 
 /// What the console shows and works on.
 pub struct Console {
@@ -44,9 +64,22 @@ pub struct Console {
     pub accounts: Arc<Accounts>,
     /// Who may make an account, by the configuration of the moment.
     pub sign_up: Box<dyn Fn() -> SignUp + Send + Sync>,
+    /// What is kept: cached answers and usage.
+    pub store: Arc<dyn Store>,
+    /// Has usage written that was counted before.
+    pub settle: Settle,
+    /// Forgets cached answers.
+    pub purge: Purge,
+    /// Where the data listener is asked without TLS; `None`: it speaks nothing else.
+    pub data: Option<SocketAddr>,
+    /// Asks it.
+    pub relay: Relay,
     /// How browsers reach it.
     pub transport: Transport,
 }
+
+/// Forgets cached answers; how many there were, or why those on the disk are still there.
+pub type Purge = Box<dyn Fn(proxied::Purge) -> BoxFuture<'static, Result<u64, StoreError>> + Send + Sync>;
 
 /// How browsers reach the console.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,22 +102,30 @@ impl Connected<IncomingStream<'_, TcpListener>> for Peer {
 
 /// The routes of the console. They want [`Peer`] to be told.
 pub fn router(console: Console) -> Router {
-    Router::new()
-        .route("/", get(entering::overview))
+    let pages = Router::new()
+        .route("/", get(overview::show))
         .route("/sign-up", get(entering::show_sign_up).post(entering::sign_up))
         .route("/log-in", get(entering::show_log_in).post(entering::log_in))
         .route("/log-out", post(entering::log_out))
         .route("/link/{token}", get(entering::show_link).post(entering::use_link))
         .route("/keys", get(keys::show).post(keys::create))
         .route("/keys/change", post(keys::change))
+        .route("/cache", get(cache::show))
+        .route("/cache/forget", post(cache::forget))
+        .route("/usage", get(usage::show))
+        .route("/playground", get(playground::show))
         .route("/settings", get(settings::show))
         .route("/settings/password", post(settings::change_password))
         .route("/settings/sessions", post(settings::end_sessions))
         .route("/settings/people", post(members::deal))
         .route("/settings/links", post(members::make_link))
         .route("/settings/links/end", post(members::end_link))
-        .route("/assets/console.css", get(assets::style))
-        .route("/assets/console.js", get(assets::script))
+        .route("/assets/{name}", get(assets::show))
+        .layer(from_fn(guard::in_time));
+    // Takes as long as a model takes, within bounds of its own.
+    let asking = Router::new().route("/playground/ask", post(playground::ask));
+    pages
+        .merge(asking)
         .method_not_allowed_fallback(async || {
             answers::told(StatusCode::METHOD_NOT_ALLOWED, "This page is not asked for in this way.")
         })

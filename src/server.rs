@@ -45,6 +45,7 @@ use crate::server::parts::{Ruling, access_log, answerer, deriving, entries, keep
 use crate::server::threads::{Threads, Workers};
 use crate::shelf::Shelf;
 use crate::spread::cores;
+use crate::store::usage::Settle;
 use crate::telemetry::access_log::AccessWriter;
 use crate::telemetry::metrics::Metrics;
 
@@ -138,6 +139,7 @@ pub fn start(start: Start) -> anyhow::Result<Running> {
     let Ruling { live, reloader, accounts } = ruling(start.config, tools, &lasting, &control)?;
     let (access, writer) = access_log(start.access, workers, &metrics)?;
     let (ledger, bookkeeper) = keep_books((workers, &metrics), &lasting, &start.clock, &live);
+    let settle = bookkeeper.settle();
     let shared = Shared::new(Parts {
         live: Arc::clone(&live),
         clock: start.clock.clone(),
@@ -176,7 +178,7 @@ pub fn start(start: Start) -> anyhow::Result<Running> {
     let ward = inherited.map(|inherited| inherited.take_levels(&running.shared)).transpose()?;
     // Whoever asks whether it is ready asks the old process until then, and finds the new one so.
     running.open_data(data_listeners)?;
-    running.open_admin(admin_listener, &entries, &buffers)?;
+    running.open_admin(admin_listener, settle, &entries, &buffers)?;
     running.ward = ward.map(|ward| running.attend(ward));
     running.look_after(live, resolver, seen, roll);
     Ok(running)
@@ -250,7 +252,13 @@ impl Running {
         self.control.handle().spawn(handing)
     }
 
-    fn open_admin(&self, bound: Bound, entries: &Entries, buffers: &Buffers) -> anyhow::Result<()> {
+    fn open_admin(
+        &self,
+        bound: Bound,
+        settle: Settle,
+        entries: &Entries,
+        buffers: &Buffers,
+    ) -> anyhow::Result<()> {
         let admin = Arc::new(Admin {
             metrics: Arc::clone(&self.metrics),
             refresh: refresh(&self.shared, &self.metrics, entries.clone(), buffers.clone()),
@@ -263,7 +271,7 @@ impl Running {
         let live = Arc::clone(&self.shared);
         let handshake = move || live.policy().derived.handshakes().admin();
         let handshake = handshake().is_some().then(|| Box::new(handshake) as Handshake);
-        let router = admin::router(admin).merge(self.console());
+        let router = admin::router(admin).merge(self.console(settle));
         let served = self.control.wait_for(async move { bound.serve(router, handshake, closing) });
         served.context("the control runtime ended early")?
     }

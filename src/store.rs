@@ -1,6 +1,7 @@
 //! Everything that lasts, behind one trait.
 //!
 //! - `answer`, `proxied`, `entries`, `usage`: what is kept, and what is asked of it.
+//! - `cursor`: a place in the list of entries, as text.
 //! - `failure`: what can go wrong, told apart as far as somebody acts on the difference.
 //! - `directory`, `people`: accounts and their keys; who may log in. Each has a trait of its own.
 //! - `folder`: the data folder and its lock: one gateway at a time, or the two of a hand-over.
@@ -25,6 +26,7 @@ use crate::units::ByteSize;
 use crate::usage::record::{Hour, UsageRow};
 
 pub mod answer;
+pub mod cursor;
 pub mod directory;
 pub mod entries;
 pub mod failure;

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::usage::record::{Class, Sums};
+use crate::usage::summed::Summed;
 
 /// Whether money is shown: only where prices are configured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,61 +14,26 @@ pub(super) enum Show {
     Costs,
 }
 
-/// Sums by class, as far as reports tell classes apart.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Summed {
-    exact: u64,
-    semantic: u64,
-    collapsed: u64,
-    misses: u64,
-    uncached: u64,
-    stores: u64,
-    rate_limited: u64,
-    errors: u64,
-    other: u64,
-    all: Sums,
-}
-
-impl Summed {
-    /// Adds the sums of a class.
-    pub(super) fn add(&mut self, class: Class, sums: Sums) {
-        let count = match class {
-            Class::ExactHit => &mut self.exact,
-            Class::SemanticHit => &mut self.semantic,
-            Class::Collapsed => &mut self.collapsed,
-            Class::Miss => &mut self.misses,
-            Class::Uncached => &mut self.uncached,
-            Class::Stored => &mut self.stores,
-            Class::RateLimited => &mut self.rate_limited,
-            Class::Error => &mut self.errors,
-            Class::Other => &mut self.other,
-        };
-        *count = count.saturating_add(sums.requests);
-        self.all += sums;
-    }
-
-    /// As reports have it.
-    pub(super) fn counts(&self, show: Show) -> Counts {
-        let hits = self.exact + self.semantic + self.collapsed;
-        let looked_up = hits + self.misses;
-        Counts {
-            requests: self.all.requests,
-            cache_hits: hits,
-            exact_hits: self.exact,
-            semantic_hits: self.semantic,
-            cache_misses: self.misses,
-            uncached: self.uncached,
-            stores: self.stores,
-            rate_limited: self.rate_limited,
-            errors: self.errors,
-            other: self.other,
-            hit_rate: (looked_up > 0).then(|| hits as f64 / looked_up as f64),
-            prompt_tokens: self.all.prompt_tokens,
-            completion_tokens: self.all.completion_tokens,
-            tokens_saved: self.all.saved_prompt_tokens.saturating_add(self.all.saved_completion_tokens),
-            cost: (show == Show::Costs).then(|| self.all.cost.rounded()),
-            cost_saved: (show == Show::Costs).then(|| self.all.cost_saved.rounded()),
-        }
+/// The counts that a report shows.
+pub(super) fn shown(summed: &Summed, show: Show) -> Counts {
+    let all = summed.all;
+    Counts {
+        requests: all.requests,
+        cache_hits: summed.hits(),
+        exact_hits: summed.exact,
+        semantic_hits: summed.semantic,
+        cache_misses: summed.misses,
+        uncached: summed.uncached,
+        stores: summed.stores,
+        rate_limited: summed.rate_limited,
+        errors: summed.errors,
+        other: summed.other,
+        hit_rate: summed.hit_rate(),
+        prompt_tokens: all.prompt_tokens,
+        completion_tokens: all.completion_tokens,
+        tokens_saved: all.saved_tokens(),
+        cost: (show == Show::Costs).then(|| all.cost.rounded()),
+        cost_saved: (show == Show::Costs).then(|| all.cost_saved.rounded()),
     }
 }
 

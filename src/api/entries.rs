@@ -9,9 +9,10 @@ use utoipa::ToSchema;
 use crate::api::failed::failed;
 use crate::api::query::Query;
 use crate::api::wrong::wrong;
-use crate::api::{Api, allowed_models, cursor, told};
+use crate::api::{Api, allowed_models, told};
 use crate::runtime::answerer::{Asked, Refusal, Told};
 use crate::store::answer::PromptHash;
+use crate::store::cursor;
 use crate::store::entries::{EntryKind, ListedEntry, Page};
 
 /// The entries of a page where the client does not say.
@@ -82,6 +83,7 @@ fn read(asked: &Asked) -> Result<Page, Refusal> {
     Ok(Page {
         account: asked.key.account().clone(),
         allowed_models: allowed_models(&asked.key),
+        hash: None,
         kind: query.one_of("kind", &kinds)?,
         after,
         limit: u32::try_from(limit).unwrap_or(u32::MAX),

@@ -6,9 +6,7 @@ use crate::api::body::Body;
 use crate::api::wrong::{UNDEFINED, number_or_type, said, type_of, wrong};
 use crate::llm::json::{Kind, Value};
 use crate::outcome::api_error::ApiError;
-
-/// The longest name of a model, in bytes.
-pub(super) const LONGEST_MODEL: usize = 256;
+use crate::usage::ledger::LONGEST_MODEL;
 
 /// The largest whole number that every reader of JSON has exactly: 2⁵³ − 1.
 pub(super) const LARGEST_WHOLE: u64 = (1 << 53) - 1;

@@ -31,13 +31,13 @@ impl Asking {
         let step = query.one_of("granularity", &[("hour", Step::Hour), ("day", Step::Day)])?;
         let step = step.unwrap_or(Step::Day);
         let to = match query.when("to")? {
-            None => after(Hour::of(now), 1),
-            Some(When::Day(midnight)) => after(Hour::of(midnight), Hour::A_DAY),
+            None => Hour::of(now).plus(1),
+            Some(When::Day(midnight)) => Hour::of(midnight).plus(Hour::A_DAY),
             Some(When::At(time)) if Hour::of(time).start() == time => Hour::of(time),
-            Some(When::At(time)) => after(Hour::of(time), 1),
+            Some(When::At(time)) => Hour::of(time).plus(1),
         };
         let from = match query.when("from")? {
-            None => before(before(to, 1).day(), (DAYS - 1) * Hour::A_DAY),
+            None => to.minus(1).day().minus((DAYS - 1) * Hour::A_DAY),
             Some(When::Day(time) | When::At(time)) => Hour::of(time),
         };
         let period = Period { from, to };
@@ -49,28 +49,11 @@ impl Asking {
                 "a later time",
             ));
         }
-        let count = steps(period, step).count();
+        let count = period.steps(step).count();
         if count > MOST_STEPS {
             let expected = format!("at most {MOST_STEPS} steps of the granularity up to to");
             return Err(said("The series is too long", "from", expected, format!("{count} steps")));
         }
         Ok(Self { period, step })
     }
-}
-
-/// The first hour of each step of a period.
-pub(super) fn steps(period: Period, step: Step) -> impl Iterator<Item = Hour> {
-    let (first, each) = match step {
-        Step::Hour => (period.from, 1),
-        Step::Day => (period.from.day(), Hour::A_DAY),
-    };
-    (first.number()..period.to.number()).step_by(each as usize).map(Hour::from_number)
-}
-
-fn after(hour: Hour, hours: u32) -> Hour {
-    Hour::from_number(hour.number().saturating_add(hours))
-}
-
-fn before(hour: Hour, hours: u32) -> Hour {
-    Hour::from_number(hour.number().saturating_sub(hours))
 }

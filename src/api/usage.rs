@@ -1,14 +1,11 @@
 //! `GET /api/v1/usage`: what an account's keys have asked for, and what that cost and spared.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::api::Settle;
-use crate::api::counts::{KeyUsage, ModelUsage, SeriesPoint, Show, Summed, Totals};
+use crate::api::counts::{KeyUsage, ModelUsage, SeriesPoint, Show, Totals, shown};
 use crate::api::failed::failed;
-use crate::api::period::{self, Asking};
+use crate::api::period::Asking;
 use crate::api::query::Query;
 use crate::api::{allowed_models, told};
 use crate::auth::model_glob::ModelGlob;
@@ -16,8 +13,9 @@ use crate::runtime::answerer::{Asked, Refusal, Told};
 use crate::store::Store;
 use crate::store::answer::may_see;
 use crate::store::failure::StoreError;
-use crate::store::usage::{self, ModelSum, Period, Step, TimeSum, UsageOf, UsageSums};
+use crate::store::usage::{self, Period, Settle, Step, UsageOf, UsageSums};
 use crate::usage::record::Hour;
+use crate::usage::summed::Summed;
 
 /// What is said where the store fails.
 pub(super) const UNREADABLE: &str = "Usage could not be read";
@@ -129,65 +127,53 @@ impl UsageCall<'_> {
             offset: page.saturating_sub(1) * per_page,
             limit: u32::try_from(per_page).unwrap_or(u32::MAX),
         };
-        let UsageSums { by_time, by_model, by_key, keys } = self.store.usage(of).await?;
+        let sums = self.store.usage(of).await?;
         let show = if asked.config.prices.is_empty() { Show::Counts } else { Show::Costs };
-        let mut total = Summed::default();
-        by_time.iter().for_each(|sum| total.add(sum.class, sum.sums));
         Ok(UsageReport {
             account: account.to_string(),
             plan: plan.name().to_string(),
             period: Span { start: period.from.start().rfc3339(), end: period.to.start().rfc3339() },
-            totals: Totals::new(total.counts(show)),
+            totals: Totals::new(shown(&sums.total(), show)),
             rate_limit: RateLimit {
                 requests_per_minute: plan.requests_per_minute().get(),
                 burst: plan.burst().get(),
                 remaining: asked.remaining,
             },
-            series: series(by_time, (period, step), show),
-            models: models(by_model, &allowed_models(&asked.key), show),
+            series: series(&sums, (period, step), show),
+            models: models(&sums, &allowed_models(&asked.key), show),
             keys: KeyPage {
                 page,
                 per_page,
-                total: keys,
-                items: by_key.into_iter().map(|key| of_key(key, show)).collect(),
+                total: sums.keys,
+                items: sums.by_key.iter().map(|key| of_key(key, show)).collect(),
             },
         })
     }
 }
 
 /// Each step of the period, whether or not something happened in it.
-fn series(sums: Vec<TimeSum>, (period, step): (Period, Step), show: Show) -> Vec<SeriesPoint> {
-    let mut points: BTreeMap<Hour, Summed> =
-        period::steps(period, step).map(|start| (start, Summed::default())).collect();
-    for sum in sums {
-        points.entry(sum.start).or_default().add(sum.class, sum.sums);
-    }
+fn series(sums: &UsageSums, (period, step): (Period, Step), show: Show) -> Vec<SeriesPoint> {
     let point = |(start, summed): (Hour, Summed)| {
         // The first step may have begun before the period.
-        SeriesPoint::new(start.max(period.from).start().rfc3339(), summed.counts(show))
+        SeriesPoint::new(start.max(period.from).start().rfc3339(), shown(&summed, show))
     };
-    points.into_iter().map(point).collect()
+    sums.series(period, step).into_iter().map(point).collect()
 }
 
 /// The models that a key may see, `allowed` being what it may use; empty: all.
-fn models(sums: Vec<ModelSum>, allowed: &[ModelGlob], show: Show) -> Vec<ModelUsage> {
-    let mut models: BTreeMap<Box<str>, Summed> = BTreeMap::new();
-    for sum in sums {
-        models.entry(sum.model).or_default().add(sum.class, sum.sums);
-    }
-    let named = |(model, summed): (Box<str>, Summed)| {
-        let name = (!model.is_empty()).then(|| model.into_string());
-        may_see(allowed, name.as_deref()).then(|| ModelUsage::new(name, summed.counts(show)))
+fn models(sums: &UsageSums, allowed: &[ModelGlob], show: Show) -> Vec<ModelUsage> {
+    let named = |(model, summed): (&str, Summed)| {
+        let name = (!model.is_empty()).then(|| model.to_owned());
+        may_see(allowed, name.as_deref()).then(|| ModelUsage::new(name, shown(&summed, show)))
     };
-    models.into_iter().filter_map(named).collect()
+    sums.models().into_iter().filter_map(named).collect()
 }
 
-fn of_key(key: usage::KeyUsage, show: Show) -> KeyUsage {
-    let mut summed = Summed::default();
-    key.sums.into_iter().for_each(|(class, sums)| summed.add(class, sums));
+fn of_key(key: &usage::KeyUsage, show: Show) -> KeyUsage {
     let (id, last_used_at) = (key.key.to_string(), key.last_used_at.rfc3339());
-    let (name, environment) = (key.label.name.map(String::from), key.label.environment.map(String::from));
-    KeyUsage::new(id, name, environment, last_used_at, summed.counts(show))
+    let label = key.label.clone();
+    let (name, environment) = (label.name.map(String::from), label.environment.map(String::from));
+    KeyUsage::new(id, name, environment, last_used_at, shown(&key.total(), show))
 }
 
 fn unavailable(error: &StoreError) -> Refusal {

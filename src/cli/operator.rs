@@ -1,14 +1,14 @@
 //! The operator's API of the running gateway, asked from the command line.
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use http::{Method, StatusCode};
 use serde_json::Value;
 
-use crate::config::Config;
+use crate::config::{Config, from_here};
 use crate::secret::Secret;
 
 /// The longest call that is waited for: a reload of a million keys takes a few seconds.
@@ -47,7 +47,7 @@ impl Operator {
         if config.admin.listen.tls.is_some() {
             return Err(Unasked::Tls);
         }
-        Ok(Self { address: reachable(config.admin.listen.address), token })
+        Ok(Self { address: from_here(config.admin.listen.address), token })
     }
 
     /// A connection to it.
@@ -79,15 +79,6 @@ impl Operator {
         let answer = exchange(connection, &request)
             .with_context(|| format!("the gateway's admin listener at {address} cannot be asked"))?;
         understood(&answer).ok_or_else(|| anyhow!("what {address} answers is not the operator's API"))
-    }
-}
-
-/// Where a listener on every address can be reached from here.
-fn reachable(address: SocketAddr) -> SocketAddr {
-    match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => ([127, 0, 0, 1], address.port()).into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => (std::net::Ipv6Addr::LOCALHOST, address.port()).into(),
-        _ => address,
     }
 }
 

@@ -9,6 +9,7 @@ use crate::accounts::people::SESSION_LIFE;
 use crate::accounts::people::refusal::Refusal;
 use crate::console::Transport;
 use crate::console::asked::{Member, cookie_name};
+use crate::ids::AccountId;
 use crate::secret::Secret;
 use crate::store::people::edit::Denial;
 
@@ -26,9 +27,35 @@ pub(super) struct Who {
     pub(super) name: String,
     /// Where they belong, and as what.
     pub(super) place: String,
+    /// The account that is theirs.
+    pub(super) account: Option<AccountId>,
     /// What is in every form of their session.
     pub(super) form_token: String,
+    /// The pages that they have, in their order.
+    pub(super) tabs: Vec<Tab>,
 }
+
+/// A page that is a click away.
+#[derive(Clone, Copy)]
+pub(super) struct Tab {
+    /// What it is.
+    pub(super) title: &'static str,
+    /// Where it is.
+    pub(super) path: &'static str,
+}
+
+/// The pages that everybody has.
+const TABS: [Tab; 6] = [
+    Tab { title: "Overview", path: "/" },
+    Tab { title: "API Keys", path: "/keys" },
+    Tab { title: "Cache", path: "/cache" },
+    Tab { title: "Usage", path: "/usage" },
+    Tab { title: "Playground", path: "/playground" },
+    Tab { title: "Settings", path: "/settings" },
+];
+
+/// Those that operators have besides.
+const OPERATORS_TABS: [Tab; 0] = [];
 
 impl Shell {
     /// Around a page of nobody's.
@@ -45,8 +72,21 @@ impl Shell {
             (Some(role), false) => role,
             (None, _) => "operator".to_owned(),
         };
-        let who = Who { name: person.name.to_string(), place, form_token: member.form_token.clone() };
+        let operators = OPERATORS_TABS.iter().filter(|_| person.is_operator);
+        let who = Who {
+            name: person.name.to_string(),
+            place,
+            account: person.membership.as_ref().map(|place| place.account.clone()),
+            form_token: member.form_token.clone(),
+            tabs: TABS.iter().chain(operators).copied().collect(),
+        };
         Self { title, who: Some(who) }
+    }
+
+    /// True if that account is the reader's own.
+    pub(super) fn is_own(&self, account: &str) -> bool {
+        let own = self.who.as_ref().and_then(|who| who.account.as_ref());
+        own.is_some_and(|own| own.as_str() == account)
     }
 }
 

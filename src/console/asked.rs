@@ -14,9 +14,11 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::accounts::people::entering::{Caller, Visitor};
+use crate::config::key_rules::is_visible;
 use crate::console::answers::{failed, see_other, told};
 use crate::console::{Console, Peer, Transport};
 use crate::form;
+use crate::ids::AccountId;
 use crate::secret::Secret;
 
 /// The largest form.
@@ -28,12 +30,16 @@ const LONGEST: Duration = Duration::from_secs(10);
 /// The name of the field by which a form says that it was made for this session.
 const FORM_TOKEN: &str = "form_token";
 
+/// The name of the field by which operators say whose page they want.
+const ACCOUNT: &str = "account";
+
 /// A request, as far as a page wants to know.
 pub(super) struct Asked {
     address: IpAddr,
     agent: Option<String>,
     /// What the session is recognised by.
     pub(super) session: Option<Secret>,
+    query: Vec<(String, Zeroizing<String>)>,
     form: Vec<(String, Zeroizing<String>)>,
     is_change: bool,
 }
@@ -60,6 +66,8 @@ impl FromRequest<Arc<Console>> for Asked {
             address: peer.ip().to_canonical(),
             agent: agent.map(str::to_owned),
             session: cookie(&parts.headers, cookie_name(console.transport)),
+            query: fields(parts.uri.query().unwrap_or_default())
+                .ok_or_else(|| told(StatusCode::BAD_REQUEST, "This address is not text."))?,
             form: if is_change { read(&parts.headers, body).await? } else { Vec::new() },
             is_change,
         })
@@ -72,10 +80,27 @@ impl Asked {
         Caller { address: self.address, agent: self.agent.as_deref() }
     }
 
-    /// What the field `name` says; empty: nothing, or it is not there.
+    /// What the form's field `name` says; empty: nothing, or it is not there.
     pub(super) fn text(&self, name: &str) -> &str {
-        let field = self.form.iter().find(|(field, _)| field == name);
-        field.map_or("", |(_, value)| value.as_str())
+        value(&self.form, name)
+    }
+
+    /// The same of the address's query.
+    pub(super) fn in_query(&self, name: &str) -> &str {
+        value(&self.query, name)
+    }
+
+    /// The account that a page is about: `account` of the form or the query, which operators alone may choose; else
+    /// one's own; `None`: an operator who has none and has chosen none.
+    pub(super) fn account(&self, member: &Member) -> Result<Option<AccountId>, Response> {
+        let own = member.visitor.person.membership.as_ref().map(|place| &place.account);
+        let chosen = [self.text(ACCOUNT), self.in_query(ACCOUNT)].into_iter().find(|text| !text.is_empty());
+        let Some(chosen) = chosen else { return Ok(own.cloned()) };
+        let of_theirs = own.is_some_and(|own| own.as_str() == chosen);
+        if (of_theirs || member.visitor.person.is_operator) && is_visible(chosen) {
+            return Ok(Some(AccountId::new(chosen)));
+        }
+        Err(told(StatusCode::FORBIDDEN, "Operators alone look after the accounts of others."))
     }
 
     /// The same, for what must not be seen.
@@ -103,6 +128,11 @@ impl Asked {
         }
         Ok(member)
     }
+}
+
+fn value<'a>(fields: &'a [(String, Zeroizing<String>)], name: &str) -> &'a str {
+    let field = fields.iter().find(|(field, _)| field == name);
+    field.map_or("", |(_, value)| value.as_str())
 }
 
 /// What the cookie of a session is called. Over TLS the name itself has browsers refuse it from anywhere else.
@@ -136,11 +166,15 @@ async fn read(headers: &HeaderMap, body: Body) -> Result<Vec<(String, Zeroizing<
         Ok(Err(_)) => return Err(told(StatusCode::PAYLOAD_TOO_LARGE, "This form is too large.")),
         Err(_) => return Err(told(StatusCode::REQUEST_TIMEOUT, "This form did not come to its end.")),
     };
+    let fields = std::str::from_utf8(&bytes).ok().and_then(fields);
+    fields.ok_or_else(|| told(StatusCode::BAD_REQUEST, "This form is not text."))
+}
+
+/// The fields of a form or a query; `None`: they are not text.
+fn fields(encoded: &str) -> Option<Vec<(String, Zeroizing<String>)>> {
     let field = |(name, value): (Vec<u8>, &str)| {
         let value = String::from_utf8(form::decoded(value)).ok()?;
         Some((String::from_utf8(name).ok()?, Zeroizing::new(value)))
     };
-    let text = std::str::from_utf8(&bytes).ok();
-    let fields: Option<Vec<_>> = text.and_then(|text| form::pairs(text).map(field).collect());
-    fields.ok_or_else(|| told(StatusCode::BAD_REQUEST, "This form is not text."))
+    form::pairs(encoded).map(field).collect()
 }

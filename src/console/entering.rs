@@ -1,4 +1,4 @@
-//! The pages by which people come and go, and the one that they come to.
+//! The pages by which people come and go.
 
 use std::sync::Arc;
 
@@ -18,34 +18,9 @@ use crate::console::answers::{
 use crate::console::asked::Asked;
 use crate::store::people::edit::Denial;
 use crate::store::people::link::Purpose;
-use crate::store::people::person::Role;
 
 /// The console, as handlers are given it.
 pub(super) type Shared = State<Arc<Console>>;
-
-#[derive(Template)]
-#[template(path = "overview.html")]
-struct Overview {
-    shell: Shell,
-    name: String,
-    account: Option<String>,
-    is_owner: bool,
-    is_operator: bool,
-}
-
-/// What there is, and what to do next.
-pub(super) async fn overview(State(console): Shared, asked: Asked) -> Result<Response, Response> {
-    let member = asked.member(&console).await?;
-    let person = &member.visitor.person;
-    let overview = Overview {
-        shell: Shell::of("Overview", &member),
-        name: person.name.to_string(),
-        account: person.membership.as_ref().map(|place| place.account.to_string()),
-        is_owner: person.membership.as_ref().is_some_and(|place| place.role == Role::Owner),
-        is_operator: person.is_operator,
-    };
-    Ok(page(StatusCode::OK, &overview))
-}
 
 #[derive(Template)]
 #[template(path = "log_in.html")]

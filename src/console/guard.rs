@@ -23,12 +23,11 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// The longest that an answer may take; passwords are waited for within it.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// Refuses what another site asks to be changed, bounds the rest, and says to browsers what they may do with the answer.
+/// Refuses what another site asks to be changed, and says to browsers what they may do with the answer.
 pub(super) async fn guard(request: Request, next: Next) -> Response {
     let is_safe = request.method().is_safe();
     let mut response = if is_safe || is_from_here(request.headers()) {
-        let answered = tokio::time::timeout(LONGEST, next.run(request)).await;
-        answered.unwrap_or_else(|_| told(StatusCode::SERVICE_UNAVAILABLE, "This took too long; try again."))
+        next.run(request).await
     } else {
         told(StatusCode::FORBIDDEN, "This form was not sent from this console. Go back, and try again here.")
     };
@@ -38,6 +37,12 @@ pub(super) async fn guard(request: Request, next: Next) -> Response {
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
+}
+
+/// Bounds how long an answer may take.
+pub(super) async fn in_time(request: Request, next: Next) -> Response {
+    let answered = tokio::time::timeout(LONGEST, next.run(request)).await;
+    answered.unwrap_or_else(|_| told(StatusCode::SERVICE_UNAVAILABLE, "This took too long; try again."))
 }
 
 /// True if a page of this very origin has sent the request, as browsers say it: in `Sec-Fetch-Site`, or, where that is

@@ -24,6 +24,8 @@ pub(super) enum Section {
     People,
     /// On the page of keys.
     Keys,
+    /// On the page of the cache.
+    Cache,
 }
 
 /// What is said there.
@@ -93,6 +95,7 @@ impl Settings {
             Section::Sessions => "sessions",
             Section::People => "people",
             Section::Keys => "keys",
+            Section::Cache => "cache",
         };
         self.notice.as_ref().filter(|notice| name(notice.section) == section)
     }

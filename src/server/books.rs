@@ -13,11 +13,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
-use crate::api::Settle;
 use crate::clock::{Clock, UnixTime};
 use crate::config::Config;
 use crate::store::Store;
 use crate::store::failure::{StoreError, Trouble};
+use crate::store::usage::Settle;
 use crate::telemetry::metrics::Metrics;
 use crate::usage::ledger::{Ledger, MOST_SUMS, OTHER_MODEL};
 use crate::usage::record::{Cell, Hour, Line, UsageRow};

@@ -1,5 +1,6 @@
 //! People and their pages: the console on the admin listener, and the first operator's way in.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,9 +9,13 @@ use axum::Router;
 
 use crate::accounts::people::PeopleService;
 use crate::accounts::people::refusal::{Broken, Refusal};
+use crate::config::from_here;
+use crate::console::relay::Relay;
 use crate::console::{self, Console, Transport};
 use crate::server::Running;
+use crate::server::doors::purge;
 use crate::store::people::person::Membership;
+use crate::store::usage::Settle;
 
 /// Between two times that sessions and links are forgotten whose end has come.
 const FORGET_EVERY: Duration = Duration::from_secs(3600);
@@ -27,15 +32,28 @@ pub(super) async fn forget(people: Arc<PeopleService>) {
 
 impl Running {
     /// The console.
-    pub(super) fn console(&self) -> Router {
+    pub(super) fn console(&self, settle: Settle) -> Router {
         let shared = Arc::clone(&self.shared);
         let is_tls = shared.policy().snapshot.config.admin.listen.tls.is_some();
         console::router(Console {
             people: Arc::clone(&self.people),
             accounts: Arc::clone(&self.accounts),
             sign_up: Box::new(move || shared.policy().snapshot.config.admin.sign_up),
+            store: self.lasting.store(),
+            settle,
+            purge: purge(Arc::clone(&self.shelf)),
+            data: self.reachable_data(),
+            relay: Relay::default(),
             transport: if is_tls { Transport::Tls } else { Transport::Plain },
         })
+    }
+
+    /// A data listener without TLS, as it is reached from this machine.
+    fn reachable_data(&self) -> Option<SocketAddr> {
+        let config = Arc::clone(&self.shared.policy().snapshot.config);
+        let listeners = config.listen.iter().zip(&self.data_addresses);
+        let mut plain = listeners.filter(|(listener, _)| listener.tls.is_none());
+        plain.next().map(|(_, address)| from_here(*address))
     }
 
     /// Where the first operator comes in, once and within a day, as an operator and with a place in an account; `None`:

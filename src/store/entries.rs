@@ -30,6 +30,8 @@ pub struct Page {
     pub account: AccountId,
     /// Only of models that fit one of these; empty: of any, and of none.
     pub allowed_models: Box<[ModelGlob]>,
+    /// Only what this hash finds; `None`: all.
+    pub hash: Option<[u8; 32]>,
     /// Only this kind; `None`: both.
     pub kind: Option<EntryKind>,
     /// Where the page before ended; `None`: the first one.

@@ -1,8 +1,18 @@
 //! Sums of usage, as they are added and asked for.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
 use crate::clock::UnixTime;
 use crate::ids::{AccountId, KeyId};
+use crate::store::failure::StoreError;
 use crate::usage::record::{Class, Hour, KeyLabel, Sums};
+use crate::usage::summed::Summed;
+
+/// Has all usage written that was counted before.
+pub type Settle = Arc<dyn Fn() -> BoxFuture<'static, Result<(), StoreError>> + Send + Sync>;
 
 /// The most models of an account that are told apart; any further one counts as [`crate::usage::ledger::OTHER_MODEL`].
 pub const MOST_MODELS: u32 = 100;
@@ -14,6 +24,17 @@ pub struct Period {
     pub from: Hour,
     /// The first that is no part of it.
     pub to: Hour,
+}
+
+impl Period {
+    /// The first hour of each of its steps; that of the first may lie before it.
+    pub fn steps(self, step: Step) -> impl Iterator<Item = Hour> {
+        let (first, each) = match step {
+            Step::Hour => (self.from, 1),
+            Step::Day => (self.from.day(), Hour::A_DAY),
+        };
+        (first.number()..self.to.number()).step_by(each as usize).map(Hour::from_number)
+    }
 }
 
 /// What a series goes by.
@@ -75,6 +96,34 @@ pub struct UsageSums {
     pub keys: u64,
 }
 
+impl UsageSums {
+    /// All of them together.
+    pub fn total(&self) -> Summed {
+        let mut total = Summed::default();
+        self.by_time.iter().for_each(|sum| total.add(sum.class, sum.sums));
+        total
+    }
+
+    /// Each step of the period, whether or not something happened in it. The first may begin before it.
+    pub fn series(&self, period: Period, step: Step) -> BTreeMap<Hour, Summed> {
+        let mut points: BTreeMap<Hour, Summed> =
+            period.steps(step).map(|start| (start, Summed::default())).collect();
+        for sum in &self.by_time {
+            points.entry(sum.start).or_default().add(sum.class, sum.sums);
+        }
+        points
+    }
+
+    /// Each model; an empty name: none was named.
+    pub fn models(&self) -> BTreeMap<&str, Summed> {
+        let mut models: BTreeMap<&str, Summed> = BTreeMap::new();
+        for sum in &self.by_model {
+            models.entry(&sum.model).or_default().add(sum.class, sum.sums);
+        }
+        models
+    }
+}
+
 /// What one key did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyUsage {
@@ -86,4 +135,13 @@ pub struct KeyUsage {
     pub last_used_at: UnixTime,
     /// By class, in the period; none if it was not used then.
     pub sums: Vec<(Class, Sums)>,
+}
+
+impl KeyUsage {
+    /// All that it did in the period.
+    pub fn total(&self) -> Summed {
+        let mut total = Summed::default();
+        self.sums.iter().for_each(|(class, sums)| total.add(*class, *sums));
+        total
+    }
 }

@@ -97,6 +97,18 @@ impl Hour {
         Self(self.0 - self.0 % Self::A_DAY)
     }
 
+    /// So many hours later.
+    #[must_use]
+    pub const fn plus(self, hours: u32) -> Self {
+        Self(self.0.saturating_add(hours))
+    }
+
+    /// So many hours earlier.
+    #[must_use]
+    pub const fn minus(self, hours: u32) -> Self {
+        Self(self.0.saturating_sub(hours))
+    }
+
     /// When it begins.
     pub const fn start(self) -> UnixTime {
         UnixTime::from_secs(self.0 as u64 * 3600)
@@ -145,6 +157,13 @@ pub struct Sums {
     pub cost: Money,
     /// What did not have to be paid, because an answer was there.
     pub cost_saved: Money,
+}
+
+impl Sums {
+    /// Tokens that no model had to read or write.
+    pub const fn saved_tokens(self) -> u64 {
+        self.saved_prompt_tokens.saturating_add(self.saved_completion_tokens)
+    }
 }
 
 /// A cell and what is added to it.

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method};
-use safecache::api::{Api, Purger, Settle};
+use safecache::api::{Api, Purger};
 use safecache::auth::key::{KeyEntry, KeyOptions, Source};
 use safecache::auth::key_record::KeyRecord;
 use safecache::auth::model_glob::ModelGlob;
@@ -40,6 +40,7 @@ use safecache::store::folder::FolderLock;
 use safecache::store::proxied::{NewProxied, Purge};
 use safecache::store::sqlite::SqliteStore;
 use safecache::store::sqlite::writer::Bounds;
+use safecache::store::usage::Settle;
 use safecache::telemetry::metrics::Metrics;
 use safecache::units::ByteSize;
 use serde_json::{Value, json};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::api::check::{CacheType, CheckHit, CheckMiss, CheckRequest, HitMetadata, MISS, SearchResults};
-use crate::api::counts::{Counts, KeyUsage, ModelUsage, SeriesPoint, Show, Summed, Totals};
+use crate::api::counts::{Counts, KeyUsage, ModelUsage, SeriesPoint, Show, Totals, shown};
 use crate::api::delete::Deleted;
 use crate::api::entries::{Entry, EntryList, Kind};
 use crate::api::messages::Message;
@@ -15,6 +15,7 @@ use crate::api::usage::{KeyPage, RateLimit, Span, UsageReport};
 use crate::outcome::openapi::json_of;
 use crate::outcome::openapi::refusals::EXAMPLE_TIME;
 use crate::usage::record::{Class, Sums};
+use crate::usage::summed::Summed;
 
 /// Of `[{"content":"What is a token bucket?","role":"user"}]`; a test holds it to that.
 pub(super) const HASH: &str = "fd3078fe871f2ec084adb4584c849614c48690fb68220e9e48863ebb94b58a86";
@@ -139,5 +140,5 @@ fn counts() -> Counts {
     let one = Sums { requests: 1, ..Sums::default() };
     summed.add(Class::ExactHit, Sums { requests: 3, saved_completion_tokens: 126, ..Sums::default() });
     [Class::Miss, Class::Stored, Class::Other].into_iter().for_each(|class| summed.add(class, one));
-    summed.counts(Show::Counts)
+    shown(&summed, Show::Counts)
 }

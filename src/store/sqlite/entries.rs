@@ -14,25 +14,39 @@ use crate::store::sqlite::proxied::slots_of;
 use crate::store::sqlite::writer::Change;
 use crate::units::ByteSize;
 
-/// Ordered by what the account is shown alone. Each half reads its index of (account, created_at) from the top, and sorts
-/// what came in one millisecond.
-const LIST: &str = "\
-SELECT * FROM (
+/// A list in the order of what the account is shown alone, each half read by an index and kept to what a condition says.
+macro_rules! list {
+    ($stored:literal, $proxied:literal) => {
+        concat!(
+            "SELECT * FROM (
     SELECT created_at, 0 AS kind, prompt_hash AS found_by, coalesce(model, '') AS which, model, bytes, expires_at
-    FROM stored_answers INDEXED BY stored_answers_by_age
-    WHERE (?3 IS NULL OR ?3 = 0) AND account = ?1 AND expires_at > ?2 AND created_at <= ?4
+    FROM stored_answers INDEXED BY ",
+            $stored,
+            " AND (?3 IS NULL OR ?3 = 0) AND account = ?1 AND expires_at > ?2 AND created_at <= ?4
         AND (created_at < ?4 OR (0, prompt_hash, coalesce(model, '')) < (?5, ?6, ?7))
     ORDER BY created_at DESC, prompt_hash DESC, which DESC LIMIT ?8
 )
 UNION ALL
 SELECT * FROM (
     SELECT created_at, 1, entry_key, form, model, bytes, expires_at
-    FROM proxied_answers INDEXED BY proxied_answers_by_age
-    WHERE (?3 IS NULL OR ?3 = 1) AND account = ?1 AND expires_at > ?2 AND created_at <= ?4
+    FROM proxied_answers INDEXED BY ",
+            $proxied,
+            " AND (?3 IS NULL OR ?3 = 1) AND account = ?1 AND expires_at > ?2 AND created_at <= ?4
         AND (created_at < ?4 OR (1, entry_key, form) < (?5, ?6, ?7))
     ORDER BY created_at DESC, entry_key DESC, form DESC LIMIT ?8
 )
-ORDER BY created_at DESC, kind DESC, found_by DESC, which DESC LIMIT ?8";
+ORDER BY created_at DESC, kind DESC, found_by DESC, which DESC LIMIT ?8"
+        )
+    };
+}
+
+/// All of an account: each half reads its index of (account, created_at) from the top, and sorts what came in one
+/// millisecond.
+const LIST: &str = list!("stored_answers_by_age WHERE ?9 IS NULL", "proxied_answers_by_age WHERE ?9 IS NULL");
+
+/// What a hash finds, which is little.
+const FIND: &str =
+    list!("stored_answers_by_prompt WHERE prompt_hash = ?9", "proxied_answers_by_key WHERE entry_key = ?9");
 
 type Row = (i64, i64, Vec<u8>, String, Option<String>, i64, i64);
 
@@ -48,7 +62,8 @@ pub(super) async fn list(readers: &SqlitePool, page: &Page, now: UnixTime) -> Re
         }
         None => (i64::MAX, i64::MAX, &[][..], ""),
     };
-    let rows: Vec<Row> = sqlx::query_as(LIST)
+    let sql = if page.hash.is_some() { FIND } else { LIST };
+    let rows: Vec<Row> = sqlx::query_as(sql)
         .bind(page.account.as_str())
         .bind(kept_time(now))
         .bind(page.kind.map(number_of))
@@ -57,6 +72,7 @@ pub(super) async fn list(readers: &SqlitePool, page: &Page, now: UnixTime) -> Re
         .bind(hash)
         .bind(which)
         .bind(seen)
+        .bind(page.hash.as_ref().map(|hash| &hash[..]))
         .fetch_all(readers)
         .await?;
     let is_cut = rows.len() >= seen as usize;

@@ -19,7 +19,7 @@ use super::{NOW, account, answer, hash, later, put};
 const PLENTY: ByteSize = ByteSize::mib(100);
 
 fn first_page(limit: u32) -> Page {
-    Page { account: account("acme"), allowed_models: [].into(), kind: None, after: None, limit }
+    Page { account: account("acme"), allowed_models: [].into(), hash: None, kind: None, after: None, limit }
 }
 
 /// The keys of all pages.

@@ -3,14 +3,14 @@
 
 use data_encoding::BASE64URL_NOPAD;
 
-use crate::api::members::LONGEST_MODEL;
 use crate::store::entries::{EntryKind, ListedKey, Place};
+use crate::usage::ledger::LONGEST_MODEL;
 
 const STORED: u8 = 1;
 const PROXIED: u8 = 2;
 
 /// The cursor of a place.
-pub(super) fn encode(place: &Place) -> String {
+pub fn encode(place: &Place) -> String {
     let Place { created_at, key, which } = place;
     let (kind, hash) = key.parts();
     let kind = match kind {
@@ -22,7 +22,7 @@ pub(super) fn encode(place: &Place) -> String {
 }
 
 /// The place of a cursor; `None` if it is none.
-pub(super) fn decode(cursor: &str) -> Option<Place> {
+pub fn decode(cursor: &str) -> Option<Place> {
     let bytes = BASE64URL_NOPAD.decode(cursor.as_bytes()).ok()?;
     let (kind, rest) = bytes.split_first()?;
     let (created_at, rest) = rest.split_first_chunk()?;

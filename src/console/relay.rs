@@ -1,0 +1,173 @@
+//! Asks the data listener what the playground is asked, over a connection of its own, and passes the answer on as it comes.
+//!
+//! The gateway treats it as it treats every client. Bounded: so many at a time, each for so long; when the browser leaves,
+//! the connection ends, and with it the upstream call.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::http::header::{AGE, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, RETRY_AFTER, USER_AGENT};
+use axum::http::{HeaderValue, Method, Request, Response as HttpResponse, StatusCode};
+use axum::response::Response;
+use hyper::body::{Frame, Incoming};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinHandle;
+use tokio::time::{Sleep, sleep, timeout};
+
+use crate::secret::Secret;
+
+/// Questions at a time.
+const MOST: usize = 16;
+
+/// How long a connection may take to come about.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// How long a question may take, its answer included.
+const LONGEST: Duration = Duration::from_secs(300);
+
+/// What of an answer's head is passed on.
+const PASSED: [HeaderName; 6] = [
+    AGE,
+    RETRY_AFTER,
+    HeaderName::from_static("cache-status"),
+    HeaderName::from_static("x-cache"),
+    HeaderName::from_static("x-ratelimit-remaining"),
+    HeaderName::from_static("x-request-id"),
+];
+
+/// What may come of an answer, as the browser is to understand it; anything else is text.
+const MEDIA_TYPES: [&str; 2] = ["application/json", "text/event-stream"];
+
+/// Why nothing was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Failure {
+    #[error("This is no API key.")]
+    NoKey,
+    #[error("Too many are asking from this console at the moment. Try again.")]
+    Busy,
+    #[error("The gateway's own port did not answer.")]
+    Unreachable,
+    #[error("The answer took too long.")]
+    Late,
+}
+
+impl Failure {
+    /// What it is answered with.
+    pub(super) fn status(self) -> StatusCode {
+        match self {
+            Self::NoKey => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unreachable => StatusCode::BAD_GATEWAY,
+            Self::Late => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+}
+
+/// What is asked.
+pub(super) struct Question {
+    pub(super) path: String,
+    pub(super) key: Secret,
+    /// JSON.
+    pub(super) body: String,
+}
+
+/// Asks, within bounds.
+pub struct Relay {
+    places: Arc<Semaphore>,
+}
+
+impl Default for Relay {
+    fn default() -> Self {
+        Self { places: Arc::new(Semaphore::new(MOST)) }
+    }
+}
+
+impl Relay {
+    /// Asks the listener at `address`; its answer, whatever it says.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(super) async fn ask(&self, address: SocketAddr, question: Question) -> Result<Response, Failure> {
+        let request = request(address, question).ok_or(Failure::NoKey)?;
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| Failure::Busy)?;
+        let deadline = Box::pin(sleep(LONGEST));
+        let connecting = timeout(CONNECT, TcpStream::connect(address)).await;
+        let stream = connecting.map_err(|_| Failure::Unreachable)?.map_err(|_| Failure::Unreachable)?;
+        let shaken = http1::handshake(TokioIo::new(stream)).await;
+        let (mut sender, connection) = shaken.map_err(|_| Failure::Unreachable)?;
+        let connection = Connection(tokio::spawn(async move {
+            // How it ends is seen by who reads the answer.
+            let _ = connection.await;
+        }));
+        let answered = timeout(LONGEST, sender.send_request(request)).await.map_err(|_| Failure::Late)?;
+        let (head, body) = answered.map_err(|_| Failure::Unreachable)?.into_parts();
+        let body = Body::new(Answer { body, deadline, _connection: connection, _place: place });
+        let mut response = HttpResponse::new(body);
+        *response.status_mut() = head.status;
+        for name in PASSED {
+            if let Some(value) = head.headers.get(&name) {
+                response.headers_mut().insert(name, value.clone());
+            }
+        }
+        let media_type =
+            head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let known = MEDIA_TYPES.into_iter().find(|known| media_type.starts_with(known));
+        let media_type = HeaderValue::from_static(known.unwrap_or("text/plain; charset=utf-8"));
+        response.headers_mut().insert(CONTENT_TYPE, media_type);
+        Ok(response)
+    }
+}
+
+/// The question, as the data listener is to see it; `None`: its key can stand in no header.
+fn request(address: SocketAddr, Question { path, key, body }: Question) -> Option<Request<String>> {
+    let mut bearer = HeaderValue::try_from(format!("Bearer {}", key.expose().trim())).ok()?;
+    bearer.set_sensitive(true);
+    let request = Request::builder()
+        .method(Method::POST)
+        .uri(path)
+        .header(HOST, address.to_string())
+        .header(AUTHORIZATION, bearer)
+        .header(CONTENT_TYPE, "application/json")
+        .header(USER_AGENT, "safecache playground");
+    request.body(body).ok()
+}
+
+/// The task that drives a connection; dropped, it ends.
+struct Connection(JoinHandle<()>);
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// An answer on its way, with what it holds until it is through.
+struct Answer {
+    body: Incoming,
+    deadline: Pin<Box<Sleep>>,
+    _connection: Connection,
+    _place: OwnedSemaphorePermit,
+}
+
+impl hyper::body::Body for Answer {
+    type Data = Bytes;
+    type Error = axum::BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
+        if self.deadline.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Some(Err(Failure::Late.into())));
+        }
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        frame.map(|frame| frame.map(|piece| piece.map_err(Into::into)))
+    }
+}
