@@ -78,7 +78,7 @@ data_dir: ${folder}/data
 upstreams:
   llm: {servers: ["${llm.url}"], authorization: "Bearer ${llm.key}"}
 routes:
-  - {path: /v1/*, upstream: llm, cache: {ttl: 1h}}
+  - {path: /v1/*, upstream: llm, cache: {ttl: ${more.ttl ?? '1h'}}}
 prices:
   "demo-small*": {prompt: 0.15, cached: 0.075, completion: 0.6}
   "*": {prompt: 2.5, cached: 1.25, completion: 10}

@@ -28,27 +28,27 @@ export async function logIn(page, login) {
 }
 
 // Somebody with an account of their own, logged in.
-export async function owner(t, browser, gateway, login, options) {
+export async function owner(t, browser, gateway, login, options, name = login) {
   const page = await visitor(t, browser, gateway, options);
-  await signUp(page, login, login);
+  await signUp(page, login, name);
   await logIn(page, login);
   return page;
 }
 
 // Somebody who comes by a one-time link, logged in.
-export async function joined(t, browser, gateway, login, link, options) {
+export async function joined(t, browser, gateway, login, link, options, name = login) {
   const page = await visitor(t, browser, gateway, options);
   await page.goto(link);
   await page.getByLabel('Login name').fill(login);
-  await page.getByLabel('Your name').fill(login);
+  await page.getByLabel('Your name').fill(name);
   await page.getByLabel('New password').fill(passwordOf(login));
   await page.getByRole('button', { name: 'Join and log in' }).click();
   await page.getByRole('button', { name: 'Log out' }).waitFor();
   return page;
 }
 
-export const operator = (t, browser, gateway, login, options) =>
-  joined(t, browser, gateway, login, gateway.operatorLink, options);
+export const operator = (t, browser, gateway, login, options, name) =>
+  joined(t, browser, gateway, login, gateway.operatorLink, options, name);
 
 // Makes a link into one's own account, and returns it as it is shown.
 export async function inviteLink(page, role) {
