@@ -99,7 +99,9 @@ export async function serve(t, more = {}) {
   writeFileSync(path, configuration(folder, { url, key }, more));
   const program = new Program(binary, ['serve', '--config', path]);
   atEnd(t, () => program.stop());
-  return told(program);
+  // Writes the configuration anew, with further lines; a reload reads it.
+  const configure = (yaml) => writeFileSync(path, configuration(folder, { url, key }, { ...more, yaml }));
+  return { ...(await told(program)), configure };
 }
 
 // A gateway whose clock stands still until `advance` moves it, until the test or the suite `t` is over.

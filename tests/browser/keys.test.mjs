@@ -63,7 +63,9 @@ test('a revoked key is refused, and stays in the list', async (t) => {
   const page = await owner(t, browser, gateway, 'revoker');
   const key = await makeKey(page, 'to be revoked');
   assert.equal(await statusWith(gateway, key), 200);
-  await (await openRow(page, 'to be revoked')).getByRole('button', { name: 'Revoke for good' }).click();
+  const row = await openRow(page, 'to be revoked');
+  await row.locator('summary', { hasText: 'Revoke' }).click();
+  await row.getByRole('button', { name: 'Revoke for good' }).click();
   await shows(page, 'The key is refused from now on, for good.');
   assert.equal(await statusWith(gateway, key), 401);
   await shows(page, 'to be revoked');
@@ -74,7 +76,9 @@ test('a deleted key is refused, and gone from the list', async (t) => {
   const page = await owner(t, browser, gateway, 'deleter');
   const key = await makeKey(page, 'to be deleted');
   assert.equal(await statusWith(gateway, key), 200);
-  await (await openRow(page, 'to be deleted')).getByRole('button', { name: 'Delete' }).click();
+  const row = await openRow(page, 'to be deleted');
+  await row.locator('summary', { hasText: 'Delete' }).click();
+  await row.getByRole('button', { name: 'Delete for good' }).click();
   await shows(page, 'The key is deleted.');
   assert.equal(await statusWith(gateway, key), 401);
   await shows(page, 'There is none yet.');

@@ -94,23 +94,26 @@ async function furnish(t, page) {
   await page.getByRole('button', { name: 'Generate New Key' }).click();
   await shows(page, 'Copy this key now');
   await makeKey(page, 'ended');
-  await (await openRow(page, 'ended')).getByRole('button', { name: 'Revoke for good' }).click();
+  const row = await openRow(page, 'ended');
+  await row.locator('summary', { hasText: 'Revoke' }).click();
+  await row.getByRole('button', { name: 'Revoke for good' }).click();
   await shows(page, /^revoked$/);
   await joined(t, browser, gateway, `member-${'m'.repeat(57)}`, await inviteLink(page, 'viewer'));
   await inviteLink(page, 'admin');
   await gateway.advance(90);
 }
 
-// Every path that the navigation and the pages behind it lead to; of pages that differ in an id alone, one.
+// Every address that the navigation and the pages behind it lead to; one of those that differ in ids, or in what the
+// fields of their query say.
 async function walk(page) {
-  const kind = (path) => path.replace(/(?<=\/)[^/]*[0-9][^/]*/g, ':id');
+  const kind = ({ pathname, searchParams }) => pathname.replace(/(?<=\/)[^/]*[0-9][^/]*/g, ':id') + [...searchParams.keys()].sort();
   const found = new Map([['/', '/']]);
   for (const path of found.values()) {
     const answer = await page.goto(path);
     assert.ok(answer.ok(), `${path} is a link that leads to a ${answer.status()}`);
     const links = await page.locator('a[href]:not([download])').evaluateAll((all) => all.map((link) => link.href));
-    for (const { origin, pathname } of links.map((href) => new URL(href))) {
-      if (origin === gateway.console && !found.has(kind(pathname))) found.set(kind(pathname), pathname);
+    for (const url of links.map((href) => new URL(href))) {
+      if (url.origin === gateway.console && !found.has(kind(url))) found.set(kind(url), url.pathname + url.search);
     }
     assert.ok(found.size <= MOST_PAGES, `no end of pages: ${[...found.values()].join(' ')}`);
   }

@@ -74,6 +74,6 @@ export async function makeKey(page, name, more = {}) {
 // The row of a key, with the form that changes it open.
 export async function openRow(page, name) {
   const row = page.getByRole('listitem').filter({ has: page.locator('strong', { hasText: name }) });
-  await row.locator('summary').click();
+  await row.locator('summary').first().click();
   return row;
 }

@@ -128,7 +128,9 @@ test('operators see every account, and pages that others do not', async (t) => {
   await shows(root, /one · owner of acct_/);
   const theirs = await hrefs(one);
   // What they alone see, they alone may open.
-  for (const href of (await hrefs(root)).filter((path) => !theirs.includes(path))) {
+  const beyond = (await hrefs(root)).filter((path) => !theirs.includes(path));
+  assert.ok(beyond.length > 2, beyond.join(' '));
+  for (const href of beyond) {
     const answer = await one.goto(href);
     assert.ok([403, 404].includes(answer.status()), `${href} for an owner: ${answer.status()}`);
   }

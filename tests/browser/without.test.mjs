@@ -24,7 +24,9 @@ test('without a script the whole way leads to a key that works', async (t) => {
   await shows(page, /Its old secret works until/);
   const renewed = await page.locator('code[data-copy]').textContent();
   assert.equal(await statusWith(gateway, renewed), 200);
-  await (await openRow(page, 'made without a script')).getByRole('button', { name: 'Delete' }).click();
+  const again = await openRow(page, 'made without a script');
+  await again.locator('summary', { hasText: 'Delete' }).click();
+  await again.getByRole('button', { name: 'Delete for good' }).click();
   await shows(page, 'The key is deleted.');
   assert.equal(await statusWith(gateway, renewed), 401);
 
