@@ -1,17 +1,24 @@
 //! The console's pages, as a browser asks for them: bytes in, bytes out.
 //!
 //! - `entering`: sign-up, log-in, log-out, one-time links; `keys` and `settings`: what is done there.
+//! - `usage`, `cache`, `playground`: what an account used, what is kept for it, and asking a model.
 //! - `access`: every page and call as everybody, and as nobody; `guarded`: what holds for all of them.
 
 mod access;
+mod cache;
 mod entering;
 mod guarded;
 mod keys;
+mod playground;
 mod settings;
+mod usage;
+
+use serde_json::json;
 
 use crate::support::browser::Browser;
 use crate::support::client::Answer;
 use crate::support::gateway::{Gateway, key};
+use crate::support::upstream::Upstream;
 
 /// A gateway where whoever likes may sign up.
 fn open_gateway() -> Gateway {
@@ -44,6 +51,34 @@ fn owner(gateway: &Gateway, last: u8, name: &str) -> Browser {
 
 fn log_in(browser: &mut Browser, name: &str) -> Answer {
     browser.post("/log-in", &[("login", name), ("password", &password(name))])
+}
+
+/// What a model answers.
+const ANSWER: &str = r#"{"choices":[{"finish_reason":"stop","message":{"content":"a word"}}],"usage":{"prompt_tokens":30,"completion_tokens":4}}"#;
+
+const CHAT: &str = "/v1/chat/completions";
+
+/// A gateway before `upstream` where whoever likes may sign up.
+fn before(upstream: &Upstream, more: &str) -> Gateway {
+    Gateway::start(&format!(
+        "admin: {{listen: \"127.0.0.1:0\", sign_up: open}}\nlimits: {{auth_failures: off}}\n\
+         upstreams: {{llm: {{servers: [\"{}\"]}}}}\n\
+         routes:\n  - {{path: /v1/*, upstream: llm, cache: {{ttl: 1h}}}}\n{more}\nkeys:\n{}",
+        upstream.url(),
+        key("one", "")
+    ))
+}
+
+/// A new key of an account whose keys `browser` may make.
+#[track_caller]
+fn new_key(browser: &mut Browser, name: &str) -> String {
+    let page = browser.post("/keys", &[("name", name)]).text();
+    let (_, rest) = page.split_once("<code data-copy>").unwrap_or_else(|| panic!("no key: {page}"));
+    rest.split('<').next().unwrap_or_default().to_owned()
+}
+
+fn chat(model: &str, question: &str) -> String {
+    json!({"model": model, "messages": [{"role": "user", "content": question}]}).to_string()
 }
 
 /// The path of the one link that a page shows.

@@ -57,7 +57,7 @@ macro_rules! promises {
             slots_are_emptied, slots_are_listed_page_after_page;
             entries: both_kinds_are_listed_the_newest_first, the_list_goes_on_where_it_ended,
             entries_of_one_key_are_told_apart, one_kind_is_listed_alone,
-            a_place_names_nothing_that_is_not_allowed,
+            a_place_names_nothing_that_is_not_allowed, what_a_hash_finds_is_listed,
             only_allowed_models_are_listed, the_expired_are_deleted_and_not_listed,
             the_longest_expired_are_deleted_first;
             usage: sums_add_up, a_period_has_a_beginning_and_an_end, keys_come_in_pages_with_their_last_use,

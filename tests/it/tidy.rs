@@ -2,6 +2,7 @@
 //!
 //! - `rules` holds them as tables: a new edge or exception is one visible line there, with its reason.
 //! - `source` reads a file: which part is test code, and what a line says without its strings and comments.
+//! - `style` reads the console's style sheet.
 //! - `checks` applies the one to the other. Each check is a pure function over files, tested below with planted
 //!   violations, so that a rule that never fires is noticed.
 
@@ -11,6 +12,7 @@ use std::path::Path;
 mod checks;
 mod rules;
 mod source;
+mod style;
 
 use checks::{crates, problems};
 use source::SourceFile;
@@ -269,5 +271,32 @@ fn every_file_is_compiled() {
     let found = problems(&[SourceFile::new("src/lib.rs", "//! D.\n"), lost, main, area]);
     for path in ["src/proxy/lost.rs", "tests/it/area.rs"] {
         assert!(found.iter().any(|problem| problem.starts_with(path)), "{path} in {found:?}");
+    }
+}
+
+#[test]
+fn the_style_names_every_colour_and_every_length() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/console/assets/console.css");
+    let problems = style::problems(&fs::read_to_string(path).expect("the style"));
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+    for (css, problem) in [
+        ("a { margin: 4px; }", "4px is a length"),
+        ("a { margin: 0 -1.5rem }", "-1.5rem is a length"),
+        ("a { width: calc(100% - 2em); }", "2em is a length"),
+        ("a { color: #fff; }", "# is a colour"),
+        ("@media (min-width: 40rem) { a { color: rgb(0 0 0); } }", "rgb( is a colour"),
+        ("a { border-color: white; }", "white is a colour"),
+        ("a { font-weight: 600; }", "600 has no name"),
+        (":root { --a: 1px; } b { line-height: 1.5; }", "1.5 has no name"),
+    ] {
+        let found = style::problems(css);
+        assert!(found.len() == 1 && found[0].contains(problem), "{css}: {found:?}");
+    }
+    for css in [
+        ":root { --a: 4px; --b: #fff; }",
+        "@media (min-width: 40rem) { :root { --a: 4px; } }",
+        "a { margin: 0 var(--space-4px); flex: 1 1 auto; white-space: nowrap; /* 4px */ }",
+    ] {
+        assert_eq!(style::problems(css), Vec::<String>::new(), "{css}");
     }
 }

@@ -4,11 +4,13 @@ use super::{account_of, leads_to, member, open_gateway, operator, owner, person_
 use crate::support::browser::{Browser, value_of};
 
 /// All paths that want a session.
-const PAGES: [&str; 3] = ["/", "/keys", "/settings"];
-const CALLS: [&str; 8] = [
+const PAGES: [&str; 6] = ["/", "/keys", "/cache", "/usage", "/playground", "/settings"];
+const CALLS: [&str; 10] = [
     "/log-out",
     "/keys",
     "/keys/change",
+    "/cache/forget",
+    "/playground/ask",
     "/settings/password",
     "/settings/sessions",
     "/settings/people",

@@ -1,5 +1,6 @@
 //! What holds for every page: its headers, its bounds, and that no other site changes anything.
 
+use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
 use super::{leads_to, log_in, open_gateway, operator, owner, password};
@@ -33,7 +34,7 @@ fn every_answer_says_what_browsers_may_do_with_it() {
     is_guarded(&nobody.post("/log-in", &[("login", "a"), ("password", "b")]), "no-store");
     is_guarded(&nobody.send("/log-in", "Sec-Fetch-Site: cross-site\r\n", ""), "no-store");
     let mut ada = owner(&gateway, 12, "ada");
-    for path in ["/", "/settings"] {
+    for path in ["/", "/cache", "/usage", "/playground", "/settings"] {
         is_guarded(&ada.get(path), "no-store");
     }
     for (path, media_type) in [
@@ -43,6 +44,22 @@ fn every_answer_says_what_browsers_may_do_with_it() {
         let asset = nobody.get(path);
         assert_eq!((asset.status, asset.header("content-type")), (200, Some(media_type)));
         is_guarded(&asset, "no-cache");
+    }
+    assert_eq!(nobody.get("/assets/nothing.js").status, 404);
+}
+
+#[test]
+fn what_others_have_written_is_what_its_name_says() {
+    let gateway = open_gateway();
+    let mut nobody = Browser::at(&gateway, 11);
+    for (name, sha256) in [
+        ("htmx-4.0.1.js", "a0abb04f2f45a1f89d1d4844023245537e5e6014c87b144553e0607b4cc32130"),
+        ("uplot-1.6.32.js", "19c8d4c6ad88929a79f4ae49d6f7161566dfd0ba3d15cc495e974f787eb78f1f"),
+        ("uplot-1.6.32.css", "df630c6a8d6f8eeaff264b50f73ce5b114f646ffd9a0bb74f049b0a00135fa04"),
+    ] {
+        let asset = nobody.get(&format!("/assets/{name}"));
+        assert_eq!(data_encoding::HEXLOWER.encode(&Sha256::digest(&asset.body)), sha256, "{name}");
+        is_guarded(&asset, "public, max-age=31536000, immutable");
     }
 }
 
@@ -57,13 +74,19 @@ fn no_page_has_script_or_style_of_its_own_or_from_elsewhere() {
         nobody.get("/sign-up"),
         nobody.get("/link/nothing"),
         ada.get("/"),
+        ada.get("/cache"),
+        ada.get("/usage"),
+        ada.get("/playground"),
         ada.get("/settings"),
         root.get("/"),
         root.get("/settings"),
     ];
     for page in pages {
         let page = page.text();
-        assert_eq!(page.matches("<script").count(), 1, "{page}");
+        for script in page.split("<script").skip(1) {
+            let tag = script.split("</script>").next().unwrap_or_default();
+            assert!(tag.starts_with(" src=\"/assets/") && tag.ends_with("\" defer>"), "{tag}: {page}");
+        }
         assert!(page.contains("<script src=\"/assets/console.js\" defer></script>"), "{page}");
         for banned in ["<style", " style=", " onclick=", " onload=", "javascript:", "//"] {
             let body = page.split_once("</head>").expect("a head").1;

@@ -122,6 +122,23 @@ pub(super) async fn only_allowed_models_are_listed(store: Arc<dyn Store>) {
     assert_eq!(pages, 3, "one of them is empty: so many others stand before");
 }
 
+pub(super) async fn what_a_hash_finds_is_listed(store: Arc<dyn Store>) {
+    put(&*store, answer(1, Some("m"), "x")).await;
+    put(&*store, answer(1, Some("n"), "x")).await;
+    put(&*store, answer(2, None, "x")).await;
+    put(&*store, NewAnswer { account: account("globex"), ..answer(1, None, "x") }).await;
+    let form = |form| NewProxied { slot: Slot { form, ..slot(11) }, ..proxied(11, "x") };
+    store.put_proxied(AnswerForm::ALL.map(form).into(), PLENTY).await.unwrap();
+    let stored = Page { hash: Some(hash(1).0), ..first_page(1) };
+    assert_eq!(all(&*store, stored.clone()).await, (vec![ListedKey::Stored(hash(1)); 2], 2));
+    let proxied = Page { hash: Some(*slot(11).key.as_bytes()), ..first_page(10) };
+    assert_eq!(all(&*store, proxied.clone()).await.0, [ListedKey::Proxied(slot(11).key); 3]);
+    let other = |page: &Page| Page { account: account("acme2"), ..page.clone() };
+    for page in [other(&stored), other(&proxied), Page { hash: Some([7; 32]), ..first_page(10) }] {
+        assert_eq!(all(&*store, page).await, (Vec::new(), 1));
+    }
+}
+
 pub(super) async fn a_place_names_nothing_that_is_not_allowed(store: Arc<dyn Store>) {
     let other = |number, second| NewProxied {
         model: Some("o1".into()),
