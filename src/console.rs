@@ -31,7 +31,7 @@ use tokio::net::TcpListener;
 use crate::accounts::Accounts;
 use crate::accounts::people::PeopleService;
 use crate::config::SignUp;
-use crate::console::relay::Relay;
+use crate::console::relay::{Door, Relay};
 use crate::store::Store;
 use crate::store::failure::StoreError;
 use crate::store::proxied;
@@ -70,8 +70,8 @@ pub struct Console {
     pub settle: Settle,
     /// Forgets cached answers.
     pub purge: Purge,
-    /// Where the data listener is asked without TLS; `None`: it speaks nothing else.
-    pub data: Option<SocketAddr>,
+    /// Where the data listener is asked.
+    pub door: Box<dyn Fn() -> Option<Door> + Send + Sync>,
     /// Asks it.
     pub relay: Relay,
     /// How browsers reach it.

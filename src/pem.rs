@@ -12,6 +12,8 @@ use rustls::sign::CertifiedKey;
 use rustls::{Error, RootCertStore};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+pub mod pinned;
+
 /// What is wrong with a PEM file, as the end of a sentence that begins with the file.
 #[derive(Debug, thiserror::Error)]
 pub enum PemFault {

@@ -7,7 +7,6 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use crate::config::Config;
-use crate::console::Console;
 use crate::console::answers::{Shell, page};
 use crate::console::asked::Asked;
 use crate::console::entering::Shared;
@@ -28,7 +27,6 @@ struct Playground {
     shell: Shell,
     form_token: String,
     paths: Vec<String>,
-    why_not: &'static str,
     model: String,
     models: Vec<String>,
 }
@@ -47,10 +45,7 @@ fn chat_paths(config: &Config) -> Vec<String> {
 /// The page.
 pub(super) async fn show(State(console): Shared, asked: Asked) -> Result<Response, Response> {
     let member = asked.member(&console).await?;
-    let (mut paths, mut why_not) = (chat_paths(&console.accounts.config()), NO_ROUTE);
-    if console.data.is_none() {
-        (paths, why_not) = (Vec::new(), ONLY_TLS);
-    }
+    let paths = chat_paths(&console.accounts.config());
     let models = match asked.account(&member)? {
         Some(account) => {
             let to = Hour::of(console.accounts.now()).plus(1);
@@ -66,16 +61,11 @@ pub(super) async fn show(State(console): Shared, asked: Asked) -> Result<Respons
         shell: Shell::of("Playground", &member),
         form_token: member.form_token.clone(),
         paths,
-        why_not,
         model: models.first().cloned().unwrap_or_default(),
         models,
     };
     Ok(page(StatusCode::OK, &playground))
 }
-
-const NO_ROUTE: &str = "No route of the configuration takes chat completions.";
-const ONLY_TLS: &str = "The gateway listens with TLS alone, which this page does not speak. Add a listener on 127.0.0.1 \
-                        without TLS to have a playground.";
 
 /// Asks, and passes the answer on as it comes.
 pub(super) async fn ask(State(console): Shared, asked: Asked) -> Result<Response, Response> {
@@ -96,16 +86,11 @@ pub(super) async fn ask(State(console): Shared, asked: Asked) -> Result<Response
         members.insert("stream_options".to_owned(), json!({"include_usage": true}));
     }
     let question = Question { path, key: asked.secret("key"), body: body.to_string() };
-    relayed(&console, question).await
-}
-
-async fn relayed(console: &Console, question: Question) -> Result<Response, Response> {
-    let Some(address) = console.data else { return Err(refused(StatusCode::NOT_FOUND, ONLY_TLS)) };
-    console
-        .relay
-        .ask(address, question)
-        .await
-        .map_err(|failure| refused(failure.status(), &failure.to_string()))
+    let Some(door) = (console.door)() else {
+        return Err(refused(StatusCode::SERVICE_UNAVAILABLE, "The gateway listens nowhere at the moment."));
+    };
+    let asked = console.relay.ask(&door, question).await;
+    asked.map_err(|failure| refused(failure.status(), &failure.to_string()))
 }
 
 /// For the page's script, which shows it in its place.

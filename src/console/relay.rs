@@ -16,11 +16,15 @@ use axum::response::Response;
 use hyper::body::{Frame, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use rustls::pki_types::{CertificateDer, ServerName};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 use tokio::time::{Sleep, sleep, timeout};
+use tokio_rustls::TlsConnector;
 
+use crate::pem::pinned;
 use crate::secret::Secret;
 
 /// Questions at a time.
@@ -70,6 +74,30 @@ impl Failure {
     }
 }
 
+/// Where the data listener is asked.
+pub struct Door {
+    /// As it is reached from this machine.
+    pub address: SocketAddr,
+    /// The certificate that it shows; `None`: it speaks no TLS.
+    pub certificate: Option<CertificateDer<'static>>,
+}
+
+/// What HTTP goes over.
+trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Wire for T {}
+
+impl Door {
+    /// A connection through it.
+    async fn open(&self) -> Option<Box<dyn Wire>> {
+        let stream = TcpStream::connect(self.address).await.ok()?;
+        let Some(certificate) = &self.certificate else { return Some(Box::new(stream)) };
+        let connector = TlsConnector::from(Arc::new(pinned::client(certificate.clone()).ok()?));
+        let stream = connector.connect(ServerName::from(self.address.ip()), stream).await.ok()?;
+        Some(Box::new(stream))
+    }
+}
+
 /// What is asked.
 pub(super) struct Question {
     pub(super) path: String,
@@ -90,16 +118,16 @@ impl Default for Relay {
 }
 
 impl Relay {
-    /// Asks the listener at `address`; its answer, whatever it says.
+    /// Asks the listener behind `door`; its answer, whatever it says.
     ///
     /// # Errors
     /// There is none.
-    pub(super) async fn ask(&self, address: SocketAddr, question: Question) -> Result<Response, Failure> {
-        let request = request(address, question).ok_or(Failure::NoKey)?;
+    pub(super) async fn ask(&self, door: &Door, question: Question) -> Result<Response, Failure> {
+        let request = request(door.address, question).ok_or(Failure::NoKey)?;
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| Failure::Busy)?;
         let deadline = Box::pin(sleep(LONGEST));
-        let connecting = timeout(CONNECT, TcpStream::connect(address)).await;
-        let stream = connecting.map_err(|_| Failure::Unreachable)?.map_err(|_| Failure::Unreachable)?;
+        let opened = timeout(CONNECT, door.open()).await.ok().flatten();
+        let stream = opened.ok_or(Failure::Unreachable)?;
         let shaken = http1::handshake(TokioIo::new(stream)).await;
         let (mut sender, connection) = shaken.map_err(|_| Failure::Unreachable)?;
         let connection = Connection(tokio::spawn(async move {

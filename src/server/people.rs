@@ -1,6 +1,5 @@
 //! People and their pages: the console on the admin listener, and the first operator's way in.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use axum::Router;
 use crate::accounts::people::PeopleService;
 use crate::accounts::people::refusal::{Broken, Refusal};
 use crate::config::from_here;
-use crate::console::relay::Relay;
+use crate::console::relay::{Door, Relay};
 use crate::console::{self, Console, Transport};
 use crate::server::Running;
 use crate::server::doors::purge;
@@ -42,18 +41,26 @@ impl Running {
             store: self.lasting.store(),
             settle,
             purge: purge(Arc::clone(&self.shelf)),
-            data: self.reachable_data(),
+            door: self.door(),
             relay: Relay::default(),
             transport: if is_tls { Transport::Tls } else { Transport::Plain },
         })
     }
 
-    /// A data listener without TLS, as it is reached from this machine.
-    fn reachable_data(&self) -> Option<SocketAddr> {
-        let config = Arc::clone(&self.shared.policy().snapshot.config);
-        let listeners = config.listen.iter().zip(&self.data_addresses);
-        let mut plain = listeners.filter(|(listener, _)| listener.tls.is_none());
-        plain.next().map(|(_, address)| from_here(*address))
+    /// Where the data port is asked from this machine: without TLS if there is such a listener.
+    fn door(&self) -> Box<dyn Fn() -> Option<Door> + Send + Sync> {
+        let (shared, addresses) = (Arc::clone(&self.shared), self.data_addresses.clone());
+        Box::new(move || {
+            let config = Arc::clone(&shared.policy().snapshot.config);
+            let doors = config.listen.iter().zip(&addresses).map(|(listener, address)| Door {
+                address: from_here(*address),
+                certificate: listener
+                    .tls
+                    .as_ref()
+                    .and_then(|identity| identity.pair.chain().first().cloned()),
+            });
+            doors.min_by_key(|door| door.certificate.is_some())
+        })
     }
 
     /// Where the first operator comes in, once and within a day, as an operator and with a place in an account; `None`:

@@ -2,10 +2,14 @@
 
 use std::net::IpAddr;
 
+use safecache::runtime::reload::Shrinking;
+use tempfile::TempDir;
+
 use super::{ANSWER, CHAT, before, new_key, operator, owner};
 use crate::support::browser::{Browser, FROM_HERE};
 use crate::support::client::Client;
 use crate::support::gateway::{Gateway, key, secret};
+use crate::support::tls::Authority;
 use crate::support::upstream::{Upstream, gate};
 
 /// Sends a question and does not wait for its answer.
@@ -138,7 +142,34 @@ fn so_many_ask_at_a_time_and_room_comes_back() {
 }
 
 #[test]
-fn without_a_plain_listener_or_a_route_there_is_nothing_to_play_with() {
+fn a_gateway_that_listens_with_tls_alone_is_asked_over_tls() {
+    let upstream = Upstream::json(ANSWER);
+    let folder = TempDir::new().expect("a folder");
+    Authority::new().identity("gateway.example").write(folder.path());
+    let yaml = format!(
+        "listen: {{address: \"127.0.0.1:0\", tls: {{cert: cert.pem, key: key.pem}}}}\n\
+         admin: {{listen: \"127.0.0.1:0\"}}\nupstreams: {{llm: {{servers: [\"{}\"]}}}}\n\
+         routes: [{{path: /v1/*, upstream: llm, cache: {{ttl: 1h}}}}]\nkeys:\n{}",
+        upstream.url(),
+        key("one", "")
+    );
+    let gateway = Gateway::start_in(folder, &yaml);
+    let mut root = operator(&gateway, 11, "root");
+    for cache in ["MISS", "HIT"] {
+        let answer = root.post("/playground/ask", &fields(&secret("one"), &[]));
+        assert_eq!((answer.status, answer.header("x-cache")), (200, Some(cache)), "{}", answer.text());
+    }
+    Authority::new().identity("another.example").write(gateway.folder.path());
+    gateway.running().reload(Shrinking::Guarded).expect("it is taken");
+    assert_eq!(
+        root.post("/playground/ask", &fields(&secret("one"), &[])).status,
+        200,
+        "the renewed certificate is known"
+    );
+}
+
+#[test]
+fn without_a_route_there_is_nothing_to_play_with() {
     let gateway = Gateway::start(&format!("admin: {{listen: \"127.0.0.1:0\"}}\nkeys:\n{}", key("one", "")));
     let mut root = operator(&gateway, 11, "root");
     assert!(root.get("/playground").text().contains("No route of the configuration takes chat completions."));
