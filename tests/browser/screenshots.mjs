@@ -16,6 +16,7 @@ const FOLDER = process.env.SCREENSHOTS;
 
 const WIDE = { width: 1440, height: 900 };
 const NARROW = { width: 360, height: 780 };
+const LONGEST = 2000;
 const AN_HOUR = 3600;
 const SPAN = 27 * 24 + 6;
 
@@ -74,19 +75,21 @@ function settle() {
   }
 }
 
-// Takes pictures of a page as it is: wide and narrow, light and dark.
-async function take(page, name, looks = ['light', 'dark', 'narrow']) {
+// Takes pictures of a page as it is: wide and narrow, light and dark. A narrow one, and a long one, is not shown to its end.
+async function take(page, name, looks = ['light', 'dark', 'narrow'], most = LONGEST) {
   await page.evaluate(settle);
   for (const look of looks) {
-    await page.setViewportSize(look === 'narrow' ? NARROW : WIDE);
+    const size = look === 'narrow' ? NARROW : WIDE;
+    await page.setViewportSize(size);
     await page.emulateMedia({ colorScheme: look === 'dark' ? 'dark' : 'light' });
     await page.mouse.move(0, 0);
     // Charts are drawn anew for a new width or theme, a frame later.
     await page.evaluate(() => new Promise((done) => {
       requestAnimationFrame(() => requestAnimationFrame(() => requestAnimationFrame(done)));
     }));
-    const fullPage = look !== 'narrow';
-    await page.screenshot({ path: join(FOLDER, `${name}-${look}.png`), fullPage, animations: 'disabled', caret: 'hide' });
+    const whole = await page.evaluate(() => document.documentElement.scrollHeight);
+    const clip = { x: 0, y: 0, width: size.width, height: look === 'narrow' ? size.height : Math.min(whole, most) };
+    await page.screenshot({ path: join(FOLDER, `${name}-${look}.png`), clip, fullPage: true, animations: 'disabled', caret: 'hide' });
   }
 }
 
@@ -119,7 +122,7 @@ test('pictures', async (t) => {
   await ada.goto('/usage?range=30d');
   await take(ada, 'usage');
   await ada.goto('/cache');
-  await take(ada, 'cache', ['light']);
+  await take(ada, 'cache', ['light'], WIDE.height);
   await ada.goto('/settings');
   await take(ada, 'settings', ['light']);
 
