@@ -41,6 +41,7 @@ def test():
         Part("integration tests", [cargo("test", "--test", "it")], count_cargo),
         Part("OpenAI's client for Python", [["tools/clients", "python"]], count_unittest),
         Part("OpenAI's client for Node", [["tools/clients", "node"]], count_tap),
+        Part("the console in Chromium", [["tools/clients", "browser"]], count_tap),
         Part("attackers over HTTP/2", [["tools/clients", "attacks"]], count_unittest),
         Part("OpenAPI documents", [["tools/clients", "schema"]], count_unittest),
     ]

@@ -24,6 +24,7 @@ cat >bin/python <<'END'
 END
 cat >wheel/bin/node <<'END'
 #!/bin/sh
+[ "$1" != --test ] || { echo "node --test ${3##*/clients/} in $CHROMIUM" >>"$CALLS"; exit; }
 mkdir -p node_modules "$8"
 echo "npm $2 in ${PWD#"$CARGO_TARGET_DIR/"}, compile cache ${NODE_DISABLE_COMPILE_CACHE:+off}" >>"$CALLS"
 END
@@ -40,6 +41,7 @@ class Clients(unittest.TestCase):
         python.parent.mkdir()
         python.write_text(f"#!/bin/sh\n{PYTHON}")
         python.chmod(0o755)
+        (self.folder / "bin" / "chromium").symlink_to(python)
 
     def clients(self, language, **more):
         """Runs tools/clients, and returns its exit code and what was called."""
@@ -60,6 +62,17 @@ class Clients(unittest.TestCase):
         self.assertEqual(self.clients("node"), (0, []))
         self.assertEqual(self.clients("python"), (0, []))
         self.assertEqual(sorted(os.listdir(self.folder / "target" / "clients")), ["node", "venv"])
+
+    def test_the_browser_s_tests_have_packages_of_their_own_and_nothing_of_yesterday(self):
+        folder = self.folder / "target" / "clients" / "browser"
+        folder.mkdir(parents=True)
+        (folder / "gone.test.mjs").touch()
+        npm = "npm ci in clients/browser, compile cache off"
+        first = sorted((CLIENTS.parent.parent / "tests" / "browser").glob("*.test.mjs"))[0].name
+        tests = f"node --test browser/{first} in {self.folder}/bin/chromium"
+        self.assertEqual(self.clients("browser"), (0, ["pip install", npm, tests]))
+        self.assertEqual(self.clients("browser"), (0, [tests]))
+        self.assertFalse((folder / "gone.test.mjs").exists())
 
     def test_schemathesis_has_a_folder_of_its_own(self):
         self.assertEqual(self.clients("schema"), (0, ["pip install", "pip install"]))

@@ -9,8 +9,8 @@ import unittest
 
 NEED = pathlib.Path(__file__).resolve().parent / "need"
 SERVERS = ["nginx", "haproxy", "slowhttptest"]
-ALL = ["c", "c++", "make", "cmake", "git", "curl", *SERVERS, "python", "cargo"]
-TOOLS = {"cc", "c++", "make", "cmake", "git", "curl", *SERVERS, "python3", "cargo"}
+ALL = ["c", "c++", "make", "cmake", "git", "curl", *SERVERS, "chromium", "python", "cargo"]
+TOOLS = {"cc", "c++", "make", "cmake", "git", "curl", *SERVERS, "chromium", "python3", "cargo"}
 SHELL = ["sh", "mktemp", "find", "sed", "sort", "comm", "rm", "chmod"]
 
 
@@ -72,6 +72,11 @@ class Need(unittest.TestCase):
         machine = self.machine(tools=TOOLS - set(SERVERS))
         self.assertEqual(machine.need().returncode, 0)
         self.assertEqual(machine.calls(), [f"apt-get install -y --no-install-recommends {' '.join(SERVERS)}"])
+
+    def test_a_browser_is_installed_like_anything_else(self):
+        machine = self.machine(tools=TOOLS - {"chromium"})
+        self.assertEqual(machine.need().returncode, 0)
+        self.assertEqual(machine.calls(), ["apt-get install -y --no-install-recommends chromium"])
 
     def test_a_python_without_venv_is_not_enough(self):
         machine = self.machine(venv=1)

@@ -55,6 +55,7 @@ fn lock_files_name_no_addresses() {
         "tests/clients/python/requirements.txt",
         "tests/clients/schema/requirements.txt",
         "tests/clients/node/package-lock.json",
+        "tests/browser/package-lock.json",
     ] {
         let text = fs::read_to_string(root.join(lock)).expect("the lock file");
         assert!(!text.contains("://"), "{lock} names an address");

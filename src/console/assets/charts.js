@@ -97,7 +97,7 @@ function axes(numbers, unit) {
   const short = new Intl.NumberFormat(undefined, { notation: "compact" });
   const values = (_, ticks) => ticks.map((tick) => short.format(tick));
   return [
-    { ...shared, grid: { show: false }, values: numbers.isDays ? dayMarks : hourMarks },
+    { ...shared, grid: { show: false }, values: numbers.isDays ? dayMarks : hourMarks, size: numbers.isDays ? 32 : 48 },
     { ...shared, label: unit, values, size: 56, incrs: unit === "%" ? [25, 50] : WHOLE },
   ];
 }

@@ -77,7 +77,7 @@ async function showWhole(response) {
   }
 }
 
-async function ask() {
+async function ask(signal) {
   const begun = performance.now();
   let firstAt = null;
   const first = () => {
@@ -88,7 +88,7 @@ async function ask() {
   const response = await fetch(form.action, {
     method: "POST",
     body: new URLSearchParams(new FormData(form)),
-    signal: running.signal,
+    signal,
     credentials: "same-origin",
     redirect: "error",
   });
@@ -106,13 +106,17 @@ async function ask() {
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
   running?.abort();
-  running = new AbortController();
+  const mine = new AbortController();
+  running = mine;
   stop.hidden = false;
   try {
-    await ask();
+    await ask(mine.signal);
   } catch (error) {
-    state.textContent = error.name === "AbortError" ? "Stopped." : `That did not work: ${error.message}`;
+    if (running === mine) state.textContent = error.name === "AbortError" ? "Stopped." : `That did not work: ${error.message}`;
   }
+  // Another question may have been asked meanwhile.
+  if (running !== mine) return;
+  running = null;
   stop.hidden = true;
 });
 

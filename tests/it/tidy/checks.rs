@@ -180,7 +180,8 @@ fn undone(file: &SourceFile) -> Vec<String> {
 fn lost(file: &SourceFile, files: &[SourceFile]) -> Option<String> {
     let (folder, name) = file.path.rsplit_once('/')?;
     let name = name.trim_end_matches(".rs");
-    let is_root = matches!(file.path.as_str(), "src/lib.rs" | "src/main.rs" | "tests/it/main.rs");
+    let roots = ["src/lib.rs", "src/main.rs", "tests/it/main.rs", "tests/browser/clocked.rs"];
+    let is_root = roots.contains(&file.path.as_str());
     let parent = match folder {
         "src" => "src/lib.rs".to_owned(),
         "tests/it" => "tests/it/main.rs".to_owned(),
