@@ -93,6 +93,7 @@ impl Asked {
 
     /// The account that a page is about: `account` of the form or the query, which operators alone may choose; else
     /// one's own; `None`: an operator who has none and has chosen none.
+    #[expect(clippy::result_large_err, reason = "what is refused is answered as it is, once a request")]
     pub(super) fn account(&self, member: &Member) -> Result<Option<AccountId>, Response> {
         let own = member.visitor.person.membership.as_ref().map(|place| &place.account);
         let chosen = [self.text(ACCOUNT), self.in_query(ACCOUNT)].into_iter().find(|text| !text.is_empty());

@@ -78,6 +78,7 @@ struct Search {
 impl Search {
     /// Reads the address: 64 hexadecimal digits are a hash, anything else a part of a model's name, in which `*` stands for
     /// anything.
+    #[expect(clippy::result_large_err, reason = "what is refused is answered as it is, once a request")]
     fn read(asked: &Asked) -> Result<Self, Response> {
         let text = asked.in_query("q").trim();
         if text.len() > LONGEST_SEARCH {

@@ -171,6 +171,7 @@ pub(super) async fn change(State(console): Shared, asked: Asked) -> Result<Respo
 }
 
 /// The view of somebody who may change the keys that they see.
+#[expect(clippy::result_large_err, reason = "what is refused is answered as it is, once a request")]
 fn keeping<'a>(member: &'a Member, asked: &'a Asked) -> Result<View<'a>, Response> {
     let Some(account) = asked.account(member)? else {
         return Err(of_whom(member, StatusCode::UNPROCESSABLE_ENTITY));
