@@ -1,6 +1,9 @@
 // The browser of the tests: Debian's Chromium, one process a file, and for each visitor a profile of their own in it.
 
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 
 import { chromium } from 'playwright-core';
 
@@ -22,9 +25,12 @@ const PATIENCE = 30_000;
 // What Chromium itself says of an answer that refuses a form: no fault of the page.
 const REFUSED = /^Failed to load resource: the server responded with a status of 4\d\d/;
 
-// Starts it, until the suite `t` is over.
+// Starts it, until the suite `t` is over. What it leaves in the folder for temporary files goes with it.
 export async function launch(t) {
-  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args: FLAGS });
+  const folder = mkdtempSync(join(tmpdir(), 'safecache-chromium-'));
+  atEnd(t, () => rmSync(folder, { recursive: true, force: true }));
+  const env = { ...process.env, TMPDIR: folder };
+  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM, args: FLAGS, env });
   atEnd(t, () => browser.close());
   return browser;
 }
