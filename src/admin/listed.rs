@@ -6,11 +6,11 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::accounts::Standing;
+use crate::accounts::holders::Holder;
 use crate::accounts::keys::{Listed, Made};
 use crate::auth::key::Environment;
 use crate::clock::UnixTime;
 use crate::limits::plan::{Per, Plan};
-use crate::store::directory::account::Account;
 use crate::store::directory::audit::AuditRow;
 use crate::store::directory::key::KeySecret;
 
@@ -120,18 +120,36 @@ pub struct ChangedKey {
 pub struct AccountView {
     /// Its id.
     pub id: String,
+    /// Where it is named.
+    #[schema(value_type = AccountOrigin)]
+    pub origin: &'static str,
     /// What people call it.
     pub name: String,
-    /// The plan of its keys that have none of their own.
+    /// The plan of its keys in the store that have none of their own; those of the list name theirs.
     pub plan: String,
-    /// When it was made.
-    #[schema(format = DateTime)]
-    pub created_at: String,
-    /// Since when all its keys are refused.
+    /// When it was made in the store; null: the key list alone names it.
+    #[schema(required = true, format = DateTime)]
+    pub created_at: Option<String>,
+    /// Since when all its keys are refused, those of the list too.
     #[schema(required = true, format = DateTime)]
     pub suspended_at: Option<String>,
-    /// Its keys that are not revoked.
+    /// Its keys in the store that are not revoked.
     pub keys: u64,
+    /// Its keys in the key list, in whatever state.
+    pub listed_keys: u64,
+}
+
+/// Where an account is named.
+// For the description alone: `accounts::holders::Origin` names them.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AccountOrigin {
+    /// By keys of the key list alone. The first change of it, such as to suspend it, makes it in the store as well.
+    List,
+    /// In the store alone.
+    Store,
+    /// In both.
+    Both,
 }
 
 /// A page of accounts.
@@ -294,20 +312,22 @@ impl MadeKey {
 }
 
 impl AccountView {
-    pub(super) fn of(account: Account) -> Self {
+    pub(super) fn of(holder: Holder) -> Self {
         Self {
-            id: account.id.to_string(),
-            name: account.name.into(),
-            plan: account.plan.to_string(),
-            created_at: account.created_at.rfc3339(),
-            suspended_at: account.suspended_at.map(|at| at.rfc3339()),
-            keys: account.keys,
+            id: holder.id.to_string(),
+            origin: holder.origin.as_str(),
+            name: holder.name.into(),
+            plan: holder.plan.to_string(),
+            created_at: holder.created_at.map(|at| at.rfc3339()),
+            suspended_at: holder.suspended_at.map(|at| at.rfc3339()),
+            keys: holder.keys,
+            listed_keys: holder.listed_keys,
         }
     }
 }
 
 impl AccountList {
-    pub(super) fn of(accounts: Vec<Account>, limit: u32) -> Self {
+    pub(super) fn of(accounts: Vec<Holder>, limit: u32) -> Self {
         let items: Vec<AccountView> = accounts.into_iter().map(AccountView::of).collect();
         let next = items.last().filter(|_| is_full(items.len(), limit)).map(|last| last.id.clone());
         Self { items, next }

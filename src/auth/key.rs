@@ -24,7 +24,7 @@ pub enum Environment {
 
 impl Environment {
     /// The name as configuration and API write it.
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Development => "development",
             Self::Staging => "staging",

@@ -12,6 +12,7 @@ use tokio::runtime::Runtime;
 
 use crate::accounts::{self, Accounts, Late};
 use crate::admin::desk::Desk;
+use crate::auth::key_ring::listed::ListedAccounts;
 use crate::cli::operator::{Operator, Unasked, message};
 use crate::cli::{CreateKeyArgs, KeysCommand, ListKeysArgs, RotateKeyArgs};
 use crate::clock::Clock;
@@ -193,6 +194,8 @@ impl Door {
             store: Arc::clone(&store) as _,
             // If no gateway runs, the next one begins with what is there.
             publish: Box::new(move |_| Box::pin(async move { standing })),
+            // No command asks for what the list alone names.
+            listed: Box::new(ListedAccounts::default),
             config: Box::new(move || Arc::clone(&config)),
             clock: Clock::system(),
         });

@@ -7,7 +7,7 @@ use axum::response::Response;
 
 use crate::accounts::Standing;
 use crate::accounts::draft::KeyDraft;
-use crate::accounts::keys::{Absent, Listed, MOST_A_PAGE, Made, State as KeyState, Wanted};
+use crate::accounts::keys::{Absent, Listed, MOST_A_PAGE, Made, Rotation, Wanted};
 use crate::accounts::people::rights::{Right, may};
 use crate::accounts::refused::{Kind, Refused};
 use crate::auth::key::Environment;
@@ -19,7 +19,7 @@ use crate::console::entering::Shared;
 use crate::console::settings::{Notice, Section};
 use crate::ids::{AccountId, KeyId};
 use crate::store::directory::edit::{Author, Which};
-use crate::store::directory::key::KeysOf;
+use crate::store::directory::key::{KeysOf, State as KeyState};
 use crate::units::parse_duration;
 
 #[derive(Template)]
@@ -101,7 +101,8 @@ pub(super) async fn change(State(console): Shared, asked: Asked) -> Result<Respo
     let changed = match asked.text("deed") {
         "rotate" => {
             let overlap = parse_duration(asked.text("overlap")).unwrap_or_default();
-            let made = accounts.rotate_key(author, which, overlap).await;
+            let rotation = Rotation { overlap, request: None };
+            let made = accounts.rotate_key(author, which, rotation).await;
             return Ok(render(&console, &member, became_made(made)).await);
         }
         "rename" => {
@@ -178,7 +179,7 @@ async fn render(console: &Console, member: &Member, became: Became) -> Response 
     let account = person.membership.as_ref().map(|place| &place.account);
     let keys = match account {
         Some(account) => {
-            let of = KeysOf { account: Some(account.clone()), after: Box::default(), limit: MOST_A_PAGE };
+            let of = KeysOf { account: Some(account.clone()), limit: MOST_A_PAGE, ..KeysOf::default() };
             match console.accounts.keys(of).await {
                 Ok(keys) => keys,
                 Err(refused) => return told(became_refused(&refused).status, &format!("{refused}.")),

@@ -20,7 +20,8 @@ pub mod audit;
 pub mod edit;
 pub mod key;
 
-/// How long a deleted key, and a secret that has ended, can still be learnt of by who follows the keys.
+/// How long a deleted key, and a secret that has ended, can still be learnt of by who follows the keys; and how long a
+/// request is known that may be sent again.
 pub const TOMBSTONE: std::time::Duration = std::time::Duration::from_secs(30 * 24 * 3600);
 
 /// The most secrets of a key that are valid at the same time.
@@ -33,6 +34,15 @@ pub struct Cursor {
     pub revision: u64,
     /// That key; several may have changed at once.
     pub key: Box<str>,
+}
+
+/// How often what is followed has changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Revisions {
+    /// Keys, by themselves or through their account.
+    pub keys: u64,
+    /// Which accounts are suspended.
+    pub suspended: u64,
 }
 
 /// Keys as they are now that have changed behind a cursor.
@@ -70,6 +80,12 @@ pub trait Directory: Send + Sync {
 
     /// At most `limit` keys that have changed behind `cursor`, as the ring takes them at `now`; none: it has seen all.
     async fn follow(&self, cursor: &Cursor, limit: u32, now: UnixTime) -> Result<Followed, StoreError>;
+
+    /// How often keys and suspensions have changed. Costs next to nothing: it is asked all the time.
+    async fn revisions(&self) -> Result<Revisions, StoreError>;
+
+    /// The accounts that are suspended, in no order.
+    async fn suspended(&self) -> Result<Vec<AccountId>, StoreError>;
 
     /// The trail, the newest first.
     async fn audit(&self, of: AuditOf) -> Result<Vec<AuditRow>, StoreError>;

@@ -84,6 +84,7 @@ mod store;
 mod stored_keys;
 mod stored_survives;
 mod support;
+mod suspended;
 mod tidy;
 mod timed;
 mod tokens;

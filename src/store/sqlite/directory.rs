@@ -1,6 +1,6 @@
 //! Accounts and keys in SQLite: a file of its own, on the disk with each commit.
 //!
-//! - `edits`: what changes them.
+//! - `edits`: what changes them; `accounts`: what that is for accounts; `requests`: what is not done twice.
 //! - `reading`: pages of them, and what has changed of the keys.
 
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use crate::store::directory::account::Account;
 use crate::store::directory::audit::{AuditOf, AuditRow};
 use crate::store::directory::edit::{Author, Denial, Edit, Edited};
 use crate::store::directory::key::{Key, KeysOf};
-use crate::store::directory::{Cursor, Directory, Followed};
+use crate::store::directory::{Cursor, Directory, Followed, Revisions};
 use crate::store::failure::StoreError;
 use crate::store::sqlite::directory::edits::{Forget, Signed};
 use crate::store::sqlite::file::{self, FileKind};
@@ -23,8 +23,10 @@ use crate::store::sqlite::pool;
 use crate::store::sqlite::trouble::of_sqlx;
 use crate::store::sqlite::writer::{Bounds, Writer};
 
+pub(super) mod accounts;
 mod edits;
 mod reading;
+mod requests;
 
 /// Connections that read at the same time.
 const READERS: u32 = 2;
@@ -97,6 +99,14 @@ impl Directory for SqliteDirectory {
 
     async fn follow(&self, cursor: &Cursor, limit: u32, now: UnixTime) -> Result<Followed, StoreError> {
         reading::follow(&self.readers, cursor, limit, now).await.map_err(|error| self.error(error))
+    }
+
+    async fn revisions(&self) -> Result<Revisions, StoreError> {
+        reading::revisions(&self.readers).await.map_err(|error| self.error(error))
+    }
+
+    async fn suspended(&self) -> Result<Vec<AccountId>, StoreError> {
+        reading::suspended(&self.readers).await.map_err(|error| self.error(error))
     }
 
     async fn audit(&self, of: AuditOf) -> Result<Vec<AuditRow>, StoreError> {
