@@ -14,7 +14,7 @@ use tokio::sync::{Notify, watch};
 use crate::accounts::{Late, Publish};
 use crate::auth::key::StoredKey;
 use crate::auth::key_ring::KeyRing;
-use crate::clock::{Clock, UnixTime};
+use crate::clock::{Clock, Monotonic, Now, UnixTime};
 use crate::ids::KeyId;
 use crate::limits::plan::Plan;
 use crate::runtime::journal::Refusal;
@@ -32,10 +32,13 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const PAGE: u32 = 10_000;
 
 /// How long the trail of changes is kept.
-const TRAIL: Duration = Duration::from_secs(400 * A_DAY);
+const TRAIL: Duration = Duration::from_secs(400 * 24 * 3600);
 
-/// In seconds.
-const A_DAY: u64 = 24 * 3600;
+/// Between two times that something is forgotten, by the clock that nobody sets.
+const FORGET_EVERY: Duration = Duration::from_secs(24 * 3600);
+
+/// The first time, after the start: a gateway that starts again and again forgets nothing.
+const FORGET_FIRST: Duration = Duration::from_secs(3600);
 
 /// Who follows the keys of `directory`, and how far it has come.
 pub(super) struct Follower {
@@ -48,8 +51,8 @@ pub(super) struct Follower {
     refused: HashMap<KeyId, StoredKey>,
     /// The policy that they could not be in.
     refused_by: u64,
-    /// The day on which the trail was shortened last.
-    shortened: u64,
+    /// When something is forgotten next.
+    forgets_at: Monotonic,
 }
 
 impl Follower {
@@ -64,12 +67,12 @@ impl Follower {
     ) -> anyhow::Result<(Self, KeyRing)> {
         let mut follower = Self {
             directory,
+            forgets_at: clock.monotonic().saturating_add(FORGET_FIRST),
             clock,
             cursor: Cursor::default(),
             seen: Revisions::default(),
             refused: HashMap::new(),
             refused_by: 0,
-            shortened: 0,
         };
         follower.seen = follower.directory.revisions().await?;
         let mut ring = KeyRing::default();
@@ -148,15 +151,19 @@ impl Follower {
 
     /// Forgets once a day what nobody has to learn of any more.
     async fn shorten(&mut self) {
-        let now = self.clock.unix();
-        let today = now.as_secs() / A_DAY;
-        if self.shortened == today {
+        let Now { monotonic, unix } = self.clock.now();
+        if monotonic < self.forgets_at {
             return;
         }
-        self.shortened = today;
-        let first = UnixTime::from_secs(now.as_secs().saturating_sub(TRAIL.as_secs()));
-        if let Err(error) = self.directory.forget(first, now).await {
-            tracing::warn!(%error, "deleted keys and old changes were not forgotten; tomorrow they are tried again");
+        self.forgets_at = monotonic.saturating_add(FORGET_EVERY);
+        let first = UnixTime::from_secs(unix.as_secs().saturating_sub(TRAIL.as_secs()));
+        match self.directory.forget(first, unix).await {
+            Ok(0) => {}
+            Ok(rows) => tracing::info!(rows, "what was deleted long ago is forgotten, and changes of before"),
+            Err(error) => tracing::warn!(
+                %error,
+                "deleted keys and old changes were not forgotten; tomorrow they are tried again"
+            ),
         }
     }
 

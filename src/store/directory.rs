@@ -24,6 +24,10 @@ pub mod key;
 /// request is known that may be sent again.
 pub const TOMBSTONE: std::time::Duration = std::time::Duration::from_secs(30 * 24 * 3600);
 
+/// How much of the trail is forgotten at once, from its oldest row on: a clock that was set ahead takes no more of it until
+/// somebody notices.
+pub const MOST_OF_TRAIL: std::time::Duration = std::time::Duration::from_secs(2 * 24 * 3600);
+
 /// The most secrets of a key that are valid at the same time.
 pub const MOST_SECRETS: u64 = 8;
 
@@ -90,7 +94,7 @@ pub trait Directory: Send + Sync {
     /// The trail, the newest first.
     async fn audit(&self, of: AuditOf) -> Result<Vec<AuditRow>, StoreError>;
 
-    /// Forgets some of what nobody has to learn of any more: keys and secrets that ended [`TOMBSTONE`] before `now`, and
-    /// the trail from before `first`; how many rows there were.
+    /// Forgets what nobody has to learn of any more: keys and secrets that ended and requests that were made [`TOMBSTONE`]
+    /// before `now`, and the trail from before `first`, but no more of it than [`MOST_OF_TRAIL`]; how many rows there were.
     async fn forget(&self, first: UnixTime, now: UnixTime) -> Result<u64, StoreError>;
 }

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use safecache::clock::UnixTime;
 use serde_json::{Value, json};
 
 use crate::support::admin::{TOKEN, public_id};
 use crate::support::client::{Answer, Client};
 use crate::support::disk::accounts_sql;
-use crate::support::gateway::{Gateway, key, secret, sha256};
+use crate::support::gateway::{Gateway, START, key, secret, sha256};
 use crate::support::upstream::{Upstream, gate};
 
 pub(crate) const UNKNOWN: &str = r#"{"error":"Invalid API key","message":"The provided API key is invalid or has been revoked","status":401}"#;
@@ -466,6 +467,34 @@ fn the_trail_is_kept_for_four_hundred_days() {
     assert_eq!(trail(&gateway), 3, "an account and two keys");
     gateway.clock.advance(Duration::from_secs(2 * 24 * 3600));
     gateway.eventually("the oldest is forgotten", |gateway| trail(gateway) == 1);
+}
+
+/// Nor may one that is right again, after whoever noticed: what was forgotten does not come back.
+#[test]
+fn a_clock_that_is_set_ahead_takes_two_days_of_the_trail_at_most() {
+    let gateway = start("");
+    let trail = |gateway: &Gateway| -> Vec<String> {
+        let told = done(gateway, "GET /admin/v1/audit?limit=100", &Value::Null);
+        let rows = told["items"].as_array().unwrap().iter().rev();
+        rows.map(|row| row["at"].as_str().unwrap().split('T').next().unwrap().to_owned()).collect()
+    };
+    let a_day = Duration::from_secs(24 * 3600);
+    // Nothing of so short a trail is forgotten while days pass.
+    for _ in 0..6 {
+        make(&gateway, &json!({}));
+        gateway.clock.advance(a_day);
+    }
+    let all = trail(&gateway);
+    assert_eq!((all.len(), all[0].as_str(), all[6].as_str()), (7, "2027-01-15", "2027-01-20"));
+    let ahead = UnixTime::from_secs(START.as_secs() + 6 * 24 * 3600 + 900 * 24 * 3600);
+    gateway.clock.set_unix(ahead);
+    gateway.pass_some_time();
+    assert_eq!(trail(&gateway), all, "not at once");
+    gateway.clock.advance(a_day);
+    gateway.eventually("what is oldest is forgotten", |gateway| trail(gateway) != all);
+    assert_eq!(trail(&gateway), all[3..], "of the first two days");
+    gateway.pass_some_time();
+    assert_eq!(trail(&gateway).len(), 4, "and no more on this one");
 }
 
 #[test]

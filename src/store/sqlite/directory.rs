@@ -15,7 +15,7 @@ use crate::store::directory::account::Account;
 use crate::store::directory::audit::{AuditOf, AuditRow};
 use crate::store::directory::edit::{Author, Denial, Edit, Edited};
 use crate::store::directory::key::{Key, KeysOf};
-use crate::store::directory::{Cursor, Directory, Followed, Revisions};
+use crate::store::directory::{Cursor, Directory, Followed, MOST_OF_TRAIL, Revisions};
 use crate::store::failure::StoreError;
 use crate::store::sqlite::directory::edits::{Forget, Signed};
 use crate::store::sqlite::file::{self, FileKind};
@@ -114,6 +114,8 @@ impl Directory for SqliteDirectory {
     }
 
     async fn forget(&self, first: UnixTime, now: UnixTime) -> Result<u64, StoreError> {
+        let oldest = reading::oldest_of_trail(&self.readers).await.map_err(|error| self.error(error))?;
+        let first = oldest.map_or(first, |oldest| first.min(oldest.saturating_add(MOST_OF_TRAIL)));
         let mut all = 0;
         loop {
             match self.writer.submit(Forget { first, now }).await? {

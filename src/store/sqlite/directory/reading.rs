@@ -224,6 +224,12 @@ fn followed(row: &SqliteRow, now: UnixTime) -> Result<StoredKey, sqlx::Error> {
     Ok(StoredKey { id, entries, ended })
 }
 
+/// When the oldest change was made that the trail tells of.
+pub(super) async fn oldest_of_trail(readers: &SqlitePool) -> Result<Option<UnixTime>, sqlx::Error> {
+    let oldest: Option<i64> = sqlx::query_scalar("SELECT min(at) FROM audit").fetch_one(readers).await?;
+    Ok(oldest.map(read_time))
+}
+
 pub(super) async fn audit(readers: &SqlitePool, of: &AuditOf) -> Result<Vec<AuditRow>, sqlx::Error> {
     let before = of.before.map_or(i64::MAX, kept);
     let rows = match &of.account {
