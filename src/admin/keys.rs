@@ -26,7 +26,8 @@ use crate::store::directory::key::{KeysOf, State as KeyState};
 use crate::units::parse_duration;
 
 /// Nobody between keeps a secret.
-const SHOWN_ONCE: [(HeaderName, HeaderValue); 1] = [(CACHE_CONTROL, HeaderValue::from_static("no-store"))];
+pub(super) const SHOWN_ONCE: [(HeaderName, HeaderValue); 1] =
+    [(CACHE_CONTROL, HeaderValue::from_static("no-store"))];
 
 /// How long an old secret stays valid where the request does not say.
 const OVERLAP: Duration = Duration::from_secs(24 * 3600);

@@ -351,7 +351,7 @@ impl AuditTrail {
 }
 
 /// True if more may follow a page of `count`.
-fn is_full(count: usize, limit: u32) -> bool {
+pub(super) fn is_full(count: usize, limit: u32) -> bool {
     count >= limit as usize
 }
 

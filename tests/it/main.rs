@@ -65,6 +65,7 @@ mod open_files;
 mod openapi;
 mod patience;
 mod people;
+mod people_command;
 mod readme;
 mod regressions;
 mod reload;

@@ -537,6 +537,9 @@ fn what_cannot_be_is_refused_and_said_why() {
         ("GET /admin/v1/keys?page=1", Value::Null, 400, "page"),
         ("GET /admin/v1/keys?state=gone", Value::Null, 400, "active, suspended, expired or revoked"),
         ("GET /admin/v1/keys?environment=Staging", Value::Null, 400, "development, staging or production"),
+        ("GET /admin/v1/people?login=a", Value::Null, 400, "login"),
+        ("POST /admin/v1/people/nobody/reset", Value::Null, 404, "no such person"),
+        ("POST /admin/v1/people/no%20name/reset", Value::Null, 404, "no such person"),
         ("POST /admin/v1/accounts", json!({"id": "acme"}), 409, "already"),
         ("POST /admin/v1/accounts", json!({"id": "acct_x"}), 422, "acct_"),
         ("PATCH /admin/v1/accounts/acme", json!({}), 422, "nothing is to be changed"),
@@ -563,9 +566,17 @@ fn what_cannot_be_is_refused_and_said_why() {
 #[test]
 fn nobody_without_the_token_is_answered() {
     let gateway = start("");
-    for path in ["/admin/v1/keys", "/admin/v1/accounts", "/admin/v1/audit", "/admin/v1/keys/key_a"] {
+    for path in [
+        "/admin/v1/keys",
+        "/admin/v1/accounts",
+        "/admin/v1/audit",
+        "/admin/v1/keys/key_a",
+        "/admin/v1/people",
+    ] {
         assert_eq!(gateway.admin(path).status, 401, "{path}");
     }
+    let reset = "POST /admin/v1/people/root/reset HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    assert_eq!(Client::connect(gateway.running().admin_address()).send(reset).answer().status, 401);
     let off = Gateway::start(&yaml("").replace(&format!(", token: {TOKEN}"), ""));
     assert_eq!(off.admin("/admin/v1/keys").status, 404);
 }

@@ -12,11 +12,13 @@ use crate::accounts::keys::MOST_A_PAGE;
 use crate::accounts::request::MOST_REQUEST;
 use crate::admin::input::{IDEMPOTENCY_KEY, NO_SUCH_ID, PER_PAGE};
 use crate::admin::openapi::{operators, refused};
+use crate::admin::people::ResetLink;
 use crate::auth::key::Environment;
 use crate::outcome::openapi::schemas::whole;
-use crate::outcome::openapi::{Call, JSON, json_body, schema_ref};
+use crate::outcome::openapi::{Call, JSON, json_body, json_of, schema_ref};
 use crate::store::directory::edit::Denial;
 use crate::store::directory::key::State;
+use crate::store::people::edit::Denial as PersonDenial;
 
 /// What a request can be refused with beside what every one of the operator's is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -31,7 +33,7 @@ enum Takes {
     OptionalBody,
 }
 
-pub(super) fn calls() -> [Call<'static, Operation>; 16] {
+pub(super) fn calls() -> [Call<'static, Operation>; 18] {
     let key = |method, operation: OperationBuilder| ("/admin/v1/keys/{id}", method, with_id(operation));
     let of_key = |path, operation: OperationBuilder| (path, HttpMethod::Post, with_id(operation));
     let account = |method, operation| ("/admin/v1/accounts/{id}", method, with_id(operation));
@@ -70,6 +72,8 @@ pub(super) fn calls() -> [Call<'static, Operation>; 16] {
         ),
         ("/admin/v1/audit", HttpMethod::Get, audit()),
         ("/admin/v1/plans", HttpMethod::Get, plans()),
+        ("/admin/v1/people", HttpMethod::Get, people()),
+        ("/admin/v1/people/{login}/reset", HttpMethod::Post, reset_person()),
     ]
 }
 
@@ -99,14 +103,19 @@ const BAD: &str = "Failed to deserialize query string: limit: from 1 to 100";
 const NO_JSON: &str = "Expected request with `Content-Type: application/json`";
 
 fn with_id(operation: OperationBuilder) -> Operation {
+    with_named("id", NO_SUCH_ID, operation)
+}
+
+/// What is named in the path, and what is said if there is none of that name.
+fn with_named(name: &str, absent: &str, operation: OperationBuilder) -> Operation {
     let id = ParameterBuilder::new()
-        .name("id")
+        .name(name)
         .parameter_in(ParameterIn::Path)
         .required(Required::True)
         .schema(Some(ObjectBuilder::new().schema_type(Type::String).min_length(Some(1))));
     operation
         .parameter(id)
-        .response("404", refused("There is no such thing, or no token is configured.", NO_SUCH_ID))
+        .response("404", refused("There is no such thing, or no token is configured.", absent))
         .build()
 }
 
@@ -286,6 +295,29 @@ fn plans() -> Operation {
                       "stored_bytes": 268_435_456});
     let ok = json_body(schema_ref("PlanList"), vec![("plans".to_owned(), json!({"items": [plan]}))]);
     operators("plans", "The plans of the configuration", ok).build()
+}
+
+fn people() -> Operation {
+    let person = json!({"id": "prsn_0a1B2c3D4e5F6g7H", "login": "ada", "name": "Ada", "account": "acme",
+                        "role": "owner", "is_operator": false, "created_at": "2027-01-15T08:00:00Z",
+                        "disabled_at": null});
+    let page = json!({"items": [person], "next": null});
+    plain("people", "Who may log in, in the order of their ids", ("PersonList", page), Takes::Query)
+        .parameter(of_account())
+        .parameter(after())
+        .parameter(limit())
+        .build()
+}
+
+fn reset_person() -> Operation {
+    let link = json_of(&ResetLink::of("5uQ0bqkJYd8nL2c1mVt7xWz3aRfE9hGpK4sNoTiUyBA"));
+    let summary = "Make a one-time link that sets somebody's password: an operator's, too";
+    let call = plain("reset_person", summary, ("ResetLink", link), Takes::Nothing);
+    let call = call.response(
+        "409",
+        refused("As many links wait to be used as may.", &PersonDenial::TooManyLinks.to_string()),
+    );
+    with_named("login", &PersonDenial::NoPerson.to_string(), call)
 }
 
 fn key_example() -> Value {
