@@ -12,7 +12,7 @@ use crate::dice;
 use crate::ids::KeyId;
 use crate::secret::Secret;
 use crate::store::directory::edit::{Author, Denial, Edit, NewKey, Which};
-use crate::store::directory::key::{Key, KeysOf, NewSecret, State};
+use crate::store::directory::key::{Key, KeyPage, KeysOf, NewSecret, State};
 
 /// The longest that the old secret of a key stays valid beside a new one.
 pub const MOST_OVERLAP: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -210,8 +210,18 @@ impl Accounts {
     /// # Errors
     /// They cannot be read.
     pub async fn keys(&self, of: KeysOf) -> Result<Vec<Listed>, Refused> {
+        self.page_of_keys(of).await.map(|(keys, _)| keys)
+    }
+
+    /// The same, and what the next page is behind; `None`: there is none. A page of some alone may have few, or none, and a
+    /// next one all the same.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub async fn page_of_keys(&self, of: KeysOf) -> Result<(Vec<Listed>, Option<Box<str>>), Refused> {
         let of = KeysOf { limit: of.limit.min(MOST_A_PAGE), ..of };
-        self.with_last_use(self.0.directory.keys(of).await?).await
+        let KeyPage { keys, next } = self.0.directory.keys(of).await?;
+        Ok((self.with_last_use(keys).await?, next))
     }
 
     async fn with_last_use(&self, keys: Vec<Key>) -> Result<Vec<Listed>, Refused> {

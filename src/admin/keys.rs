@@ -130,17 +130,16 @@ impl TryFrom<String> for EnvironmentName {
 }
 
 async fn list(State(desk): State<Desk>, Asked(page): Asked<Page>) -> Response {
-    let limit = page.limit.0;
     let now = desk.accounts.now();
     let of = KeysOf {
         account: page.account.as_deref().map(AccountId::new),
         environment: page.environment.map(|name| name.0),
         state: page.state.map(|name| (name.0, now)),
         after: page.after.unwrap_or_default().into(),
-        limit,
+        limit: page.limit.0,
     };
-    match desk.accounts.keys(of).await {
-        Ok(keys) => Json(KeyList::of(keys, limit, now)).into_response(),
+    match desk.accounts.page_of_keys(of).await {
+        Ok(page) => Json(KeyList::of(page, now)).into_response(),
         Err(refused) => refuse(&refused),
     }
 }

@@ -85,7 +85,7 @@ pub struct SecretView {
 /// A page of keys.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct KeyList {
-    /// In the order of their ids.
+    /// In the order of their ids; of those in a state or of an environment there may be few, and a next page all the same.
     pub items: Vec<KeyView>,
     /// `after` of the next page, which may be empty; null: there is none.
     #[schema(required = true)]
@@ -294,10 +294,9 @@ impl SecretView {
 }
 
 impl KeyList {
-    pub(super) fn of(keys: Vec<Listed>, limit: u32, now: UnixTime) -> Self {
-        let items: Vec<KeyView> = keys.into_iter().map(|key| KeyView::of(key, now)).collect();
-        let next = items.last().filter(|_| is_full(items.len(), limit)).map(|last| last.id.clone());
-        Self { items, next }
+    pub(super) fn of((keys, next): (Vec<Listed>, Option<Box<str>>), now: UnixTime) -> Self {
+        let items = keys.into_iter().map(|key| KeyView::of(key, now)).collect();
+        Self { items, next: next.map(String::from) }
     }
 }
 

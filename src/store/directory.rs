@@ -12,7 +12,7 @@ use crate::ids::{AccountId, KeyId};
 use crate::store::directory::account::Account;
 use crate::store::directory::audit::{AuditOf, AuditRow};
 use crate::store::directory::edit::{Author, Denial, Edit, Edited};
-use crate::store::directory::key::{Key, KeysOf};
+use crate::store::directory::key::{Key, KeyPage, KeysOf};
 use crate::store::failure::StoreError;
 
 pub mod account;
@@ -79,8 +79,9 @@ pub trait Directory: Send + Sync {
     /// A key that is not deleted.
     async fn key(&self, id: &KeyId) -> Result<Option<Key>, StoreError>;
 
-    /// Keys that are not deleted, in the order of their ids.
-    async fn keys(&self, of: KeysOf) -> Result<Vec<Key>, StoreError>;
+    /// Keys that are not deleted, in the order of their ids; no more than [`MOST_LOOKED_AT`](key::MOST_LOOKED_AT) are looked
+    /// at for them.
+    async fn keys(&self, of: KeysOf) -> Result<KeyPage, StoreError>;
 
     /// At most `limit` keys that have changed behind `cursor`, as the ring takes them at `now`; none: it has seen all.
     async fn follow(&self, cursor: &Cursor, limit: u32, now: UnixTime) -> Result<Followed, StoreError>;

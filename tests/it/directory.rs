@@ -349,7 +349,7 @@ pub(crate) async fn a_deleted_key_is_listed_no_more(directory: Arc<dyn Directory
     follow(&*directory, &mut cursor, NOW).await;
     edit(&*directory, Edit::DeleteKey(which(1))).await;
     assert_eq!(directory.key(&new_key(1).id).await.unwrap(), None);
-    let all = directory.keys(KeysOf { limit: 9, ..KeysOf::default() }).await.unwrap();
+    let all = directory.keys(KeysOf { limit: 9, ..KeysOf::default() }).await.unwrap().keys;
     assert_eq!(all.iter().map(|key| key.id.as_str()).collect::<Vec<_>>(), ["key_002"]);
     let [gone] = follow(&*directory, &mut cursor, NOW).await.try_into().unwrap();
     assert_eq!(digests(&gone), (vec![], vec![1]), "who follows learns of it");
@@ -516,7 +516,7 @@ pub(crate) async fn keys_come_in_pages(directory: Arc<dyn Directory>) {
     edit(&*directory, Edit::CreateKey(NewKey { account: account("globex"), ..new_key(4) })).await;
     let page = async |name: Option<&str>, after: &str| {
         let of = KeysOf { account: name.map(account), after: after.into(), limit: 2, ..KeysOf::default() };
-        let keys = directory.keys(of).await.unwrap();
+        let keys = directory.keys(of).await.unwrap().keys;
         keys.iter().map(|key| key.id.to_string()).collect::<Vec<_>>()
     };
     assert_eq!(page(None, "").await, ["key_001", "key_002"]);

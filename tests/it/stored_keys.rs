@@ -454,6 +454,33 @@ fn lists_come_in_pages() {
     assert_eq!(older, ["key.create", "key.create", "key.create", "key.create", "account.create"]);
 }
 
+/// However many keys have to be looked at to find few: nobody else waits for that.
+#[test]
+fn a_page_of_some_keys_looks_at_ten_thousand_at_most() {
+    let gateway = start("");
+    make(&gateway, &json!({}));
+    let many = "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 25000) \
+                INSERT INTO keys (id, account, allowed_ips, allowed_models, created_at, revision, environment) \
+                SELECT printf('many_%05d', n), 'acme', '[]', '[]', 0, 0, \
+                CASE WHEN n IN (3, 24999) THEN 'staging' END FROM n";
+    accounts_sql(gateway.folder.path(), many.to_owned());
+    for (query, pages) in [("", 3), ("&account=acme", 3), ("&state=active", 3)] {
+        let (mut seen, mut after, mut asked) = (Vec::new(), String::new(), 0);
+        loop {
+            let line = format!("GET /admin/v1/keys?environment=staging{query}&after={after}");
+            let page = done(&gateway, &line, &Value::Null);
+            let items = page["items"].as_array().unwrap();
+            seen.extend(items.iter().map(|key| key["id"].as_str().unwrap().to_owned()));
+            asked += 1;
+            match page["next"].as_str() {
+                Some(next) => after = next.to_owned(),
+                None => break,
+            }
+        }
+        assert_eq!((seen, asked), (vec!["many_00003".to_owned(), "many_24999".to_owned()], pages), "{query}");
+    }
+}
+
 #[test]
 fn the_trail_is_kept_for_four_hundred_days() {
     let gateway = start("");

@@ -118,7 +118,19 @@ impl Key {
     }
 }
 
-/// A page of keys.
+/// The most keys that are looked at for a page of those of an environment or a state: others wait meanwhile.
+pub const MOST_LOOKED_AT: u32 = 10_000;
+
+/// Some keys, in the order of their ids.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct KeyPage {
+    /// They; there may be fewer than were wanted, or none, though more follow.
+    pub keys: Vec<Key>,
+    /// What the next page is behind; `None`: there is none.
+    pub next: Option<Box<str>>,
+}
+
+/// A page of keys that is wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeysOf {
     /// Whose; `None`: everybody's.

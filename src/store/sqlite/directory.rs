@@ -14,7 +14,7 @@ use crate::ids::{AccountId, KeyId};
 use crate::store::directory::account::Account;
 use crate::store::directory::audit::{AuditOf, AuditRow};
 use crate::store::directory::edit::{Author, Denial, Edit, Edited};
-use crate::store::directory::key::{Key, KeysOf};
+use crate::store::directory::key::{Key, KeyPage, KeysOf};
 use crate::store::directory::{Cursor, Directory, Followed, MOST_OF_TRAIL, Revisions};
 use crate::store::failure::StoreError;
 use crate::store::sqlite::directory::edits::{Forget, Signed};
@@ -93,7 +93,7 @@ impl Directory for SqliteDirectory {
         reading::key(&self.readers, id).await.map_err(|error| self.error(error))
     }
 
-    async fn keys(&self, of: KeysOf) -> Result<Vec<Key>, StoreError> {
+    async fn keys(&self, of: KeysOf) -> Result<KeyPage, StoreError> {
         reading::keys(&self.readers, &of).await.map_err(|error| self.error(error))
     }
 

@@ -9,7 +9,7 @@ use crate::clock::UnixTime;
 use crate::ids::{AccountId, KeyId, PlanName};
 use crate::store::directory::account::Account;
 use crate::store::directory::audit::{AuditOf, AuditRow};
-use crate::store::directory::key::{Key, KeySecret, KeyTerms, KeysOf};
+use crate::store::directory::key::{Key, KeyPage, KeySecret, KeyTerms, KeysOf, MOST_LOOKED_AT};
 use crate::store::directory::{Cursor, Followed, Revisions};
 use crate::store::sqlite::number::{kept, kept_time, read, read_time};
 
@@ -72,23 +72,29 @@ pub(super) async fn key(readers: &SqlitePool, id: &KeyId) -> Result<Option<Key>,
     row.as_ref().map(key_of).transpose()
 }
 
-/// Keys behind an id that are not deleted, of an environment and in a state if those are given: `?1` to `?5` are the id, how
-/// many, the environment, the state and the time that it is told by.
+/// Keys behind an id, up to another, that are not deleted, of an environment and in a state if those are given: `?1` to `?6`
+/// are the first id, how many, the environment, the state and the time that it is told by, and the last id.
 macro_rules! page_of_keys {
     ($whose:literal) => {
         concat!(
             $whose,
-            "k.id > ?1 AND k.deleted_at IS NULL AND (?3 IS NULL OR k.environment = ?3) AND (?4 IS NULL OR ?4 = ",
-            "CASE WHEN k.revoked_at IS NOT NULL THEN 'revoked' WHEN k.expires_at <= ?5 THEN 'expired' ",
-            "WHEN a.suspended_at IS NOT NULL THEN 'suspended' ELSE 'active' END) ORDER BY k.id LIMIT ?2"
+            "k.id > ?1 AND k.id <= ?6 AND k.deleted_at IS NULL AND (?3 IS NULL OR k.environment = ?3) AND ",
+            "(?4 IS NULL OR ?4 = CASE WHEN k.revoked_at IS NOT NULL THEN 'revoked' ",
+            "WHEN k.expires_at <= ?5 THEN 'expired' WHEN a.suspended_at IS NOT NULL THEN 'suspended' ",
+            "ELSE 'active' END) ORDER BY k.id LIMIT ?2"
         )
     };
 }
 
-pub(super) async fn keys(readers: &SqlitePool, of: &KeysOf) -> Result<Vec<Key>, sqlx::Error> {
+/// Behind all ids, which are of visible ASCII characters.
+const BEHIND_ALL: &str = "\u{7f}";
+
+pub(super) async fn keys(readers: &SqlitePool, of: &KeysOf) -> Result<KeyPage, sqlx::Error> {
     let KeysOf { account, environment, state, after, limit } = of;
+    let is_filtered = environment.is_some() || state.is_some();
+    let horizon = if is_filtered { horizon(readers, of).await? } else { None };
     let select = match account {
-        Some(_) => select_keys!(page_of_keys!("WHERE k.account = ?6 AND ")),
+        Some(_) => select_keys!(page_of_keys!("WHERE k.account = ?7 AND ")),
         None => select_keys!(page_of_keys!("WHERE ")),
     };
     let select = sqlx::query(select)
@@ -96,12 +102,33 @@ pub(super) async fn keys(readers: &SqlitePool, of: &KeysOf) -> Result<Vec<Key>, 
         .bind(limit)
         .bind(environment.map(|environment| environment.as_str()))
         .bind(state.map(|(state, _)| state.as_str()))
-        .bind(state.map(|(_, now)| kept_time(now)));
+        .bind(state.map(|(_, now)| kept_time(now)))
+        .bind(horizon.as_deref().unwrap_or(BEHIND_ALL));
     let select = match account {
         Some(account) => select.bind(account.as_str()),
         None => select,
     };
-    select.fetch_all(readers).await?.iter().map(key_of).collect()
+    let rows = select.fetch_all(readers).await?;
+    let keys = rows.iter().map(key_of).collect::<Result<Vec<Key>, _>>()?;
+    let is_full = keys.len() >= *limit as usize;
+    let last = keys.last().filter(|_| is_full).map(|last| last.id.as_str().into());
+    Ok(KeyPage { keys, next: last.or(horizon) })
+}
+
+/// The last key that is looked at for a page; `None`: all are.
+async fn horizon(readers: &SqlitePool, of: &KeysOf) -> Result<Option<Box<str>>, sqlx::Error> {
+    let select = match &of.account {
+        Some(_) => {
+            "SELECT id FROM keys WHERE account = ?3 AND id > ?1 AND deleted_at IS NULL ORDER BY id LIMIT 1 OFFSET ?2"
+        }
+        None => "SELECT id FROM keys WHERE id > ?1 AND deleted_at IS NULL ORDER BY id LIMIT 1 OFFSET ?2",
+    };
+    let select = sqlx::query_scalar::<_, String>(select).bind(of.after.as_ref()).bind(MOST_LOOKED_AT - 1);
+    let select = match &of.account {
+        Some(account) => select.bind(account.as_str()),
+        None => select,
+    };
+    Ok(select.fetch_optional(readers).await?.map(Into::into))
 }
 
 fn key_of(row: &SqliteRow) -> Result<Key, sqlx::Error> {
