@@ -1,5 +1,6 @@
 // Gateways for the tests: each in a process and a folder of its own, on ports that the system chooses.
 
+import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -69,11 +70,14 @@ class Program {
   }
 }
 
-// What every gateway of the tests is: open to all, with a token for the operator's API.
+// What opens the operator's API of every gateway of the tests.
+const TOKEN = 'the-token-of-the-operators-api';
+
+// What every gateway of the tests is: open to all.
 function configuration(folder, llm, more) {
   return `
 listen: 127.0.0.1:0
-admin: {listen: "127.0.0.1:0", sign_up: ${more.signUp ?? 'open'}, token: the-token-of-the-operators-api}
+admin: {listen: "127.0.0.1:0", sign_up: ${more.signUp ?? 'open'}, token: ${TOKEN}}
 data_dir: ${folder}/data
 upstreams:
   llm: {servers: ["${llm.url}"], authorization: "Bearer ${llm.key}"}
@@ -127,6 +131,13 @@ async function told(program) {
   const patterns = [/^gateway: (\S+)/, /^admin: (\S+)/, /^console: (\S+)/];
   const [gateway, console, link] = await Promise.all(patterns.map((pattern) => program.says(pattern)));
   return { data: gateway[1], console: console[1], operatorLink: link[1] };
+}
+
+// Has the operator's API make or change something.
+export async function operate(gateway, path, body) {
+  const headers = { authorization: `Bearer ${TOKEN}`, 'content-type': 'application/json' };
+  const answer = await fetch(`${gateway.console}/admin/v1${path}`, { method: 'POST', headers, body: JSON.stringify(body) });
+  assert.ok(answer.ok, `${path}: ${answer.status} ${await answer.text()}`);
 }
 
 // Asks a model something with a key, as a program would.

@@ -99,7 +99,7 @@ test('a configuration with a problem is refused with its place, and the mended o
   assert.match(await root.getByRole('alert').textContent(), /gateway\.yaml:\d+:\d+.*requests_per_minute/s);
   assert.equal(await generation(), before);
 
-  gateway.configure('plans: {gold: {requests_per_minute: 7}}');
+  gateway.configure('plans: {gold: {requests_per_minute: 7, burst: 7}}');
   await reload();
   await shows(root, /^Reloaded:/);
   assert.equal(Number(await generation()), Number(before) + 1);

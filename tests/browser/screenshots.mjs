@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 
 import { launch, shows } from './chromium.mjs';
-import { ask, clockedGateway, START } from './gateway.mjs';
+import { ask, clockedGateway, operate, START } from './gateway.mjs';
 import { inviteLink, joined, logIn, makeKey, openRow, operator, owner } from './people.mjs';
 
 const file = { after };
@@ -17,6 +17,8 @@ const FOLDER = process.env.SCREENSHOTS;
 const WIDE = { width: 1440, height: 900 };
 const NARROW = { width: 360, height: 780 };
 const LONGEST = 2000;
+// Between two things that happen, so that lists have one order.
+const A_WHILE = 20;
 const AN_HOUR = 3600;
 const SPAN = 27 * 24 + 6;
 
@@ -27,6 +29,13 @@ const WEEK = [1, 1.1, 0.9, 1, 0.3, 0.2, 1];
 const TOPICS = ['token buckets', 'lighthouses', 'caches', 'the tides', 'hash functions', 'glaciers', 'paper', 'bridges',
   'bees', 'comets', 'salt', 'violins', 'canals', 'maps', 'clocks', 'ferns', 'kites', 'locks', 'moss', 'owls'];
 const MODELS = ['demo-large', 'demo-small', 'demo-large'];
+
+// Who else is there.
+const ACCOUNTS = [
+  { id: 'acme', name: 'Acme Anvils', plan: 'enterprise' },
+  { id: 'globex', name: 'Globex', plan: 'pro' },
+  { id: 'initech', name: 'Initech', plan: 'free' },
+];
 
 // The same numbers from 0 to 1 in each run.
 function dice(seed) {
@@ -49,35 +58,50 @@ async function traffic(gateway, keys) {
       const key = keys[roll() < 0.75 ? 0 : 1];
       const answer = await ask(gateway, key, `Tell me about ${topic}, in ${depth + 1} sentences.`, MODELS[Math.floor(roll() * 3)]);
       await answer.text();
+      await gateway.advance(A_WHILE);
     }
     // Somebody's loop goes wild.
     if (hour === 16 * 24 + 3) for (let count = 0; count < 60; count += 1) await (await ask(gateway, keys[1], 'Again')).text();
-    await gateway.advance(AN_HOUR);
+    await gateway.advance(AN_HOUR - many * A_WHILE);
   }
 }
 
 // Writes over what no two runs have in common.
-function settle() {
+function settle(console) {
   const known = new Map();
-  const places = { acct_: 'acct_7mQ2vXc9LrTe4KbN', key_: 'key_' };
-  const steady = (found, kind) => {
-    if (kind === 'acct_') return places.acct_;
-    if (!known.has(found)) known.set(found, `${kind}${['B4tq', 'Wz8r', 'Jd2n', 'Hs6v', 'Pk3m', 'Yc7g'][known.size % 6]}${'Xe5uLa'}`);
+  const DIGITS = '0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ';
+  // As many digits of the base as there were, made of how many were written over before.
+  const steady = (found, base) => {
+    if (!known.has(found)) {
+      let state = known.size + 1;
+      const digit = () => {
+        state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+        return DIGITS[Math.floor((state / 2 ** 32) * base)];
+      };
+      known.set(found, Array.from(found, digit).join(''));
+    }
     return known.get(found);
   };
+  // Lists in the order of ids, which are random, go by name.
+  const name = (row) => row.querySelector('strong')?.textContent ?? '';
+  for (const list of document.querySelectorAll('ul.rows')) {
+    list.append(...[...list.children].sort((one, other) => name(one).localeCompare(name(other))));
+  }
   const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   for (let text = texts.nextNode(); text; text = texts.nextNode()) {
     text.data = text.data
-      .replace(/\b(acct_|key_)[0-9A-Za-z]+/g, steady)
-      .replace(/sk-sc-[0-9A-Za-z]{10}_[0-9A-Za-z]{38}/g, 'sk-sc-B4tqXe5uLa_Qm7Rk2Vd9TzXc4LbNf8Hj3WsYp6GaEu5vKt1Ce')
-      .replace(/\/link\/[\w-]+/g, '/link/xW3kPz8LqYt5VbRn2McJd7HsFg4TeAu9QwXi6KoZy1E')
-      .replace(/127\.0\.0\.1:\d+/g, '127.0.0.1:9091');
+      .replace(/(?<=\b(acct_|key_|sk-sc-))[0-9A-Za-z]+/g, (found) => steady(found, 62))
+      .replace(/(?<=\bsk-sc-\w{10}_)[0-9A-Za-z]+/g, (found) => steady(found, 62))
+      .replace(/\b[0-9a-f]{8,}(?=…)/g, (found) => steady(found, 16))
+      .replaceAll(console, 'http://127.0.0.1:9091')
+      .replace(/127\.0\.0\.1:(?!9091)\d+/g, '127.0.0.1:8000')
+      .replace(/\/tmp\/[\w-]+\//g, '/etc/safecache/');
   }
 }
 
 // Takes pictures of a page as it is: wide and narrow, light and dark. A narrow one, and a long one, is not shown to its end.
 async function take(page, name, looks = ['light', 'dark', 'narrow'], most = LONGEST) {
-  await page.evaluate(settle);
+  await page.evaluate(settle, new URL(page.url()).origin);
   for (const look of looks) {
     const size = look === 'narrow' ? NARROW : WIDE;
     await page.setViewportSize(size);
@@ -98,15 +122,18 @@ test('pictures', async (t) => {
   const gateway = await clockedGateway(file, { ttl: '7d', yaml: 'plans: {free: {requests_per_minute: 60, burst: 40}}' });
   const options = { viewport: WIDE, reducedMotion: 'reduce' };
   const ada = await owner(t, browser, gateway, 'ada', options, 'Ada Lovelace');
+  const later = (made) => gateway.advance(A_WHILE).then(() => made);
   const keys = [
-    await makeKey(ada, 'production backend', { environment: 'production' }),
-    await makeKey(ada, 'batch jobs', { environment: 'staging', expires: '90d' }),
+    await later(await makeKey(ada, 'production backend', { environment: 'production' })),
+    await later(await makeKey(ada, 'batch jobs', { environment: 'staging', expires: '90d' })),
   ];
-  await joined(t, browser, gateway, 'grace', await inviteLink(ada, 'admin'), {}, 'Grace Hopper');
-  await joined(t, browser, gateway, 'alan', await inviteLink(ada, 'viewer'), {}, 'Alan Turing');
+  await later(await joined(t, browser, gateway, 'grace', await inviteLink(ada, 'admin'), {}, 'Grace Hopper'));
+  await later(await joined(t, browser, gateway, 'alan', await inviteLink(ada, 'viewer'), {}, 'Alan Turing'));
   const root = await operator(t, browser, gateway, 'root', options, 'Linus');
+  for (const account of ACCOUNTS) await operate(gateway, '/accounts', account);
+  await operate(gateway, '/accounts/initech/suspend');
   await traffic(gateway, keys);
-  const now = (START + SPAN * AN_HOUR) * 1000;
+  const now = (START + SPAN * AN_HOUR + 4 * A_WHILE) * 1000;
 
   rmSync(FOLDER, { recursive: true, force: true });
   mkdirSync(FOLDER, { recursive: true });
