@@ -2,8 +2,9 @@
 //! passes the same rules, leaves the same trail and goes live in the same way.
 //!
 //! - `keys`: a key's life.
-//! - `holders`: accounts and what they may.
+//! - `holders`: accounts, those of the store and those of the key list alike, and what they may.
 //! - `draft`: what a person writes of a key, as text, and what it means.
+//! - `request`: what a request is known by if it is sent again.
 //! - `refused`: why something was not done.
 //! - `people`: who comes in, who is who, and what each may do.
 
@@ -11,6 +12,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
+use crate::auth::key_ring::listed::ListedAccounts;
 use crate::clock::{Clock, UnixTime};
 use crate::config::Config;
 use crate::ids::{KeyId, PlanName};
@@ -26,6 +28,7 @@ pub mod holders;
 pub mod keys;
 pub mod people;
 pub mod refused;
+pub mod request;
 
 /// The plan of accounts that nobody has given another.
 pub const FIRST_PLAN: &str = "free";
@@ -54,6 +57,8 @@ pub struct Parts {
     pub store: Arc<dyn Store>,
     /// Waits until a change is live.
     pub publish: Publish,
+    /// The accounts that the key list of this moment names.
+    pub listed: Box<dyn Fn() -> ListedAccounts + Send + Sync>,
     /// The configuration of this moment.
     pub config: Box<dyn Fn() -> Arc<Config> + Send + Sync>,
     /// The clock.

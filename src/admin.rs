@@ -8,8 +8,8 @@
 //! - `POST /admin/v1/reload[?force=true]` -- reloads, and says what changed or what is wrong.
 //! - `DELETE /admin/v1/cache[?account=A|?route=R]` -- forgets every cached answer, or an account's, or a route's, by its
 //!   path in the configuration; those that are on their way as well.
-//! - `/admin/v1/keys`, `/admin/v1/accounts`, `/admin/v1/audit`: keys, their accounts, and who changed what (`keys`,
-//!   `holders`, at one `desk`; what they list stands in `listed`).
+//! - `/admin/v1/keys`, `/admin/v1/accounts`, `/admin/v1/audit`, `/admin/v1/people`: keys, their accounts, who changed what,
+//!   and who may log in (`keys`, `holders`, `people`, at one `desk`; what the first list stands in `listed`).
 //! - `GET /admin/v1/openapi.json` -- all of these, described (`openapi`); what they answer stands in `answers`.
 //!
 //! The console has `/` and its own paths beside these. Any other path is a 404, any other method a 405. All under
@@ -30,6 +30,7 @@ use axum::{Json, Router};
 use serde::Deserialize;
 
 use crate::accounts::Accounts;
+use crate::accounts::people::PeopleService;
 use crate::admin::answers::{ConfigState, Nowhere, Purged, Reloaded, problem};
 use crate::admin::desk::Desk;
 use crate::ids::AccountId;
@@ -46,6 +47,7 @@ mod input;
 pub mod keys;
 pub mod listed;
 pub mod openapi;
+pub mod people;
 
 /// Forgets cached answers; how many there were, or why those on the disk are still there.
 pub type PurgeCache =
@@ -65,11 +67,14 @@ pub struct Admin<D> {
     pub reloader: Arc<Reloader<D>>,
     /// Accounts and their keys.
     pub accounts: Arc<Accounts>,
+    /// Who may log in.
+    pub people: Arc<PeopleService>,
 }
 
 /// The routes of the admin listener.
 pub fn router<D: Send + Sync + 'static>(admin: Arc<Admin<D>>) -> Router {
-    let desk = Desk { accounts: Arc::clone(&admin.accounts), author: Author::Operator };
+    let (accounts, people) = (Arc::clone(&admin.accounts), Arc::clone(&admin.people));
+    let desk = Desk { accounts, people, author: Author::Operator };
     let operator = Router::new()
         .route("/admin/v1/cache", delete(purge::<D>))
         .route("/admin/v1/config", get(config::<D>))

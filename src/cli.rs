@@ -18,14 +18,17 @@ use crate::units::parse_duration;
 pub mod backup;
 pub mod check;
 pub mod demo;
+pub mod door;
 pub mod hash_key;
 pub mod keys;
 pub mod operator;
+pub mod people;
 pub mod reload;
 pub mod restore;
 pub mod running;
 pub mod schema;
 pub mod serve;
+pub mod table;
 
 /// A reverse-proxy gateway for LLM back ends: admission, rate limits, answer cache, streaming forward.
 #[derive(Debug, Parser)]
@@ -59,11 +62,16 @@ pub enum Command {
     /// One newline at the end is not part of the key; under 20 characters is refused.
     /// The line goes after `sha256:` in the key list.
     HashKey,
-    /// Make, list, rotate and revoke keys in the store.
+    /// Make, list, rename, rotate, revoke and delete keys in the store.
     ///
-    /// Asks the running gateway, over its admin API; if none runs, its data folder is changed.
+    /// Asks the running gateway, over its admin API; if none can be asked, its data folder is changed.
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// List who may log in to the console, and let somebody set a new password.
+    ///
+    /// Asks the running gateway, over its admin API; if none can be asked, its data folder is changed.
+    #[command(subcommand)]
+    People(PeopleCommand),
     /// Ask the running gateway to reload, over its admin API.
     ///
     /// Prints what changed, or what is wrong. The address and the token are those of the configuration.
@@ -136,8 +144,14 @@ pub enum KeysCommand {
     List(ListKeysArgs),
     /// Give a key a new secret and print it; the old one stays valid for a while.
     Rotate(RotateKeyArgs),
+    /// End all secrets of a key but the newest.
+    EndOverlap(KeyArgs),
+    /// Give a key another name.
+    Rename(RenameKeyArgs),
     /// Have a key refused, for good, within a second.
-    Revoke(RevokeKeyArgs),
+    Revoke(KeyArgs),
+    /// The same, and list it no more.
+    Delete(KeyArgs),
 }
 
 impl KeysCommand {
@@ -147,9 +161,56 @@ impl KeysCommand {
             Self::Create(args) => &args.config,
             Self::List(args) => &args.config,
             Self::Rotate(args) => &args.config,
-            Self::Revoke(args) => &args.config,
+            Self::Rename(args) => &args.config,
+            Self::EndOverlap(args) | Self::Revoke(args) | Self::Delete(args) => &args.config,
         }
     }
+}
+
+/// `safecache people`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum PeopleCommand {
+    /// List who may log in.
+    List(ListPeopleArgs),
+    /// Print a one-time link that sets somebody's password: an operator's, too.
+    ///
+    /// It is good for 24 hours. Whoever opens it first sets the password; their sessions end then.
+    Reset(ResetPersonArgs),
+}
+
+impl PeopleCommand {
+    /// Which configuration.
+    pub fn config(&self) -> &ConfigArgs {
+        match self {
+            Self::List(args) => &args.config,
+            Self::Reset(args) => &args.config,
+        }
+    }
+}
+
+/// `safecache people list`.
+#[derive(Clone, Debug, Args)]
+pub struct ListPeopleArgs {
+    /// Those of this account alone.
+    #[arg(long, value_name = "ACCOUNT")]
+    pub account: Option<String>,
+    /// As JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Which configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+/// `safecache people reset`.
+#[derive(Clone, Debug, Args)]
+pub struct ResetPersonArgs {
+    /// The name that they log in with.
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// Which configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
 }
 
 /// `safecache keys create`.
@@ -190,6 +251,12 @@ pub struct ListKeysArgs {
     /// Those of this account alone.
     #[arg(long, value_name = "ACCOUNT")]
     pub account: Option<String>,
+    /// Those in this state alone: active, suspended, expired or revoked.
+    #[arg(long, value_name = "STATE", value_parser = ["active", "suspended", "expired", "revoked"])]
+    pub state: Option<String>,
+    /// Those of this environment alone: development, staging or production.
+    #[arg(long, value_name = "ENVIRONMENT", value_parser = ["development", "staging", "production"])]
+    pub environment: Option<String>,
     /// As JSON.
     #[arg(long)]
     pub json: bool,
@@ -215,9 +282,23 @@ pub struct RotateKeyArgs {
     pub config: ConfigArgs,
 }
 
-/// `safecache keys revoke`.
+/// `safecache keys rename`.
 #[derive(Clone, Debug, Args)]
-pub struct RevokeKeyArgs {
+pub struct RenameKeyArgs {
+    /// The key: key_ and ten characters.
+    #[arg(value_name = "ID")]
+    pub id: String,
+    /// What people call it from now on; an empty one takes its name away.
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// Which configuration.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+/// `safecache keys end-overlap`, `revoke` and `delete`.
+#[derive(Clone, Debug, Args)]
+pub struct KeyArgs {
     /// The key: key_ and ten characters.
     #[arg(value_name = "ID")]
     pub id: String,
@@ -266,6 +347,9 @@ pub fn main() -> ExitCode {
         Command::HashKey => hash_key::run(&mut std::io::stdin(), &mut std::io::stdout()),
         Command::Keys(command) => {
             keys::run(command, &environment(), (&mut std::io::stdout(), &mut std::io::stderr()))
+        }
+        Command::People(command) => {
+            people::run(command, &environment(), (&mut std::io::stdout(), &mut std::io::stderr()))
         }
         Command::Reload(args) => reload::run(args, &environment(), &mut std::io::stdout()),
         Command::Backup(args) => backup::run(args, &environment(), &mut std::io::stdout()),

@@ -266,6 +266,7 @@ impl Running {
             ready: Arc::clone(&self.ready),
             reloader: Arc::clone(&self.reloader),
             accounts: Arc::clone(&self.accounts),
+            people: Arc::clone(&self.people),
         });
         let closing = Ending::of_admin(self.ending.subscribe_admin());
         let live = Arc::clone(&self.shared);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::accounts::draft::{KeyDraft, account_id, key_name};
 use crate::accounts::refused::Refused;
-use crate::accounts::{Accounts, FIRST_PLAN, Standing};
+use crate::accounts::{Accounts, FIRST_PLAN, Standing, request};
 use crate::auth::token;
 use crate::clock::UnixTime;
 use crate::config::key_rules::GENERATED_ACCOUNT;
@@ -12,13 +12,10 @@ use crate::dice;
 use crate::ids::KeyId;
 use crate::secret::Secret;
 use crate::store::directory::edit::{Author, Denial, Edit, NewKey, Which};
-use crate::store::directory::key::{Key, KeysOf, NewSecret};
+use crate::store::directory::key::{Key, KeyPage, KeysOf, NewSecret, State};
 
 /// The longest that the old secret of a key stays valid beside a new one.
 pub const MOST_OVERLAP: Duration = Duration::from_secs(30 * 24 * 3600);
-
-/// The longest name of a request that makes a key, in bytes.
-pub const MOST_REQUEST: usize = 128;
 
 /// The most keys of a page.
 pub const MOST_A_PAGE: u32 = 100;
@@ -33,7 +30,7 @@ pub struct Wanted {
     pub account: String,
     /// What it is to be.
     pub draft: KeyDraft,
-    /// A name for this request, by which it makes no second key if it is sent again.
+    /// A name for this request, by which it makes no second key if its author sends it again.
     pub request: Option<String>,
     /// What becomes of an account that is not there.
     pub absent: Absent,
@@ -47,6 +44,15 @@ pub enum Absent {
     /// The key is refused.
     #[default]
     Refused,
+}
+
+/// How a key is to be rotated.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rotation {
+    /// How long the secret before stays valid.
+    pub overlap: Duration,
+    /// A name for this request, by which it makes no second secret if its author sends it again.
+    pub request: Option<String>,
 }
 
 /// A key with a secret that was just made.
@@ -69,44 +75,10 @@ pub struct Listed {
     pub last_used_at: Option<UnixTime>,
 }
 
-/// What can be said of a key's requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// They pass.
-    Active,
-    /// They are refused until the account is resumed.
-    Suspended,
-    /// They are refused: the key's time has come.
-    Expired,
-    /// They are refused for good.
-    Revoked,
-}
-
-impl State {
-    /// Its name where people and programs see it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::Suspended => "suspended",
-            Self::Expired => "expired",
-            Self::Revoked => "revoked",
-        }
-    }
-}
-
 impl Listed {
     /// Its state at `now`.
     pub fn state(&self, now: UnixTime) -> State {
-        let Self { key, .. } = self;
-        if key.revoked_at.is_some() {
-            State::Revoked
-        } else if key.terms.expires_at.is_some_and(|at| at <= now) {
-            State::Expired
-        } else if key.is_suspended {
-            State::Suspended
-        } else {
-            State::Active
-        }
+        self.key.state(now)
     }
 }
 
@@ -125,10 +97,8 @@ impl Accounts {
     /// # Errors
     /// It is not made.
     pub async fn create_key(&self, author: Author, wanted: Wanted) -> Result<Made, Refused> {
-        let Wanted { account, draft, request, absent } = wanted;
-        if request.as_ref().is_some_and(|name| !(1..=MOST_REQUEST).contains(&name.len())) {
-            return Err(Refused::wrong("idempotency-key", format!("it has 1 to {MOST_REQUEST} bytes")));
-        }
+        let request = request::of_creation(&wanted)?;
+        let Wanted { account, draft, request: _, absent } = wanted;
         let account = account_id(&account)?;
         let terms = self.terms(draft)?;
         let known = self.0.directory.account(&account).await?;
@@ -147,7 +117,7 @@ impl Accounts {
             account,
             terms,
             secret: new_secret,
-            request: request.map(Into::into),
+            request,
             most,
             new_account,
         };
@@ -157,19 +127,26 @@ impl Accounts {
         Ok(Made { key, secret: edited.is_new.then_some(secret), standing })
     }
 
-    /// Gives a key a new secret; the one before it stays valid for `overlap`.
+    /// Gives a key a new secret; the one before it stays valid for a while.
     ///
     /// # Errors
     /// It is as it was.
-    pub async fn rotate_key(&self, author: Author, which: Which, overlap: Duration) -> Result<Made, Refused> {
+    pub async fn rotate_key(
+        &self,
+        author: Author,
+        which: Which,
+        rotation: Rotation,
+    ) -> Result<Made, Refused> {
+        let request = request::of_rotation(&which.id, &rotation)?;
+        let Rotation { overlap, request: _ } = rotation;
         if overlap > MOST_OVERLAP {
             return Err(Refused::wrong("overlap", "the old secret can stay valid for 30 days at most"));
         }
         let ends_at = self.0.clock.unix().saturating_add(overlap);
         let (_, secret, new) = new_secret()?;
-        let edit = Edit::RotateKey { which: which.clone(), secret: new, ends_at };
-        let (_, standing) = self.edit(author, edit).await?;
-        Ok(Made { key: self.key(which).await?, secret: Some(secret), standing })
+        let edit = Edit::RotateKey { which: which.clone(), secret: new, ends_at, request };
+        let (edited, standing) = self.edit(author, edit).await?;
+        Ok(Made { key: self.key(which).await?, secret: edited.is_new.then_some(secret), standing })
     }
 
     /// Ends all secrets of a key but the newest.
@@ -233,8 +210,18 @@ impl Accounts {
     /// # Errors
     /// They cannot be read.
     pub async fn keys(&self, of: KeysOf) -> Result<Vec<Listed>, Refused> {
+        self.page_of_keys(of).await.map(|(keys, _)| keys)
+    }
+
+    /// The same, and what the next page is behind; `None`: there is none. A page of some alone may have few, or none, and a
+    /// next one all the same.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub async fn page_of_keys(&self, of: KeysOf) -> Result<(Vec<Listed>, Option<Box<str>>), Refused> {
         let of = KeysOf { limit: of.limit.min(MOST_A_PAGE), ..of };
-        self.with_last_use(self.0.directory.keys(of).await?).await
+        let KeyPage { keys, next } = self.0.directory.keys(of).await?;
+        Ok((self.with_last_use(keys).await?, next))
     }
 
     async fn with_last_use(&self, keys: Vec<Key>) -> Result<Vec<Listed>, Refused> {

@@ -45,7 +45,7 @@ impl Refused {
     /// Its kind.
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Wrong { .. } => Kind::Wrong,
+            Self::Wrong { .. } | Self::Denied(Denial::OtherRequest) => Kind::Wrong,
             Self::Denied(Denial::NoAccount | Denial::NoKey) => Kind::Absent,
             Self::Denied(_) => Kind::Conflict,
             Self::Store(StoreError { trouble: Trouble::Busy | Trouble::Closed | Trouble::Full, .. }) => {

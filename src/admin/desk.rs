@@ -1,4 +1,4 @@
-//! Whose changes the calls about accounts and keys make; and how they are asked without a listener, by the command line.
+//! Whose changes the calls about accounts, keys and people make; and how they are asked without a listener, by the command line.
 
 use std::sync::Arc;
 
@@ -10,25 +10,29 @@ use serde_json::Value;
 use tower::ServiceExt;
 
 use crate::accounts::Accounts;
-use crate::admin::{holders, keys};
+use crate::accounts::people::PeopleService;
+use crate::admin::{holders, keys, people};
 use crate::store::directory::edit::Author;
 
 /// The most of an answer that is read, in bytes: of keys that name as many models as they may, a page is of some megabytes.
 const MOST_ANSWER: usize = 64 << 20;
 
-/// The service, and who asks it.
+/// The services, and who asks them.
 #[derive(Clone)]
 pub struct Desk {
-    /// The service.
+    /// Accounts and their keys.
     pub accounts: Arc<Accounts>,
+    /// Who may log in.
+    pub people: Arc<PeopleService>,
     /// Who makes the changes.
     pub author: Author,
 }
 
 impl Desk {
-    /// All calls about accounts and keys.
+    /// All calls about accounts, keys and people.
     pub(super) fn routes(&self) -> Router {
-        keys::routes(self.clone()).merge(holders::routes(self.clone()))
+        let calls = keys::routes(self.clone()).merge(holders::routes(self.clone()));
+        calls.merge(people::routes(self.clone()))
     }
 
     /// Asks one of them: the status of the answer, and what it says.

@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::accounts::Standing;
+use crate::accounts::holders::Holder;
 use crate::accounts::refused::Refused;
 use crate::admin::desk::Desk;
 use crate::admin::input::{Asked, Body, Id, Limit, MOST_BODY, refuse};
 use crate::admin::listed::{AccountList, AccountView, AuditTrail, ChangedAccount, PlanList, is_live};
 use crate::ids::AccountId;
-use crate::store::directory::account::Account;
 use crate::store::directory::audit::AuditOf;
 
 /// An account to be made.
@@ -95,7 +95,7 @@ async fn resume(State(desk): State<Desk>, Id(id): Id) -> Response {
     tell(desk.accounts.resume_account(desk.author.clone(), &AccountId::new(&id)).await)
 }
 
-fn tell(changed: Result<(Account, Standing), Refused>) -> Response {
+fn tell(changed: Result<(Holder, Standing), Refused>) -> Response {
     match changed {
         Ok((account, standing)) => {
             let account = AccountView::of(account);

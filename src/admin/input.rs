@@ -83,6 +83,25 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
     }
 }
 
+/// What a request is known by if it is sent again.
+pub(super) const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+/// The name by which a request is known if it is sent again, if it was given one.
+pub(super) struct Named(pub(super) Option<String>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Named {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Response> {
+        match parts.headers.get(IDEMPOTENCY_KEY).map(|name| name.to_str()).transpose() {
+            Ok(name) => Ok(Self(name.map(str::to_owned))),
+            Err(_) => {
+                Err(problem(StatusCode::BAD_REQUEST, "Idempotency-Key: visible ASCII characters alone"))
+            }
+        }
+    }
+}
+
 /// What is said where an id names nothing.
 pub(super) const NO_SUCH_ID: &str = "nothing has this id";
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::header::CACHE_CONTROL;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -13,22 +13,21 @@ use utoipa::ToSchema;
 
 use crate::accounts::Accounts;
 use crate::accounts::draft::KeyDraft;
-use crate::accounts::keys::{Absent, Changed, Wanted};
+use crate::accounts::keys::{self, Absent, Changed, Wanted};
 use crate::accounts::refused::Refused;
 use crate::admin::answers::problem;
 use crate::admin::desk::Desk;
-use crate::admin::input::{Asked, Body, Id, Limit, MOST_BODY, OptionalBody, refuse};
+use crate::admin::input::{Asked, Body, Id, Limit, MOST_BODY, Named, OptionalBody, refuse};
 use crate::admin::listed::{ChangedKey, KeyList, KeyView, MadeKey, is_live};
+use crate::auth::key::Environment;
 use crate::ids::{AccountId, KeyId};
 use crate::store::directory::edit::Which;
-use crate::store::directory::key::KeysOf;
+use crate::store::directory::key::{KeysOf, State as KeyState};
 use crate::units::parse_duration;
 
-/// What a request is known by if it is sent again.
-pub(super) const IDEMPOTENCY_KEY: &str = "idempotency-key";
-
 /// Nobody between keeps a secret.
-const SHOWN_ONCE: [(HeaderName, HeaderValue); 1] = [(CACHE_CONTROL, HeaderValue::from_static("no-store"))];
+pub(super) const SHOWN_ONCE: [(HeaderName, HeaderValue); 1] =
+    [(CACHE_CONTROL, HeaderValue::from_static("no-store"))];
 
 /// How long an old secret stays valid where the request does not say.
 const OVERLAP: Duration = Duration::from_secs(24 * 3600);
@@ -97,28 +96,55 @@ fn any(id: &str) -> Which {
 #[serde(deny_unknown_fields)]
 struct Page {
     account: Option<String>,
+    state: Option<StateName>,
+    environment: Option<EnvironmentName>,
     after: Option<String>,
     #[serde(default)]
     limit: Limit,
 }
 
+/// A state by its name.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+struct StateName(KeyState);
+
+impl TryFrom<String> for StateName {
+    type Error = &'static str;
+
+    fn try_from(name: String) -> Result<Self, Self::Error> {
+        KeyState::of_name(&name).map(Self).ok_or("active, suspended, expired or revoked")
+    }
+}
+
+/// An environment by its name.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+struct EnvironmentName(Environment);
+
+impl TryFrom<String> for EnvironmentName {
+    type Error = &'static str;
+
+    fn try_from(name: String) -> Result<Self, Self::Error> {
+        Environment::of_name(&name).map(Self).ok_or("development, staging or production")
+    }
+}
+
 async fn list(State(desk): State<Desk>, Asked(page): Asked<Page>) -> Response {
-    let limit = page.limit.0;
-    let account = page.account.as_deref().map(AccountId::new);
-    let of = KeysOf { account, after: page.after.unwrap_or_default().into(), limit };
-    match desk.accounts.keys(of).await {
-        Ok(keys) => Json(KeyList::of(keys, limit, desk.accounts.now())).into_response(),
+    let now = desk.accounts.now();
+    let of = KeysOf {
+        account: page.account.as_deref().map(AccountId::new),
+        environment: page.environment.map(|name| name.0),
+        state: page.state.map(|name| (name.0, now)),
+        after: page.after.unwrap_or_default().into(),
+        limit: page.limit.0,
+    };
+    match desk.accounts.page_of_keys(of).await {
+        Ok(page) => Json(KeyList::of(page, now)).into_response(),
         Err(refused) => refuse(&refused),
     }
 }
 
-async fn create(State(desk): State<Desk>, headers: HeaderMap, Body(new): Body<NewKey>) -> Response {
-    let request = match headers.get(IDEMPOTENCY_KEY).map(|name| name.to_str()).transpose() {
-        Ok(request) => request.map(str::to_owned),
-        Err(_) => {
-            return problem(StatusCode::BAD_REQUEST, "Idempotency-Key: visible ASCII characters alone");
-        }
-    };
+async fn create(State(desk): State<Desk>, Named(request): Named, Body(new): Body<NewKey>) -> Response {
     let NewKey { account, create_account, name, environment, plan, expires, allowed_ips, allowed_models } =
         new;
     let draft = KeyDraft { name, environment, plan, expires, allowed_ips, allowed_models };
@@ -147,12 +173,14 @@ async fn rename(State(desk): State<Desk>, Id(id): Id, Body(change): Body<KeyChan
 async fn rotate(
     State(desk): State<Desk>,
     Id(id): Id,
+    Named(request): Named,
     OptionalBody(rotation): OptionalBody<Rotation>,
 ) -> Response {
     let Some(overlap) = rotation.overlap.as_deref().map_or(Some(OVERLAP), parse_duration) else {
         return problem(StatusCode::UNPROCESSABLE_ENTITY, "overlap: a span such as 24h or 0s");
     };
-    match desk.accounts.rotate_key(desk.author.clone(), any(&id), overlap).await {
+    let rotation = keys::Rotation { overlap, request };
+    match desk.accounts.rotate_key(desk.author.clone(), any(&id), rotation).await {
         Ok(made) => (SHOWN_ONCE, Json(MadeKey::of(made, desk.accounts.now()))).into_response(),
         Err(refused) => refuse(&refused),
     }

@@ -6,11 +6,11 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::accounts::Standing;
+use crate::accounts::holders::Holder;
 use crate::accounts::keys::{Listed, Made};
 use crate::auth::key::Environment;
 use crate::clock::UnixTime;
 use crate::limits::plan::{Per, Plan};
-use crate::store::directory::account::Account;
 use crate::store::directory::audit::AuditRow;
 use crate::store::directory::key::KeySecret;
 
@@ -85,7 +85,7 @@ pub struct SecretView {
 /// A page of keys.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct KeyList {
-    /// In the order of their ids.
+    /// In the order of their ids; of those in a state or of an environment there may be few, and a next page all the same.
     pub items: Vec<KeyView>,
     /// `after` of the next page, which may be empty; null: there is none.
     #[schema(required = true)]
@@ -120,18 +120,36 @@ pub struct ChangedKey {
 pub struct AccountView {
     /// Its id.
     pub id: String,
+    /// Where it is named.
+    #[schema(value_type = AccountOrigin)]
+    pub origin: &'static str,
     /// What people call it.
     pub name: String,
-    /// The plan of its keys that have none of their own.
+    /// The plan of its keys in the store that have none of their own; those of the list name theirs.
     pub plan: String,
-    /// When it was made.
-    #[schema(format = DateTime)]
-    pub created_at: String,
-    /// Since when all its keys are refused.
+    /// When it was made in the store; null: the key list alone names it.
+    #[schema(required = true, format = DateTime)]
+    pub created_at: Option<String>,
+    /// Since when all its keys are refused, those of the list too.
     #[schema(required = true, format = DateTime)]
     pub suspended_at: Option<String>,
-    /// Its keys that are not revoked.
+    /// Its keys in the store that are not revoked.
     pub keys: u64,
+    /// Its keys in the key list, in whatever state.
+    pub listed_keys: u64,
+}
+
+/// Where an account is named.
+// For the description alone: `accounts::holders::Origin` names them.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AccountOrigin {
+    /// By keys of the key list alone. The first change of it, such as to suspend it, makes it in the store as well.
+    List,
+    /// In the store alone.
+    Store,
+    /// In both.
+    Both,
 }
 
 /// A page of accounts.
@@ -276,10 +294,9 @@ impl SecretView {
 }
 
 impl KeyList {
-    pub(super) fn of(keys: Vec<Listed>, limit: u32, now: UnixTime) -> Self {
-        let items: Vec<KeyView> = keys.into_iter().map(|key| KeyView::of(key, now)).collect();
-        let next = items.last().filter(|_| is_full(items.len(), limit)).map(|last| last.id.clone());
-        Self { items, next }
+    pub(super) fn of((keys, next): (Vec<Listed>, Option<Box<str>>), now: UnixTime) -> Self {
+        let items = keys.into_iter().map(|key| KeyView::of(key, now)).collect();
+        Self { items, next: next.map(String::from) }
     }
 }
 
@@ -294,20 +311,22 @@ impl MadeKey {
 }
 
 impl AccountView {
-    pub(super) fn of(account: Account) -> Self {
+    pub(super) fn of(holder: Holder) -> Self {
         Self {
-            id: account.id.to_string(),
-            name: account.name.into(),
-            plan: account.plan.to_string(),
-            created_at: account.created_at.rfc3339(),
-            suspended_at: account.suspended_at.map(|at| at.rfc3339()),
-            keys: account.keys,
+            id: holder.id.to_string(),
+            origin: holder.origin.as_str(),
+            name: holder.name.into(),
+            plan: holder.plan.to_string(),
+            created_at: holder.created_at.map(|at| at.rfc3339()),
+            suspended_at: holder.suspended_at.map(|at| at.rfc3339()),
+            keys: holder.keys,
+            listed_keys: holder.listed_keys,
         }
     }
 }
 
 impl AccountList {
-    pub(super) fn of(accounts: Vec<Account>, limit: u32) -> Self {
+    pub(super) fn of(accounts: Vec<Holder>, limit: u32) -> Self {
         let items: Vec<AccountView> = accounts.into_iter().map(AccountView::of).collect();
         let next = items.last().filter(|_| is_full(items.len(), limit)).map(|last| last.id.clone());
         Self { items, next }
@@ -331,7 +350,7 @@ impl AuditTrail {
 }
 
 /// True if more may follow a page of `count`.
-fn is_full(count: usize, limit: u32) -> bool {
+pub(super) fn is_full(count: usize, limit: u32) -> bool {
     count >= limit as usize
 }
 

@@ -12,6 +12,7 @@ use crate::admin::answers::{ConfigState, NotApplied, Nowhere, Problem, Purged, R
 use crate::admin::holders::{AccountChange, NewAccount};
 use crate::admin::keys::{KeyChange, NewKey, Rotation};
 use crate::admin::listed::{AccountList, AuditTrail, ChangedAccount, ChangedKey, KeyList, MadeKey, PlanList};
+use crate::admin::people::{PersonList, ResetLink};
 use crate::admin::{API_OFF, EITHER, NO_RELOAD, NO_TOKEN};
 use crate::outcome::openapi::refusals::EXAMPLE_TIME;
 use crate::outcome::openapi::schemas::Schemas;
@@ -58,6 +59,8 @@ fn components() -> Components {
         .written::<ChangedAccount>()
         .written::<AuditTrail>()
         .written::<PlanList>()
+        .written::<PersonList>()
+        .written::<ResetLink>()
         .written::<NewKey>()
         .written::<KeyChange>()
         .written::<Rotation>()

@@ -28,9 +28,9 @@ pub enum AuthFailure {
 pub enum InvalidReason {
     /// It has the form of a key made here, but not its checksum.
     Checksum,
-    /// Nobody has it, or it was revoked.
+    /// Nobody has it.
     Unknown,
-    /// The list says so.
+    /// The list says so, it was revoked, or its account is suspended.
     Disabled,
     /// Its time has come.
     Expired,
@@ -83,7 +83,7 @@ pub fn authenticate(
     let has_wrong_checksum = !looks_valid(token);
     let found = ring.find(&digest(token));
     let options = found.and_then(|record| record.options());
-    let is_disabled = options.is_some_and(|options| options.disabled);
+    let is_disabled = options.is_some_and(|options| options.disabled) | ring.is_suspended(found);
     let is_expired = options.and_then(|options| options.expires_at).is_some_and(|end| end <= now);
     let reasons = [
         has_wrong_checksum.then_some(InvalidReason::Checksum),

@@ -27,7 +27,7 @@ impl Environment {
     pub const ALL: [Self; 3] = [Self::Development, Self::Staging, Self::Production];
 
     /// The name as configuration and API write it.
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Development => "development",
             Self::Staging => "staging",

@@ -127,6 +127,13 @@ impl KeyRecord {
         before.as_ref().map_or(fresh, Arc::clone)
     }
 
+    /// Forgets a word that was said: who comes from now on waits for the next one. For a key that passes again as it was.
+    pub fn renew(&self) {
+        if self.cancellation.load().as_ref().is_some_and(|cancellation| cancellation.is_cancelled()) {
+            self.cancellation.store(None);
+        }
+    }
+
     /// What a ring finds it by.
     pub fn fingerprint(&self) -> &Fingerprint {
         &self.fingerprint

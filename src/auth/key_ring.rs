@@ -5,6 +5,8 @@
 //!
 //! - `building`: the ring of another list, with the keys of the store as they are.
 //! - `stored`: the ring in which keys of the store have changed, and the list has not.
+//! - `suspended`: the ring in which the list's keys of other accounts are refused, and nothing else has changed.
+//! - `listed`: the accounts that the list names.
 //! - `seen_ids`: finds ids that come twice.
 
 use std::borrow::Borrow;
@@ -16,13 +18,17 @@ use std::sync::Arc;
 use crate::auth::key::{Digest, KeyEntry};
 use crate::auth::key_record::{Fingerprint, KeyRecord};
 use crate::auth::key_ring::building::Building;
+use crate::auth::key_ring::listed::ListedAccounts;
+use crate::auth::key_ring::suspended::Suspended;
 use crate::clock::UnixTime;
 use crate::ids::{KeyId, PlanName};
 use crate::limits::plan::Plan;
 
 mod building;
+pub mod listed;
 mod seen_ids;
 mod stored;
+mod suspended;
 
 /// Shards of a ring; a power of two.
 const SHARDS: u16 = 1024;
@@ -34,9 +40,13 @@ pub struct KeyRing {
     len: usize,
     /// Of them, those of the store.
     stored: usize,
+    /// Of them, those that are refused, expired or not.
     disabled: usize,
     /// Of the keys that are not disabled, in order.
     expiries: Arc<[UnixTime]>,
+    /// Whose keys of the list are refused.
+    suspended: Arc<Suspended>,
+    listed: ListedAccounts,
 }
 
 /// How many keys are in which state.
@@ -44,7 +54,7 @@ pub struct KeyRing {
 pub struct KeyCounts {
     /// Accepted.
     pub active: usize,
-    /// Refused because the list says so, expired or not.
+    /// Refused, expired or not: the list says so, they are revoked, or their account is suspended.
     pub disabled: usize,
     /// Refused because their time has come.
     pub expired: usize,
@@ -105,7 +115,15 @@ impl Default for KeyRing {
     fn default() -> Self {
         let empty = Arc::new(Shard::default());
         let shards = (0..SHARDS).map(|_| Arc::clone(&empty)).collect();
-        Self { shards, len: 0, stored: 0, disabled: 0, expiries: Arc::default() }
+        Self {
+            shards,
+            len: 0,
+            stored: 0,
+            disabled: 0,
+            expiries: Arc::default(),
+            suspended: Arc::default(),
+            listed: ListedAccounts::default(),
+        }
     }
 }
 
@@ -151,6 +169,11 @@ impl KeyRing {
         found.map(|slot| &slot.0)
     }
 
+    /// The accounts that keys of the list name.
+    pub fn listed(&self) -> &ListedAccounts {
+        &self.listed
+    }
+
     /// How many keys there are, in whatever state.
     pub fn len(&self) -> usize {
         self.len
@@ -193,11 +216,13 @@ impl KeyRing {
         })
     }
 
-    /// The records of this ring whose keys `next` has no more, or has disabled: those to be cancelled.
+    /// The records of this ring whose keys `next` has no more, has disabled or has of a suspended account: those to be
+    /// cancelled.
     pub fn revoked_by<'a>(&'a self, next: &'a Self) -> impl Iterator<Item = &'a Arc<KeyRecord>> {
         let is_refused = |after: &Arc<KeyRecord>| after.options().is_some_and(|options| options.disabled);
         self.differences(next)
             .filter_map(move |(record, after)| after.is_none_or(is_refused).then_some(record))
+            .chain(self.listed_of(next.suspended.beyond(&self.suspended)))
     }
 
     /// The records in shards not shared with `other`, each with what `other` has under the same digest.

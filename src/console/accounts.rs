@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 
+use crate::accounts::holders::{Holder, Origin};
 use crate::accounts::refused::{Kind, Refused};
 use crate::accounts::{FIRST_PLAN, Standing};
 use crate::config::key_rules::{GENERATED_ACCOUNT, is_visible};
@@ -19,7 +20,6 @@ use crate::console::measures::{counted, grouped};
 use crate::console::new_key::{Choice, choices};
 use crate::console::refusals::{Problem, as_sentence, failed, status_of};
 use crate::ids::AccountId;
-use crate::store::directory::account::Account;
 use crate::store::directory::edit::Author;
 
 /// Accounts that a page shows.
@@ -59,9 +59,13 @@ struct Row {
     plan: String,
     plans: Vec<Choice>,
     is_generated: bool,
-    created_at: String,
+    /// The key list alone names it.
+    is_listed_alone: bool,
+    created_at: Option<String>,
     suspended_at: Option<String>,
     keys: String,
+    /// Its keys of the list, if it has any.
+    listed_keys: Option<String>,
     people: String,
     keys_page: String,
     usage_page: String,
@@ -180,7 +184,7 @@ async fn name_and_plan(
     Ok((new(name, &account.name), new(plan, account.plan.as_str())))
 }
 
-fn in_force(changed: Result<(Account, Standing), Refused>, text: &str) -> Result<String, Refused> {
+fn in_force(changed: Result<(Holder, Standing), Refused>, text: &str) -> Result<String, Refused> {
     Ok(match changed? {
         (_, Standing::Live) => text.to_owned(),
         (_, Standing::Pending) => format!("{text} It is in force in a moment."),
@@ -235,12 +239,12 @@ async fn rows(console: &Console, view: &View<'_>) -> Result<(Vec<Row>, bool), Re
     let ids: Vec<AccountId> = found.iter().map(|account| account.id.clone()).collect();
     let people = console.people.count_people(&view.member.visitor, &ids).await;
     let people: HashMap<_, _> = people.map_err(|refusal| answers::failed(&refusal))?.into_iter().collect();
-    let row = |account: &Account| row(console, account, people.get(&account.id).copied().unwrap_or(0));
+    let row = |account: &Holder| row(console, account, people.get(&account.id).copied().unwrap_or(0));
     Ok((found.iter().map(row).collect(), has_more))
 }
 
 /// One account more than a page has. Those that begin alike stand together, as they stand in the order of their ids.
-async fn found(console: &Console, View { begins, after, .. }: &View<'_>) -> Result<Vec<Account>, Refused> {
+async fn found(console: &Console, View { begins, after, .. }: &View<'_>) -> Result<Vec<Holder>, Refused> {
     let limit = u32::try_from(A_PAGE + 1).unwrap_or(u32::MAX);
     if !after.is_empty() || begins.is_empty() {
         let mut found = console.accounts.accounts(after, limit).await?;
@@ -260,7 +264,7 @@ async fn found(console: &Console, View { begins, after, .. }: &View<'_>) -> Resu
     Ok(named.into_iter().chain(alike).collect())
 }
 
-fn row(console: &Console, account: &Account, people: u64) -> Row {
+fn row(console: &Console, account: &Holder, people: u64) -> Row {
     let id = account.id.to_string();
     let all = console.accounts.plans();
     let plan = all.iter().find(|plan| *plan.name() == account.plan);
@@ -277,9 +281,11 @@ fn row(console: &Console, account: &Account, people: u64) -> Row {
         plan: account.plan.to_string(),
         plans: plans(console, account.plan.as_str()),
         is_generated: id.starts_with(GENERATED_ACCOUNT),
-        created_at: account.created_at.rfc3339(),
+        is_listed_alone: account.origin == Origin::List,
+        created_at: account.created_at.map(|at| at.rfc3339()),
         suspended_at: account.suspended_at.map(|at| at.rfc3339()),
         keys,
+        listed_keys: (account.listed_keys > 0).then(|| counted(account.listed_keys, "key")),
         people: if people == 1 { "1 person".to_owned() } else { format!("{} people", grouped(people)) },
         keys_page: of_it("/keys"),
         usage_page: of_it("/usage"),

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 
 use crate::accounts::Standing;
-use crate::accounts::keys::{Absent, Changed, Listed, Made, State as KeyState, Wanted};
+use crate::accounts::keys::{Absent, Changed, Listed, Made, Rotation, Wanted};
 use crate::accounts::people::rights::{Right, may};
 use crate::accounts::refused::{Kind, Refused};
 use crate::auth::key::Environment;
@@ -21,7 +21,7 @@ use crate::console::refusals::{Problem, failed, status_of};
 use crate::console::settings::{Notice, Section};
 use crate::ids::{AccountId, KeyId};
 use crate::store::directory::edit::{Author, Which};
-use crate::store::directory::key::KeysOf;
+use crate::store::directory::key::{KeysOf, State as KeyState};
 use crate::units::parse_duration;
 
 /// Keys that a page shows.
@@ -139,10 +139,12 @@ pub(super) async fn change(State(console): Shared, asked: Asked) -> Result<Respo
     let named = asked.text("name").trim();
     let became = match asked.text("deed") {
         "rotate" => match parse_duration(asked.text("overlap")) {
-            Some(overlap) => match accounts.rotate_key(author, which, overlap).await {
-                Ok(made) => became_made(made),
-                Err(refused) => became_refused(key, &refused, named),
-            },
+            Some(overlap) => {
+                match accounts.rotate_key(author, which, Rotation { overlap, request: None }).await {
+                    Ok(made) => became_made(made),
+                    Err(refused) => became_refused(key, &refused, named),
+                }
+            }
             None => became_unchanged(key, Problem::of_field("overlap", "A span such as 24h or 0s.")),
         },
         "rename" => {
@@ -238,7 +240,7 @@ async fn gather(
         Err(refused) => return Err(refused),
     };
     let limit = u32::try_from(A_PAGE + 1).unwrap_or(u32::MAX);
-    let of = KeysOf { account: Some(account.clone()), after: after.into(), limit };
+    let of = KeysOf { account: Some(account.clone()), after: after.into(), limit, ..KeysOf::default() };
     let listed = console.accounts.keys(of).await?;
     let now = console.accounts.now();
     let mut keys: Vec<KeyRow> = listed.iter().take(A_PAGE).map(|key| row(key, now)).collect();

@@ -14,7 +14,7 @@ use crate::config::key_list::{self, Known};
 use crate::config::problem::Report;
 use crate::config::restart::needs_restart;
 use crate::config::tls_files;
-use crate::ids::KeyId;
+use crate::ids::{AccountId, KeyId};
 use crate::limits::limiter::Limiter;
 use crate::runtime::journal::{Change, Journal, LastReload, Part, Refusal};
 use crate::runtime::live::{Live, Policy};
@@ -182,13 +182,18 @@ impl<D> Reloader<D> {
         Taken::Looked
     }
 
-    /// Puts in place how `keys` of the store are now; nothing of what the files say changes. Those that cannot be in the
-    /// ring are not, and are returned; all others are as they should be.
-    pub fn take_stored(&self, keys: Vec<StoredKey>) -> Vec<KeyId> {
+    /// Puts in place how `keys` of the store are now, and which accounts are `suspended`, unless that has not changed;
+    /// nothing of what the files say changes. Keys that cannot be in the ring are not, and are returned; all others are as
+    /// they should be.
+    pub fn take_stored(&self, keys: Vec<StoredKey>, suspended: Option<Vec<AccountId>>) -> Vec<KeyId> {
         let _turn = locked(&self.turn);
         let old = self.live.load();
         let config = Arc::clone(&old.snapshot.config);
         let (ring, problems) = old.snapshot.ring.clone().with_stored(keys, &config.plans);
+        let ring = match suspended {
+            Some(suspended) => ring.with_suspended(suspended),
+            None => ring,
+        };
         drop(old);
         let change = self.put(config, ring);
         let refused = problems.iter().map(|problem| problem.id.clone()).collect();
@@ -302,6 +307,7 @@ impl<D> Reloader<D> {
         let holders = next.ring.changed_since(&old.snapshot.ring).map(|record| record.holder());
         self.limiter.rescale(holders, self.clock.monotonic());
         self.metrics.key_ring_generation.set(i64::try_from(next.generation).unwrap_or(i64::MAX));
+        next.ring.resumed_since(&old.snapshot.ring).for_each(|record| record.renew());
         let old = self.live.swap(Loaded { snapshot: next, derived });
         // After the swap: whoever hears it and comes again is refused.
         let live = self.live.load();

@@ -1,4 +1,5 @@
-//! The keys of the store on their way into the ring: all of them when the gateway starts, and from then on what changes.
+//! The keys of the store on their way into the ring, and which accounts are suspended: all of it when the gateway starts,
+//! and from then on what changes.
 //!
 //! Whoever changes a key says so and waits until it is live. What another process has changed, as the other one of a
 //! hand-over may, is seen within [`LOOK_EVERY`].
@@ -13,12 +14,12 @@ use tokio::sync::{Notify, watch};
 use crate::accounts::{Late, Publish};
 use crate::auth::key::StoredKey;
 use crate::auth::key_ring::KeyRing;
-use crate::clock::{Clock, UnixTime};
+use crate::clock::{Clock, Monotonic, Now, UnixTime};
 use crate::ids::KeyId;
 use crate::limits::plan::Plan;
 use crate::runtime::journal::Refusal;
 use crate::runtime::reload::Reloader;
-use crate::store::directory::{Cursor, Directory};
+use crate::store::directory::{Cursor, Directory, Revisions};
 use crate::store::failure::StoreError;
 
 /// Between two looks at what another process may have changed.
@@ -31,22 +32,27 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const PAGE: u32 = 10_000;
 
 /// How long the trail of changes is kept.
-const TRAIL: Duration = Duration::from_secs(400 * A_DAY);
+const TRAIL: Duration = Duration::from_secs(400 * 24 * 3600);
 
-/// In seconds.
-const A_DAY: u64 = 24 * 3600;
+/// Between two times that something is forgotten, by the clock that nobody sets.
+const FORGET_EVERY: Duration = Duration::from_secs(24 * 3600);
+
+/// The first time, after the start: a gateway that starts again and again forgets nothing.
+const FORGET_FIRST: Duration = Duration::from_secs(3600);
 
 /// Who follows the keys of `directory`, and how far it has come.
 pub(super) struct Follower {
     directory: Arc<dyn Directory>,
     clock: Clock,
     cursor: Cursor,
+    /// What the ring has all of.
+    seen: Revisions,
     /// Keys that cannot be in the ring, as the configuration is: they are tried again with every other one.
     refused: HashMap<KeyId, StoredKey>,
     /// The policy that they could not be in.
     refused_by: u64,
-    /// The day on which the trail was shortened last.
-    shortened: u64,
+    /// When something is forgotten next.
+    forgets_at: Monotonic,
 }
 
 impl Follower {
@@ -61,17 +67,20 @@ impl Follower {
     ) -> anyhow::Result<(Self, KeyRing)> {
         let mut follower = Self {
             directory,
+            forgets_at: clock.monotonic().saturating_add(FORGET_FIRST),
             clock,
             cursor: Cursor::default(),
+            seen: Revisions::default(),
             refused: HashMap::new(),
             refused_by: 0,
-            shortened: 0,
         };
+        follower.seen = follower.directory.revisions().await?;
         let mut ring = KeyRing::default();
         loop {
             let page = follower.next().await?;
             if page.is_empty() {
-                return Ok((follower, ring));
+                let suspended = follower.directory.suspended().await?;
+                return Ok((follower, ring.with_suspended(suspended)));
             }
             let (next, problems) = ring.with_stored(page, &plans);
             if !problems.is_empty() {
@@ -98,7 +107,7 @@ impl Follower {
         runtime: &Handle,
     ) -> Publish {
         let wake = Arc::new(Notify::new());
-        let (live, seen) = watch::channel(self.cursor.revision);
+        let (live, seen) = watch::channel(self.seen.keys);
         runtime.spawn(self.run(reloader, Arc::clone(&wake), live));
         Box::new(move |revision| {
             let (wake, mut seen) = (Arc::clone(&wake), seen.clone());
@@ -128,7 +137,7 @@ impl Follower {
                     if std::mem::take(&mut fails) {
                         tracing::info!("the keys of the store are followed again");
                     }
-                    live.send_replace(self.cursor.revision);
+                    live.send_replace(self.seen.keys);
                     self.shorten().await;
                 }
                 Err(error) => {
@@ -142,15 +151,19 @@ impl Follower {
 
     /// Forgets once a day what nobody has to learn of any more.
     async fn shorten(&mut self) {
-        let now = self.clock.unix();
-        let today = now.as_secs() / A_DAY;
-        if self.shortened == today {
+        let Now { monotonic, unix } = self.clock.now();
+        if monotonic < self.forgets_at {
             return;
         }
-        self.shortened = today;
-        let first = UnixTime::from_secs(now.as_secs().saturating_sub(TRAIL.as_secs()));
-        if let Err(error) = self.directory.forget(first, now).await {
-            tracing::warn!(%error, "deleted keys and old changes were not forgotten; tomorrow they are tried again");
+        self.forgets_at = monotonic.saturating_add(FORGET_EVERY);
+        let first = UnixTime::from_secs(unix.as_secs().saturating_sub(TRAIL.as_secs()));
+        match self.directory.forget(first, unix).await {
+            Ok(0) => {}
+            Ok(rows) => tracing::info!(rows, "what was deleted long ago is forgotten, and changes of before"),
+            Err(error) => tracing::warn!(
+                %error,
+                "deleted keys and old changes were not forgotten; tomorrow they are tried again"
+            ),
         }
     }
 
@@ -158,16 +171,27 @@ impl Follower {
         &mut self,
         reloader: &Arc<Reloader<D>>,
     ) -> Result<(), StoreError> {
+        // What is asked twice a second: when nothing has changed, nothing else is read.
+        let revisions = self.directory.revisions().await?;
+        let is_new = revisions != self.seen;
+        let mut suspended = match revisions.suspended == self.seen.suspended {
+            true => None,
+            false => Some(self.directory.suspended().await?),
+        };
         loop {
-            let changed = self.next().await?;
+            let changed = if is_new { self.next().await? } else { Vec::new() };
             let is_other_policy = reloader.policy().snapshot.generation != self.refused_by;
-            if changed.is_empty() && (self.refused.is_empty() || !is_other_policy) {
+            let is_due = !self.refused.is_empty() && is_other_policy;
+            if changed.is_empty() && suspended.is_none() && !is_due {
+                self.seen = revisions;
                 return Ok(());
             }
             let mut keys = std::mem::take(&mut self.refused);
             keys.extend(changed.into_iter().map(|key| (key.id.clone(), key)));
             let (reloader, taken) = (Arc::clone(reloader), keys.values().cloned().collect());
-            let taking = move || (reloader.take_stored(taken), reloader.policy().snapshot.generation);
+            let accounts = suspended.take();
+            let taking =
+                move || (reloader.take_stored(taken, accounts), reloader.policy().snapshot.generation);
             match tokio::task::spawn_blocking(taking).await {
                 Ok((refused, generation)) => {
                     keys.retain(|id, _| refused.contains(id));
@@ -175,7 +199,7 @@ impl Follower {
                 }
                 Err(error) => {
                     tracing::error!(%error, "a change of the keys of the store broke off; it is tried again");
-                    self.refused = keys;
+                    (self.refused, self.refused_by) = (keys, 0);
                     return Ok(());
                 }
             }

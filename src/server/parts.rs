@@ -71,11 +71,12 @@ pub(super) fn ruling(
 
 /// Accounts and keys, whose changes `publish` puts in force.
 fn accounts(lasting: &Lasting, publish: Publish, clock: &Clock, live: &Arc<Live<Derived>>) -> Arc<Accounts> {
-    let live = Arc::clone(live);
+    let (live, ring) = (Arc::clone(live), Arc::clone(live));
     Arc::new(Accounts::new(accounts::Parts {
         directory: lasting.directory(),
         store: lasting.store(),
         publish,
+        listed: Box::new(move || ring.load().snapshot.ring.listed().clone()),
         config: Box::new(move || Arc::clone(&live.load().snapshot.config)),
         clock: clock.clone(),
     }))

@@ -12,7 +12,7 @@ use crate::ids::{AccountId, KeyId, PlanName};
 use crate::store::directory::account::Account;
 use crate::store::directory::audit::{AuditOf, AuditRow};
 use crate::store::directory::edit::{Author, Denial, Edit, Edited};
-use crate::store::directory::key::{Key, KeysOf};
+use crate::store::directory::key::{Key, KeyPage, KeysOf};
 use crate::store::failure::StoreError;
 
 pub mod account;
@@ -20,8 +20,13 @@ pub mod audit;
 pub mod edit;
 pub mod key;
 
-/// How long a deleted key, and a secret that has ended, can still be learnt of by who follows the keys.
+/// How long a deleted key, and a secret that has ended, can still be learnt of by who follows the keys; and how long a
+/// request is known that may be sent again.
 pub const TOMBSTONE: std::time::Duration = std::time::Duration::from_secs(30 * 24 * 3600);
+
+/// How much of the trail is forgotten at once, from its oldest row on: a clock that was set ahead takes no more of it until
+/// somebody notices.
+pub const MOST_OF_TRAIL: std::time::Duration = std::time::Duration::from_secs(2 * 24 * 3600);
 
 /// The most secrets of a key that are valid at the same time.
 pub const MOST_SECRETS: u64 = 8;
@@ -33,6 +38,15 @@ pub struct Cursor {
     pub revision: u64,
     /// That key; several may have changed at once.
     pub key: Box<str>,
+}
+
+/// How often what is followed has changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Revisions {
+    /// Keys, by themselves or through their account.
+    pub keys: u64,
+    /// Which accounts are suspended.
+    pub suspended: u64,
 }
 
 /// Keys as they are now that have changed behind a cursor.
@@ -68,16 +82,23 @@ pub trait Directory: Send + Sync {
     /// A key that is not deleted.
     async fn key(&self, id: &KeyId) -> Result<Option<Key>, StoreError>;
 
-    /// Keys that are not deleted, in the order of their ids.
-    async fn keys(&self, of: KeysOf) -> Result<Vec<Key>, StoreError>;
+    /// Keys that are not deleted, in the order of their ids; no more than [`MOST_LOOKED_AT`](key::MOST_LOOKED_AT) are looked
+    /// at for them.
+    async fn keys(&self, of: KeysOf) -> Result<KeyPage, StoreError>;
 
     /// At most `limit` keys that have changed behind `cursor`, as the ring takes them at `now`; none: it has seen all.
     async fn follow(&self, cursor: &Cursor, limit: u32, now: UnixTime) -> Result<Followed, StoreError>;
 
+    /// How often keys and suspensions have changed. Costs next to nothing: it is asked all the time.
+    async fn revisions(&self) -> Result<Revisions, StoreError>;
+
+    /// The accounts that are suspended, in no order.
+    async fn suspended(&self) -> Result<Vec<AccountId>, StoreError>;
+
     /// The trail, the newest first.
     async fn audit(&self, of: AuditOf) -> Result<Vec<AuditRow>, StoreError>;
 
-    /// Forgets some of what nobody has to learn of any more: keys and secrets that ended [`TOMBSTONE`] before `now`, and
-    /// the trail from before `first`; how many rows there were.
+    /// Forgets what nobody has to learn of any more: keys and secrets that ended and requests that were made [`TOMBSTONE`]
+    /// before `now`, and the trail from before `first`, but no more of it than [`MOST_OF_TRAIL`]; how many rows there were.
     async fn forget(&self, first: UnixTime, now: UnixTime) -> Result<u64, StoreError>;
 }

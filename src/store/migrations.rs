@@ -19,6 +19,8 @@ pub const ACCOUNTS: &[Migration] = &[
     Migration { version: 1, name: "meta", sql: include_str!("migrations/accounts/0001_meta.sql") },
     Migration { version: 2, name: "keys", sql: include_str!("migrations/accounts/0002_keys.sql") },
     Migration { version: 3, name: "people", sql: include_str!("migrations/accounts/0003_people.sql") },
+    Migration { version: 4, name: "suspended", sql: include_str!("migrations/accounts/0004_suspended.sql") },
+    Migration { version: 5, name: "requests", sql: include_str!("migrations/accounts/0005_requests.sql") },
 ];
 
 /// The steps of the file of answers and usage.

@@ -171,7 +171,12 @@ impl Metrics {
                 "1 if the server takes requests, 0 while it is ejected.",
                 &["upstream", "server"],
             )?,
-            keys: gauges(&registry, "safecache_keys", "Keys in the ring, by state.", &["state"])?,
+            keys: gauges(
+                &registry,
+                "safecache_keys",
+                "Keys in the ring, by state; those of suspended accounts are disabled.",
+                &["state"],
+            )?,
             config_reloads: counters(
                 &registry,
                 "safecache_config_reloads_total",

@@ -9,7 +9,7 @@ use safecache::clock::UnixTime;
 use safecache::ids::{AccountId, KeyId, PlanName};
 use safecache::store::Store;
 use safecache::store::directory::audit::AuditOf;
-use safecache::store::directory::edit::{Author, Denial, Edit, Edited, NewKey, Which};
+use safecache::store::directory::edit::{Author, Denial, Edit, Edited, NewKey, Request, Which};
 use safecache::store::directory::key::{KeySecret, KeyTerms, KeysOf, NewSecret};
 use safecache::store::directory::{Cursor, Directory, MOST_SECRETS, TOMBSTONE};
 use safecache::store::folder::FolderLock;
@@ -29,11 +29,13 @@ macro_rules! promises {
     ($run:path) => {
         crate::directory::promises!($run:
             a_key_is_as_it_was_made, an_account_is_made_once_and_changed, an_account_has_so_many_keys,
-            a_request_makes_one_key, a_key_of_another_is_as_good_as_not_there, what_is_denied_leaves_nothing,
+            a_request_makes_one_key, a_request_rotates_a_key_once, a_key_of_another_is_as_good_as_not_there, what_is_denied_leaves_nothing,
             a_rotated_key_has_two_secrets_until_the_old_one_ends, a_key_has_so_many_valid_secrets,
             a_revoked_key_stays_so,
             a_deleted_key_is_listed_no_more, who_follows_sees_each_change_once, an_account_is_suspended_with_all_its_keys,
-            keys_without_a_plan_have_their_accounts, keys_come_in_pages, accounts_are_counted_by_plan, the_trail_tells_who_did_what,
+            who_is_suspended_is_followed, what_changes_nothing_leaves_no_trail, an_account_is_made_to_be_changed,
+            keys_without_a_plan_have_their_accounts, keys_come_in_pages, accounts_are_counted_by_plan,
+            the_trail_tells_who_did_what,
             what_nobody_has_to_learn_of_any_more_is_forgotten,
         );
     };
@@ -95,6 +97,18 @@ fn which(number: u8) -> Which {
     Which { id: new_key(number).id, within: None }
 }
 
+fn request(name: &str, content: u8) -> Request {
+    Request { name: name.into(), content: [content; 32] }
+}
+
+fn rotation(which: Which, number: u8, ends_at: UnixTime) -> Edit {
+    Edit::RotateKey { which, secret: secret(number), ends_at, request: None }
+}
+
+fn suspend(name: &str) -> Edit {
+    Edit::SuspendAccount { id: account(name), new_account: None }
+}
+
 async fn try_at(directory: &dyn Directory, edit: Edit, at: UnixTime) -> Result<Edited, Denial> {
     directory.edit(edit, Author::Operator, at).await.expect("the store")
 }
@@ -112,6 +126,12 @@ async fn follow(directory: &dyn Directory, cursor: &mut Cursor, at: UnixTime) ->
     let followed = directory.follow(cursor, 100, at).await.expect("the store");
     *cursor = followed.cursor;
     followed.keys
+}
+
+/// What the trail tells of, the oldest first.
+async fn actions(directory: &dyn Directory) -> Vec<String> {
+    let rows = directory.audit(AuditOf { limit: 100, ..AuditOf::default() }).await.expect("the store");
+    rows.iter().rev().map(|row| row.action.to_string()).collect()
 }
 
 /// The digests that may be used, and those that may not.
@@ -159,6 +179,7 @@ pub(crate) async fn an_account_is_made_once_and_changed(directory: Arc<dyn Direc
         id: account("acme"),
         name: name.map(Into::into),
         plan: to.map(plan),
+        new_account: None,
     };
     edit(&*directory, change(Some("Acme Inc"), None)).await;
     let found = directory.account(&account("acme")).await.unwrap().unwrap();
@@ -166,7 +187,7 @@ pub(crate) async fn an_account_is_made_once_and_changed(directory: Arc<dyn Direc
     edit(&*directory, change(None, Some("free"))).await;
     let found = directory.account(&account("acme")).await.unwrap().unwrap();
     assert_eq!((&*found.name, found.plan.as_str(), found.keys), ("Acme Inc", "free", 0));
-    let absent = Edit::ChangeAccount { id: account("globex"), name: None, plan: None };
+    let absent = Edit::ChangeAccount { id: account("globex"), name: None, plan: None, new_account: None };
     assert_eq!(try_at(&*directory, absent, NOW).await, Err(Denial::NoAccount));
     edit(&*directory, make("globex")).await;
     let ids = async |after: &str| {
@@ -190,17 +211,47 @@ pub(crate) async fn an_account_has_so_many_keys(directory: Arc<dyn Directory>) {
 }
 
 pub(crate) async fn a_request_makes_one_key(directory: Arc<dyn Directory>) {
-    let asked = |number| NewKey { request: Some("mine".into()), ..new_key(number) };
+    let asked = |number| NewKey { request: Some(request("mine", 1)), ..new_key(number) };
     let first = edit(&*directory, Edit::CreateKey(asked(1))).await;
     let again = edit(&*directory, Edit::CreateKey(asked(2))).await;
     assert_eq!((first.is_new, again.is_new), (true, false));
     assert_eq!(again.key, first.key);
     assert_eq!(directory.key(&asked(2).id).await.unwrap(), None);
-    let other = NewKey { account: account("globex"), ..asked(3) };
-    assert!(edit(&*directory, Edit::CreateKey(other)).await.is_new, "another account's");
+    let other = NewKey { request: Some(request("mine", 2)), ..asked(3) };
+    assert_eq!(try_at(&*directory, Edit::CreateKey(other.clone()), NOW).await, Err(Denial::OtherRequest));
+    let theirs = directory.edit(Edit::CreateKey(other), Author::CommandLine, NOW).await.unwrap();
+    assert!(theirs.unwrap().is_new, "another author's");
     edit(&*directory, Edit::DeleteKey(which(1))).await;
     assert!(edit(&*directory, Edit::CreateKey(asked(2))).await.is_new, "what it made is no more");
-    assert_eq!(directory.audit(AuditOf { limit: 10, ..AuditOf::default() }).await.unwrap().len(), 4);
+    let trail = actions(&*directory).await;
+    assert_eq!(trail, ["account.create", "key.create", "key.create", "key.delete", "key.create"]);
+}
+
+pub(crate) async fn a_request_rotates_a_key_once(directory: Arc<dyn Directory>) {
+    make(&*directory, 1).await;
+    let rotate = |number, content| Edit::RotateKey {
+        which: which(1),
+        secret: secret(number),
+        ends_at: later(60),
+        request: Some(request("mine", content)),
+    };
+    let first = edit(&*directory, rotate(2, 1)).await;
+    let again = edit(&*directory, rotate(3, 1)).await;
+    assert_eq!((first.is_new, again.is_new), (true, false));
+    assert_eq!((&again.key, again.revision), (&first.key, first.revision), "in force with the first one");
+    assert_eq!(try_at(&*directory, rotate(3, 2), NOW).await, Err(Denial::OtherRequest));
+    let new = NewKey { request: Some(request("mine", 3)), ..new_key(4) };
+    assert_eq!(try_at(&*directory, Edit::CreateKey(new), NOW).await, Err(Denial::OtherRequest));
+    let secrets = directory.key(&new_key(1).id).await.unwrap().unwrap().secrets;
+    assert_eq!(
+        secrets.iter().map(|secret| &*secret.public_id).collect::<Vec<_>>(),
+        ["public0002", "public0001"]
+    );
+    assert_eq!(actions(&*directory).await, ["account.create", "key.create", "key.rotate"]);
+    // Known for as long as a deleted key, and one that is denied never.
+    let at = UnixTime::from_secs(NOW.as_secs() + 1 + TOMBSTONE.as_secs());
+    directory.forget(NOW, at).await.unwrap();
+    assert!(edit(&*directory, rotate(3, 2)).await.is_new);
 }
 
 pub(crate) async fn a_key_of_another_is_as_good_as_not_there(directory: Arc<dyn Directory>) {
@@ -209,7 +260,7 @@ pub(crate) async fn a_key_of_another_is_as_good_as_not_there(directory: Arc<dyn 
     for number in [1, 9] {
         for edit in [
             Edit::RenameKey { which: which(number), name: None },
-            Edit::RotateKey { which: which(number), secret: secret(7), ends_at: NOW },
+            rotation(which(number), 7, NOW),
             Edit::EndOverlap(which(number)),
             Edit::RevokeKey(which(number)),
             Edit::DeleteKey(which(number)),
@@ -227,14 +278,14 @@ pub(crate) async fn what_is_denied_leaves_nothing(directory: Arc<dyn Directory>)
     edit(&*directory, Edit::RevokeKey(which(1))).await;
     let mut cursor = Cursor::default();
     let before = follow(&*directory, &mut cursor, NOW).await;
-    let rotate = Edit::RotateKey { which: which(1), secret: secret(2), ends_at: later(9) };
+    let rotate = rotation(which(1), 2, later(9));
     let absent = NewKey { account: account("nobody"), new_account: None, ..new_key(3) };
     let none = NewKey { account: account("nobody"), most: 0, ..new_key(3) };
     let denied = [
         (rotate, Denial::Revoked),
         (Edit::CreateKey(absent), Denial::NoAccount),
         (Edit::CreateKey(none), Denial::TooManyKeys { most: 0 }),
-        (Edit::SuspendAccount(account("nobody")), Denial::NoAccount),
+        (suspend("nobody"), Denial::NoAccount),
         (Edit::ResumeAccount(account("nobody")), Denial::NoAccount),
     ];
     for (edit, denial) in denied {
@@ -243,13 +294,12 @@ pub(crate) async fn what_is_denied_leaves_nothing(directory: Arc<dyn Directory>)
     assert_eq!(directory.account(&account("nobody")).await.unwrap(), None);
     assert_eq!(follow(&*directory, &mut cursor, NOW).await, []);
     assert_eq!(follow(&*directory, &mut Cursor::default(), NOW).await, before);
-    assert_eq!(directory.audit(AuditOf { limit: 10, ..AuditOf::default() }).await.unwrap().len(), 2);
+    assert_eq!(actions(&*directory).await, ["account.create", "key.create", "key.revoke"]);
 }
 
 pub(crate) async fn a_rotated_key_has_two_secrets_until_the_old_one_ends(directory: Arc<dyn Directory>) {
     make(&*directory, 1).await;
-    let rotate =
-        |number, ends| Edit::RotateKey { which: which(1), secret: secret(number), ends_at: later(ends) };
+    let rotate = |number, ends| rotation(which(1), number, later(ends));
     edit(&*directory, rotate(2, 60)).await;
     let key = directory.key(&new_key(1).id).await.unwrap().unwrap();
     let secrets: Vec<_> = key.secrets.iter().map(|secret| (&*secret.public_id, secret.ends_at)).collect();
@@ -273,7 +323,7 @@ pub(crate) async fn a_rotated_key_has_two_secrets_until_the_old_one_ends(directo
 pub(crate) async fn a_key_has_so_many_valid_secrets(directory: Arc<dyn Directory>) {
     let terms = KeyTerms { expires_at: Some(later(500)), ..KeyTerms::default() };
     edit(&*directory, Edit::CreateKey(NewKey { terms, ..new_key(1) })).await;
-    let rotate = |number| Edit::RotateKey { which: which(1), secret: secret(number), ends_at: later(60) };
+    let rotate = |number| rotation(which(1), number, later(60));
     for number in 2..=MOST_SECRETS as u8 {
         edit(&*directory, rotate(number)).await;
     }
@@ -300,7 +350,7 @@ pub(crate) async fn a_deleted_key_is_listed_no_more(directory: Arc<dyn Directory
     follow(&*directory, &mut cursor, NOW).await;
     edit(&*directory, Edit::DeleteKey(which(1))).await;
     assert_eq!(directory.key(&new_key(1).id).await.unwrap(), None);
-    let all = directory.keys(KeysOf { limit: 9, ..KeysOf::default() }).await.unwrap();
+    let all = directory.keys(KeysOf { limit: 9, ..KeysOf::default() }).await.unwrap().keys;
     assert_eq!(all.iter().map(|key| key.id.as_str()).collect::<Vec<_>>(), ["key_002"]);
     let [gone] = follow(&*directory, &mut cursor, NOW).await.try_into().unwrap();
     assert_eq!(digests(&gone), (vec![], vec![1]), "who follows learns of it");
@@ -312,7 +362,7 @@ pub(crate) async fn who_follows_sees_each_change_once(directory: Arc<dyn Directo
         make(&*directory, number).await;
     }
     // All of one revision, and more of them than a page holds.
-    edit(&*directory, Edit::SuspendAccount(account("acme"))).await;
+    edit(&*directory, suspend("acme")).await;
     let mut cursor = Cursor::default();
     let mut seen = Vec::new();
     loop {
@@ -346,8 +396,8 @@ pub(crate) async fn an_account_is_suspended_with_all_its_keys(directory: Arc<dyn
         ids.sort();
         ids
     };
-    edit(&*directory, Edit::SuspendAccount(account("acme"))).await;
-    try_at(&*directory, Edit::SuspendAccount(account("acme")), later(9)).await.unwrap();
+    edit(&*directory, suspend("acme")).await;
+    try_at(&*directory, suspend("acme"), later(9)).await.unwrap();
     assert_eq!(disabled().await, ["key_001", "key_002"]);
     assert_eq!(directory.account(&account("acme")).await.unwrap().unwrap().suspended_at, Some(NOW));
     assert!(directory.key(&new_key(1).id).await.unwrap().unwrap().is_suspended);
@@ -356,13 +406,103 @@ pub(crate) async fn an_account_is_suspended_with_all_its_keys(directory: Arc<dyn
     assert_eq!(directory.account(&account("acme")).await.unwrap().unwrap().suspended_at, None);
 }
 
+pub(crate) async fn who_is_suspended_is_followed(directory: Arc<dyn Directory>) {
+    make(&*directory, 1).await;
+    let suspended = async || {
+        let mut ids = directory.suspended().await.unwrap();
+        ids.sort();
+        ids.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let before = directory.revisions().await.unwrap();
+    let rename = Edit::RenameKey { which: which(1), name: Some("other".into()) };
+    let renamed = edit(&*directory, rename).await;
+    let after = directory.revisions().await.unwrap();
+    assert_eq!((after.keys, after.suspended), (renamed.revision, before.suspended));
+    assert!(after.keys > before.keys);
+    assert!(suspended().await.is_empty());
+    // One without keys, too: the list may have some.
+    let keyless = Edit::CreateAccount { id: account("globex"), name: "Globex".into(), plan: plan("free") };
+    edit(&*directory, keyless).await;
+    assert_eq!(directory.revisions().await.unwrap(), after, "of no concern");
+    let edited = edit(&*directory, suspend("globex")).await;
+    edit(&*directory, suspend("acme")).await;
+    let now = directory.revisions().await.unwrap();
+    assert!(edited.revision > after.keys && now.keys > edited.revision && now.suspended > after.suspended);
+    assert_eq!(suspended().await, ["acme", "globex"]);
+    edit(&*directory, Edit::ResumeAccount(account("globex"))).await;
+    assert!(directory.revisions().await.unwrap().suspended > now.suspended);
+    assert_eq!(suspended().await, ["acme"]);
+}
+
+/// Neither a trail nor a revision; whoever waits until it is in force waits for what made it so.
+pub(crate) async fn what_changes_nothing_leaves_no_trail(directory: Arc<dyn Directory>) {
+    let named = KeyTerms { name: Some("first".into()), ..KeyTerms::default() };
+    edit(&*directory, Edit::CreateKey(NewKey { terms: named, ..new_key(1) })).await;
+    let change = |name: &str, to: &str| Edit::ChangeAccount {
+        id: account("acme"),
+        name: Some(name.into()),
+        plan: Some(plan(to)),
+        new_account: Some(plan("pro")),
+    };
+    let rename = |name: &str| Edit::RenameKey { which: which(1), name: Some(name.into()) };
+    let mut expected = vec!["account.create".to_owned(), "key.create".to_owned()];
+    for (change, is_change) in [
+        (rename("first"), false),
+        (change("acme", "free"), false),
+        (Edit::ResumeAccount(account("acme")), false),
+        (Edit::EndOverlap(which(1)), false),
+        (rename("second"), true),
+        (rename("second"), false),
+        (change("Acme", "free"), true),
+        (change("Acme", "free"), false),
+        (suspend("acme"), true),
+        (suspend("acme"), false),
+        (Edit::ResumeAccount(account("acme")), true),
+        (Edit::RevokeKey(which(1)), true),
+        (Edit::RevokeKey(which(1)), false),
+        (Edit::DeleteKey(which(1)), true),
+    ] {
+        let before = directory.revisions().await.unwrap();
+        let action = change.action().to_owned();
+        let edited = edit(&*directory, change.clone()).await;
+        assert_eq!(edited.is_new, is_change, "{change:?}");
+        if is_change {
+            expected.push(action);
+        } else {
+            assert_eq!(directory.revisions().await.unwrap(), before, "{change:?}");
+            assert_eq!(edited.revision, before.keys, "{change:?}");
+        }
+    }
+    assert_eq!(actions(&*directory).await, expected);
+}
+
+/// One that the key list names may not be in the store yet.
+pub(crate) async fn an_account_is_made_to_be_changed(directory: Arc<dyn Directory>) {
+    let listed = |name| Edit::SuspendAccount { id: account(name), new_account: Some(plan("free")) };
+    edit(&*directory, listed("acme")).await;
+    let made = directory.account(&account("acme")).await.unwrap().unwrap();
+    assert_eq!((&*made.name, made.plan, made.suspended_at), ("acme", plan("free"), Some(NOW)));
+    edit(&*directory, listed("acme")).await;
+    let change = Edit::ChangeAccount {
+        id: account("globex"),
+        name: Some("Globex".into()),
+        plan: None,
+        new_account: Some(plan("free")),
+    };
+    edit(&*directory, change).await;
+    assert_eq!(&*directory.account(&account("globex")).await.unwrap().unwrap().name, "Globex");
+    let expected = ["account.create", "account.suspend", "account.create", "account.change"];
+    assert_eq!(actions(&*directory).await, expected);
+}
+
 pub(crate) async fn keys_without_a_plan_have_their_accounts(directory: Arc<dyn Directory>) {
     make(&*directory, 1).await;
     let own = KeyTerms { plan: Some(plan("enterprise")), ..KeyTerms::default() };
     edit(&*directory, Edit::CreateKey(NewKey { terms: own, ..new_key(2) })).await;
     let mut cursor = Cursor::default();
     follow(&*directory, &mut cursor, NOW).await;
-    let change = Edit::ChangeAccount { id: account("acme"), name: None, plan: Some(plan("pro")) };
+    let change =
+        Edit::ChangeAccount { id: account("acme"), name: None, plan: Some(plan("pro")), new_account: None };
     edit(&*directory, change).await;
     let keys = follow(&*directory, &mut cursor, NOW).await;
     let plans: Vec<_> = keys.iter().map(|key| key.entries[0].plan.as_str()).collect();
@@ -376,8 +516,8 @@ pub(crate) async fn keys_come_in_pages(directory: Arc<dyn Directory>) {
     }
     edit(&*directory, Edit::CreateKey(NewKey { account: account("globex"), ..new_key(4) })).await;
     let page = async |name: Option<&str>, after: &str| {
-        let of = KeysOf { account: name.map(account), after: after.into(), limit: 2 };
-        let keys = directory.keys(of).await.unwrap();
+        let of = KeysOf { account: name.map(account), after: after.into(), limit: 2, ..KeysOf::default() };
+        let keys = directory.keys(of).await.unwrap().keys;
         keys.iter().map(|key| key.id.to_string()).collect::<Vec<_>>()
     };
     assert_eq!(page(None, "").await, ["key_001", "key_002"]);
@@ -405,7 +545,7 @@ pub(crate) async fn the_trail_tells_who_did_what(directory: Arc<dyn Directory>) 
     let by = async |author, edit| directory.edit(edit, author, NOW).await.unwrap().unwrap();
     by(Author::CommandLine, Edit::CreateKey(new_key(1))).await;
     by(Author::Operator, Edit::RevokeKey(which(1))).await;
-    by(Author::Operator, Edit::SuspendAccount(account("acme"))).await;
+    by(Author::Operator, suspend("acme")).await;
     let other = Edit::CreateAccount { id: account("globex"), name: "Globex".into(), plan: plan("pro") };
     by(Author::Operator, other).await;
     let trail = async |name: Option<&str>, before, limit| {
@@ -417,8 +557,12 @@ pub(crate) async fn the_trail_tells_who_did_what(directory: Arc<dyn Directory>) 
     };
     let acme = trail(Some("acme"), None, 9).await;
     let told: Vec<_> = acme.iter().map(|(_, told)| told.as_str()).collect();
-    let expected =
-        ["operator account.suspend acme", "operator key.revoke key_001", "command line key.create key_001"];
+    let expected = [
+        "operator account.suspend acme",
+        "operator key.revoke key_001",
+        "command line key.create key_001",
+        "command line account.create acme",
+    ];
     assert_eq!(told, expected);
     assert_eq!(trail(Some("acme"), Some(acme[0].0), 1).await, acme[1..2]);
     assert_eq!(trail(None, None, 1).await[0].1, "operator account.create globex");
@@ -427,7 +571,7 @@ pub(crate) async fn the_trail_tells_who_did_what(directory: Arc<dyn Directory>) 
 pub(crate) async fn what_nobody_has_to_learn_of_any_more_is_forgotten(directory: Arc<dyn Directory>) {
     make(&*directory, 1).await;
     make(&*directory, 2).await;
-    let rotate = Edit::RotateKey { which: which(2), secret: secret(3), ends_at: later(1) };
+    let rotate = rotation(which(2), 3, later(1));
     edit(&*directory, rotate).await;
     edit(&*directory, Edit::DeleteKey(which(1))).await;
     let known = async || {
@@ -438,7 +582,7 @@ pub(crate) async fn what_nobody_has_to_learn_of_any_more_is_forgotten(directory:
     let at = later(Duration::from_secs(1).as_secs() + TOMBSTONE.as_secs());
     assert_eq!(directory.forget(NOW, UnixTime::from_secs(at.as_secs() - 2)).await, Ok(0));
     assert_eq!(known().await.len(), 2);
-    assert_eq!(directory.forget(later(1), later(5 + TOMBSTONE.as_secs())).await, Ok(4 + 2 + 1));
+    assert_eq!(directory.forget(later(1), later(5 + TOMBSTONE.as_secs())).await, Ok(5 + 2 + 1));
     assert_eq!(known().await, [(vec![3], vec![])]);
     assert!(directory.audit(AuditOf { limit: 9, ..AuditOf::default() }).await.unwrap().is_empty());
 }

@@ -84,6 +84,54 @@ fn keys_are_made_before_the_gateway_runs_and_while_it_does() {
 }
 
 #[test]
+fn a_key_is_renamed_narrowed_to_its_newest_secret_and_deleted() {
+    let folder = TempDir::new().expect("a folder");
+    write_config(folder.path(), ROUTES);
+    let config = format!("admin: {{listen: \"127.0.0.1:0\", token: {TOKEN}}}\n{ROUTES}");
+    let gateway = Process::serve(folder.path(), &config);
+    let config = format!("admin: {{listen: \"{}\", token: {TOKEN}}}\n{ROUTES}", gateway.admin());
+    write_config(folder.path(), &config);
+    let old = key_of(&done(&folder, "create --account acme --environment staging"));
+    let id = id_of(&old);
+    let new = key_of(&done(&folder, &format!("rotate {id}")));
+    assert_eq!(done(&folder, &format!("rename {id} backend")), format!("{id} is renamed\n"));
+    assert_eq!([&old, &new].map(|key| status(&gateway, key)), [200, 200]);
+    let said = format!("{id} is good with its newest secret alone\n");
+    assert_eq!(done(&folder, &format!("end-overlap {id}")), said);
+    assert_eq!([&old, &new].map(|key| status(&gateway, key)), [401, 200]);
+    let other = key_of(&done(&folder, "create --account globex --environment production"));
+    done(&folder, &format!("revoke {}", id_of(&other)));
+    let listed = |filters: &str| -> Vec<String> {
+        let keys: Value =
+            serde_json::from_str(&done(&folder, &format!("list{filters} --json"))).expect("JSON");
+        let keys = keys.as_array().expect("a list").iter();
+        keys.map(|key| format!("{} {}", key["account"].as_str().unwrap(), key["name"])).collect()
+    };
+    let (acme, globex) = ("acme \"backend\"".to_owned(), "globex null".to_owned());
+    for (filters, expected) in [
+        (" --account acme", vec![&acme]),
+        (" --state active", vec![&acme]),
+        (" --state revoked", vec![&globex]),
+        (" --environment production", vec![&globex]),
+        (" --environment staging --state revoked", vec![]),
+        (" --environment staging --state active --account acme", vec![&acme]),
+    ] {
+        assert_eq!(listed(filters).iter().collect::<Vec<_>>(), expected, "{filters}");
+    }
+    assert_eq!(done(&folder, &format!("delete {id}")), format!("{id} is revoked, and listed no more\n"));
+    assert_eq!((status(&gateway, &new), listed("")), (401, vec![globex]));
+    assert_eq!(gateway.end(Signal::TERM).code, Some(0));
+    // The same in the folder, when none runs.
+    let id = id_of(&other);
+    assert_eq!(done(&folder, &format!("rename {id} old")), format!("{id} is renamed\n"));
+    assert_eq!(listed(""), ["globex \"old\""]);
+    let unnamed = Process::run(folder.path(), &["keys", "rename", &id, ""], "");
+    assert_eq!((unnamed.code, listed("")), (Some(0), vec!["globex null".to_owned()]));
+    assert_eq!(done(&folder, &format!("delete {id}")), format!("{id} is revoked, and listed no more\n"));
+    assert_eq!(done(&folder, "list --json"), "[]\n");
+}
+
+#[test]
 fn what_is_refused_says_why() {
     let folder = TempDir::new().expect("a folder");
     write_config(folder.path(), ROUTES);
@@ -101,11 +149,23 @@ fn what_is_refused_says_why() {
         ("rotate key_nothere --overlap soon", "overlap: a span such as 24h or 0s\n"),
         ("rotate key_nothere --overlap 31d", "overlap: the old secret can stay valid for 30 days at most\n"),
         ("revoke a/../b", "there is no such key\n"),
+        ("delete key_nothere", "there is no such key\n"),
+        ("rename key_nothere a", "there is no such key\n"),
+        ("end-overlap key_nothere", "there is no such key\n"),
     ] {
         assert_eq!(refused(&folder, line), said, "{line}");
     }
     assert_eq!(done(&folder, "list --json"), "[]\n", "nothing was made");
-    for line in ["create", "create --account a --environment test", "rotate", "revoke", "delete a"] {
+    for line in [
+        "create",
+        "create --account a --environment test",
+        "rotate",
+        "revoke",
+        "delete",
+        "rename a",
+        "list --state gone",
+        "list --environment test",
+    ] {
         assert_eq!(run(&folder, line).code, Some(2), "{line}");
     }
 }

@@ -2,30 +2,31 @@
 
 use std::time::Duration;
 
+use safecache::clock::UnixTime;
 use serde_json::{Value, json};
 
 use crate::support::admin::{TOKEN, public_id};
 use crate::support::client::{Answer, Client};
 use crate::support::disk::accounts_sql;
-use crate::support::gateway::{Gateway, key, secret, sha256};
+use crate::support::gateway::{Gateway, START, key, secret, sha256};
 use crate::support::upstream::{Upstream, gate};
 
-const UNKNOWN: &str = r#"{"error":"Invalid API key","message":"The provided API key is invalid or has been revoked","status":401}"#;
+pub(crate) const UNKNOWN: &str = r#"{"error":"Invalid API key","message":"The provided API key is invalid or has been revoked","status":401}"#;
 
 /// A configuration before nobody, with `more` lines.
-fn yaml(more: &str) -> String {
+pub(crate) fn yaml(more: &str) -> String {
     format!(
         "admin: {{listen: \"127.0.0.1:0\", token: {TOKEN}}}\nupstreams: {{llm: {{servers: [\"http://127.0.0.1:9\"]}}}}\n\
          routes: [{{path: /v1/*, upstream: llm}}]\n{more}"
     )
 }
 
-fn start(more: &str) -> Gateway {
+pub(crate) fn start(more: &str) -> Gateway {
     Gateway::start(&yaml(more))
 }
 
 /// Asks the operator's API.
-fn ask(gateway: &Gateway, line: &str, body: &Value) -> Answer {
+pub(crate) fn ask(gateway: &Gateway, line: &str, body: &Value) -> Answer {
     ask_with(gateway, line, "", body)
 }
 
@@ -40,7 +41,7 @@ fn ask_with(gateway: &Gateway, line: &str, headers: &str, body: &Value) -> Answe
 }
 
 #[track_caller]
-fn done(gateway: &Gateway, line: &str, body: &Value) -> Value {
+pub(crate) fn done(gateway: &Gateway, line: &str, body: &Value) -> Value {
     let answer = ask(gateway, line, body);
     assert!(matches!(answer.status, 200 | 201), "{line}: {} {}", answer.status, answer.text());
     answer.json()
@@ -48,7 +49,7 @@ fn done(gateway: &Gateway, line: &str, body: &Value) -> Value {
 
 /// The id and the whole of a key that was just made.
 #[track_caller]
-fn make(gateway: &Gateway, more: &Value) -> (String, String) {
+pub(crate) fn make(gateway: &Gateway, more: &Value) -> (String, String) {
     let mut new = json!({"account": "acme", "create_account": true});
     new.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     let made = done(gateway, "POST /admin/v1/keys", &new);
@@ -58,11 +59,11 @@ fn make(gateway: &Gateway, more: &Value) -> (String, String) {
 }
 
 /// What the data port says to a key.
-fn status(gateway: &Gateway, key: &str) -> u16 {
+pub(crate) fn status(gateway: &Gateway, key: &str) -> u16 {
     usage(gateway, key).status
 }
 
-fn usage(gateway: &Gateway, key: &str) -> Answer {
+pub(crate) fn usage(gateway: &Gateway, key: &str) -> Answer {
     gateway.connect().get("/api/v1/usage", key)
 }
 
@@ -312,6 +313,118 @@ fn a_request_that_is_sent_again_makes_no_second_key() {
 }
 
 #[test]
+fn another_request_of_the_same_name_is_refused() {
+    let gateway = start("");
+    let named = "Idempotency-Key: deploy-7\r\n";
+    let new = json!({"account": "acme", "create_account": true, "name": "a", "expires": "90d"});
+    assert_eq!(ask_with(&gateway, "POST /admin/v1/keys", named, &new).status, 201);
+    gateway.clock.advance(Duration::from_secs(60));
+    for (member, value) in [
+        ("account", json!("globex")),
+        ("create_account", json!(false)),
+        ("name", json!("b")),
+        ("name", Value::Null),
+        ("environment", json!("staging")),
+        ("plan", json!("pro")),
+        ("expires", json!("91d")),
+        ("allowed_ips", json!(["127.0.0.1"])),
+        ("allowed_models", json!(["127.0.0.1"])),
+    ] {
+        let mut other = new.clone();
+        other[member] = value;
+        let refused = ask_with(&gateway, "POST /admin/v1/keys", named, &other);
+        assert_eq!(refused.status, 422, "{other}: {}", refused.text());
+        let told = refused.json();
+        assert!(told["message"].as_str().unwrap().starts_with("idempotency-key: "), "{told}");
+    }
+    // The span of an expiry is the same request whenever it comes.
+    assert_eq!(ask_with(&gateway, "POST /admin/v1/keys", named, &new).status, 200);
+    let list = done(&gateway, "GET /admin/v1/keys", &Value::Null);
+    assert_eq!(list["items"].as_array().unwrap().len(), 1);
+    assert_eq!(ask(&gateway, "GET /admin/v1/accounts/globex", &Value::Null).status, 404);
+}
+
+#[test]
+fn a_rotation_that_is_sent_again_makes_no_second_secret() {
+    let gateway = start("");
+    let (id, first) = make(&gateway, &json!({}));
+    let line = format!("POST /admin/v1/keys/{id}/rotate");
+    let rotate =
+        |name: &str, body: &Value| ask_with(&gateway, &line, &format!("Idempotency-Key: {name}\r\n"), body);
+    let body = json!({"overlap": "1h"});
+    let (rotated, again) = (rotate("r-1", &body), rotate("r-1", &body));
+    assert_eq!((rotated.status, again.status), (200, 200));
+    let (rotated, again) = (rotated.json(), again.json());
+    let second = rotated["secret"].as_str().expect("it is shown once");
+    assert_eq!((&again["secret"], &again["live"]), (&Value::Null, &json!(true)));
+    assert_eq!(rotated["key"]["secrets"], again["key"]["secrets"]);
+    assert_eq!([&first, second].map(|key| status(&gateway, key)), [200, 200]);
+    // With what is left out or written otherwise, it may be the same request; with another overlap it is not.
+    assert_eq!(rotate("r-1", &json!({"overlap": "60m"})).json()["secret"], Value::Null);
+    assert_eq!(rotate("r-1", &json!({})).status, 422);
+    assert_eq!(rotate("", &body).status, 422);
+    assert_eq!(rotate(&"x".repeat(129), &body).status, 422);
+    assert_eq!(rotate("\u{e4}", &body).status, 400);
+    let third = rotate("r-2", &body).json();
+    assert!(third["secret"].is_string());
+    let trail = done(&gateway, "GET /admin/v1/audit", &Value::Null);
+    let rotations = trail["items"].as_array().unwrap().iter().filter(|row| row["action"] == "key.rotate");
+    assert_eq!(rotations.count(), 2);
+}
+
+#[test]
+fn keys_are_listed_by_account_state_and_environment() {
+    let gateway = start("plans: {free: {max_keys: 100}}");
+    let mut made: Vec<(String, &str, &str, &str)> = Vec::new();
+    for (account, environment) in [("acme", "staging"), ("globex", "staging"), ("acme", "production")] {
+        for state in ["active", "revoked", "expired", "active"] {
+            let expires = if state == "active" { "90d" } else { "1h" };
+            let more = json!({"account": account, "environment": environment, "expires": expires});
+            let (id, _) = make(&gateway, &more);
+            if state == "revoked" {
+                done(&gateway, &format!("POST /admin/v1/keys/{id}/revoke"), &Value::Null);
+            }
+            made.push((id, account, environment, state));
+        }
+    }
+    let (id, _) = make(&gateway, &json!({"account": "initech"}));
+    made.push((id, "initech", "none", "suspended"));
+    gateway.clock.advance(Duration::from_secs(3600));
+    done(&gateway, "POST /admin/v1/accounts/initech/suspend", &Value::Null);
+    made.sort();
+    let listed = |query: &str| {
+        let (mut seen, mut after) = (Vec::new(), String::new());
+        loop {
+            let page =
+                done(&gateway, &format!("GET /admin/v1/keys?limit=2&after={after}{query}"), &Value::Null);
+            let items = page["items"].as_array().unwrap();
+            seen.extend(items.iter().map(|key| key["id"].as_str().unwrap().to_owned()));
+            match page["next"].as_str() {
+                Some(next) => after = next.to_owned(),
+                None => return seen,
+            }
+        }
+    };
+    let all = |name: &'static str, values: &[&'static str]| {
+        let filter = move |value: &&'static str| (format!("&{name}={value}"), *value);
+        std::iter::once((String::new(), "")).chain(values.iter().map(filter)).collect::<Vec<_>>()
+    };
+    let is = |wanted: &str, value: &str| wanted.is_empty() || wanted == value;
+    for (of_account, account) in all("account", &["acme", "globex", "initech", "nobody"]) {
+        for (of_environment, environment) in all("environment", &["staging", "production", "development"]) {
+            for (in_state, state) in all("state", &["active", "revoked", "expired", "suspended"]) {
+                let expected = made
+                    .iter()
+                    .filter(|(_, of, at, now)| is(account, of) && is(environment, at) && is(state, now));
+                let expected: Vec<_> = expected.map(|(id, ..)| id.clone()).collect();
+                let query = format!("{of_account}{of_environment}{in_state}");
+                assert_eq!(listed(&query), expected, "{query}");
+            }
+        }
+    }
+}
+
+#[test]
 fn lists_come_in_pages() {
     let gateway = start("plans: {free: {max_keys: 100}}");
     let mut made: Vec<String> = (0..5).map(|_| make(&gateway, &json!({})).0).collect();
@@ -337,7 +450,35 @@ fn lists_come_in_pages() {
     assert_eq!(trail["items"][0]["action"], "key.create");
     let before = trail["next"].as_u64().unwrap();
     let older = done(&gateway, &format!("GET /admin/v1/audit?limit=100&before={before}"), &Value::Null);
-    assert_eq!((older["items"].as_array().unwrap().len(), &older["next"]), (4, &Value::Null));
+    let older: Vec<_> = older["items"].as_array().unwrap().iter().map(|row| &row["action"]).collect();
+    assert_eq!(older, ["key.create", "key.create", "key.create", "key.create", "account.create"]);
+}
+
+/// However many keys have to be looked at to find few: nobody else waits for that.
+#[test]
+fn a_page_of_some_keys_looks_at_ten_thousand_at_most() {
+    let gateway = start("");
+    make(&gateway, &json!({}));
+    let many = "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 25000) \
+                INSERT INTO keys (id, account, allowed_ips, allowed_models, created_at, revision, environment) \
+                SELECT printf('many_%05d', n), 'acme', '[]', '[]', 0, 0, \
+                CASE WHEN n IN (3, 24999) THEN 'staging' END FROM n";
+    accounts_sql(gateway.folder.path(), many.to_owned());
+    for (query, pages) in [("", 3), ("&account=acme", 3), ("&state=active", 3)] {
+        let (mut seen, mut after, mut asked) = (Vec::new(), String::new(), 0);
+        loop {
+            let line = format!("GET /admin/v1/keys?environment=staging{query}&after={after}");
+            let page = done(&gateway, &line, &Value::Null);
+            let items = page["items"].as_array().unwrap();
+            seen.extend(items.iter().map(|key| key["id"].as_str().unwrap().to_owned()));
+            asked += 1;
+            match page["next"].as_str() {
+                Some(next) => after = next.to_owned(),
+                None => break,
+            }
+        }
+        assert_eq!((seen, asked), (vec!["many_00003".to_owned(), "many_24999".to_owned()], pages), "{query}");
+    }
 }
 
 #[test]
@@ -350,9 +491,37 @@ fn the_trail_is_kept_for_four_hundred_days() {
     };
     gateway.clock.advance(Duration::from_secs(399 * 24 * 3600));
     make(&gateway, &json!({}));
-    assert_eq!(trail(&gateway), 2);
+    assert_eq!(trail(&gateway), 3, "an account and two keys");
     gateway.clock.advance(Duration::from_secs(2 * 24 * 3600));
     gateway.eventually("the oldest is forgotten", |gateway| trail(gateway) == 1);
+}
+
+/// Nor may one that is right again, after whoever noticed: what was forgotten does not come back.
+#[test]
+fn a_clock_that_is_set_ahead_takes_two_days_of_the_trail_at_most() {
+    let gateway = start("");
+    let trail = |gateway: &Gateway| -> Vec<String> {
+        let told = done(gateway, "GET /admin/v1/audit?limit=100", &Value::Null);
+        let rows = told["items"].as_array().unwrap().iter().rev();
+        rows.map(|row| row["at"].as_str().unwrap().split('T').next().unwrap().to_owned()).collect()
+    };
+    let a_day = Duration::from_secs(24 * 3600);
+    // Nothing of so short a trail is forgotten while days pass.
+    for _ in 0..6 {
+        make(&gateway, &json!({}));
+        gateway.clock.advance(a_day);
+    }
+    let all = trail(&gateway);
+    assert_eq!((all.len(), all[0].as_str(), all[6].as_str()), (7, "2027-01-15", "2027-01-20"));
+    let ahead = UnixTime::from_secs(START.as_secs() + 6 * 24 * 3600 + 900 * 24 * 3600);
+    gateway.clock.set_unix(ahead);
+    gateway.pass_some_time();
+    assert_eq!(trail(&gateway), all, "not at once");
+    gateway.clock.advance(a_day);
+    gateway.eventually("what is oldest is forgotten", |gateway| trail(gateway) != all);
+    assert_eq!(trail(&gateway), all[3..], "of the first two days");
+    gateway.pass_some_time();
+    assert_eq!(trail(&gateway).len(), 4, "and no more on this one");
 }
 
 #[test]
@@ -393,6 +562,11 @@ fn what_cannot_be_is_refused_and_said_why() {
         ("GET /admin/v1/keys?limit=0", Value::Null, 400, "limit: "),
         ("GET /admin/v1/keys?limit=101", Value::Null, 400, "limit: "),
         ("GET /admin/v1/keys?page=1", Value::Null, 400, "page"),
+        ("GET /admin/v1/keys?state=gone", Value::Null, 400, "active, suspended, expired or revoked"),
+        ("GET /admin/v1/keys?environment=Staging", Value::Null, 400, "development, staging or production"),
+        ("GET /admin/v1/people?login=a", Value::Null, 400, "login"),
+        ("POST /admin/v1/people/nobody/reset", Value::Null, 404, "no such person"),
+        ("POST /admin/v1/people/no%20name/reset", Value::Null, 404, "no such person"),
         ("POST /admin/v1/accounts", json!({"id": "acme"}), 409, "already"),
         ("POST /admin/v1/accounts", json!({"id": "acct_x"}), 422, "acct_"),
         ("PATCH /admin/v1/accounts/acme", json!({}), 422, "nothing is to be changed"),
@@ -419,9 +593,17 @@ fn what_cannot_be_is_refused_and_said_why() {
 #[test]
 fn nobody_without_the_token_is_answered() {
     let gateway = start("");
-    for path in ["/admin/v1/keys", "/admin/v1/accounts", "/admin/v1/audit", "/admin/v1/keys/key_a"] {
+    for path in [
+        "/admin/v1/keys",
+        "/admin/v1/accounts",
+        "/admin/v1/audit",
+        "/admin/v1/keys/key_a",
+        "/admin/v1/people",
+    ] {
         assert_eq!(gateway.admin(path).status, 401, "{path}");
     }
+    let reset = "POST /admin/v1/people/root/reset HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    assert_eq!(Client::connect(gateway.running().admin_address()).send(reset).answer().status, 401);
     let off = Gateway::start(&yaml("").replace(&format!(", token: {TOKEN}"), ""));
     assert_eq!(off.admin("/admin/v1/keys").status, 404);
 }

@@ -8,6 +8,7 @@ use crate::accounts::people::token;
 use crate::accounts::people::{LINK_LIFE, PeopleService};
 use crate::ids::{AccountId, PersonId};
 use crate::secret::Secret;
+use crate::store::directory::edit::Author;
 use crate::store::people::edit::{Actor, Denial, PeopleEdit};
 use crate::store::people::link::{Link, NewLink, Purpose};
 use crate::store::people::person::{LoginName, Membership, Role};
@@ -61,14 +62,15 @@ impl PeopleService {
         self.make_link(Purpose::Reset(person.id), visitor.actor()).await
     }
 
-    /// The same for whoever may write to the data folder: an operator's way back in.
+    /// The same by the name that somebody logs in with, for who is no visitor: whoever has the operator's token, or may
+    /// write to the data folder. A lost operator's way back in.
     ///
     /// # Errors
     /// Nobody has this name.
-    pub async fn reset_from_command_line(&self, login: &str) -> Result<Secret, Refusal> {
+    pub async fn reset_by_login(&self, author: Author, login: &str) -> Result<Secret, Refusal> {
         let login = LoginName::new(login).ok_or(Denial::NoPerson)?;
         let credentials = self.store.credentials(&login).await?.ok_or(Denial::NoPerson)?;
-        self.make_link(Purpose::Reset(credentials.person.id), Actor::CommandLine).await
+        self.make_link(Purpose::Reset(credentials.person.id), author.into()).await
     }
 
     /// A link that makes the first operator, and gives them a place in an account; `None`: there is one. A link made

@@ -73,6 +73,15 @@ impl PeopleService {
         Ok(self.store.count_people(accounts).await?)
     }
 
+    /// Some people of an account, or of all, for who has the operator's token or may write to the data folder.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub async fn listed(&self, of: PeopleOf) -> Result<Vec<Person>, Refusal> {
+        let of = PeopleOf { limit: of.limit.min(MOST_PEOPLE), ..of };
+        Ok(self.store.people(of).await?)
+    }
+
     /// Does something with somebody.
     ///
     /// # Errors

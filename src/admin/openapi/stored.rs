@@ -1,4 +1,4 @@
-//! The operations about accounts, their keys, and the trail of changes.
+//! The operations about accounts, their keys, people, and the trail of changes.
 
 use serde_json::{Value, json};
 use utoipa::openapi::path::{
@@ -8,13 +8,17 @@ use utoipa::openapi::request_body::{RequestBody, RequestBodyBuilder};
 use utoipa::openapi::response::ResponseBuilder;
 use utoipa::openapi::{Object, ObjectBuilder, Required, Type};
 
-use crate::accounts::keys::{MOST_A_PAGE, MOST_REQUEST};
-use crate::admin::input::{NO_SUCH_ID, PER_PAGE};
-use crate::admin::keys::IDEMPOTENCY_KEY;
+use crate::accounts::keys::MOST_A_PAGE;
+use crate::accounts::request::MOST_REQUEST;
+use crate::admin::input::{IDEMPOTENCY_KEY, NO_SUCH_ID, PER_PAGE};
 use crate::admin::openapi::{operators, refused};
+use crate::admin::people::ResetLink;
+use crate::auth::key::Environment;
 use crate::outcome::openapi::schemas::whole;
-use crate::outcome::openapi::{Call, JSON, json_body, schema_ref};
+use crate::outcome::openapi::{Call, JSON, json_body, json_of, schema_ref};
 use crate::store::directory::edit::Denial;
+use crate::store::directory::key::State;
+use crate::store::people::edit::Denial as PersonDenial;
 
 /// What a request can be refused with beside what every one of the operator's is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -29,7 +33,7 @@ enum Takes {
     OptionalBody,
 }
 
-pub(super) fn calls() -> [Call<'static, Operation>; 16] {
+pub(super) fn calls() -> [Call<'static, Operation>; 18] {
     let key = |method, operation: OperationBuilder| ("/admin/v1/keys/{id}", method, with_id(operation));
     let of_key = |path, operation: OperationBuilder| (path, HttpMethod::Post, with_id(operation));
     let account = |method, operation| ("/admin/v1/accounts/{id}", method, with_id(operation));
@@ -57,7 +61,10 @@ pub(super) fn calls() -> [Call<'static, Operation>; 16] {
         account(HttpMethod::Patch, change_account()),
         of_key(
             "/admin/v1/accounts/{id}/suspend",
-            changed_account("suspend_account", "Have all keys of an account refused"),
+            changed_account(
+                "suspend_account",
+                "Have all keys of an account refused, those of the key list too",
+            ),
         ),
         of_key(
             "/admin/v1/accounts/{id}/resume",
@@ -65,6 +72,8 @@ pub(super) fn calls() -> [Call<'static, Operation>; 16] {
         ),
         ("/admin/v1/audit", HttpMethod::Get, audit()),
         ("/admin/v1/plans", HttpMethod::Get, plans()),
+        ("/admin/v1/people", HttpMethod::Get, people()),
+        ("/admin/v1/people/{login}/reset", HttpMethod::Post, reset_person()),
     ]
 }
 
@@ -94,14 +103,19 @@ const BAD: &str = "Failed to deserialize query string: limit: from 1 to 100";
 const NO_JSON: &str = "Expected request with `Content-Type: application/json`";
 
 fn with_id(operation: OperationBuilder) -> Operation {
+    with_named("id", NO_SUCH_ID, operation)
+}
+
+/// What is named in the path, and what is said if there is none of that name.
+fn with_named(name: &str, absent: &str, operation: OperationBuilder) -> Operation {
     let id = ParameterBuilder::new()
-        .name("id")
+        .name(name)
         .parameter_in(ParameterIn::Path)
         .required(Required::True)
         .schema(Some(ObjectBuilder::new().schema_type(Type::String).min_length(Some(1))));
     operation
         .parameter(id)
-        .response("404", refused("There is no such thing, or no token is configured.", NO_SUCH_ID))
+        .response("404", refused("There is no such thing, or no token is configured.", absent))
         .build()
 }
 
@@ -141,33 +155,49 @@ fn list_keys() -> Operation {
     let page = json!({"items": [key_example()], "next": null});
     plain("list_keys", "Keys, in the order of their ids", ("KeyList", page), Takes::Query)
         .parameter(of_account())
+        .parameter(query("state", "Those in this state alone.", one_of(&STATES)))
+        .parameter(query("environment", "Those of this environment alone.", one_of(&ENVIRONMENTS)))
         .parameter(after())
         .parameter(limit())
+        .build()
+}
+
+const STATES: [&str; 4] =
+    [State::Active.as_str(), State::Suspended.as_str(), State::Expired.as_str(), State::Revoked.as_str()];
+const ENVIRONMENTS: [&str; 3] =
+    [Environment::Development.as_str(), Environment::Staging.as_str(), Environment::Production.as_str()];
+
+fn one_of(names: &[&str]) -> Object {
+    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(names.iter().copied())).build()
+}
+
+/// The name that a request may be given; what becomes of it then.
+fn named(description: &str) -> Parameter {
+    let name = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .min_length(Some(1))
+        .max_length(Some(MOST_REQUEST))
+        .pattern(Some("^[!-~]+$"));
+    ParameterBuilder::new()
+        .name(IDEMPOTENCY_KEY)
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some(format!(
+            "{description} Another request with it is refused. It is known for 30 days."
+        )))
+        .schema(Some(name))
         .build()
 }
 
 fn create_key() -> Operation {
     let made = json_body(schema_ref("MadeKey"), vec![("made".to_owned(), made_example(SECRET.into()))]);
     let made = ResponseBuilder::new().description("It is made.").content(JSON, made).build();
-    let name = ParameterBuilder::new()
-        .name(IDEMPOTENCY_KEY)
-        .parameter_in(ParameterIn::Header)
-        .required(Required::False)
-        .description(Some(
-            "A name for this request: sent again with it, it makes no second key, and shows no secret.",
-        ))
-        .schema(Some(
-            ObjectBuilder::new()
-                .schema_type(Type::String)
-                .min_length(Some(1))
-                .max_length(Some(MOST_REQUEST))
-                .pattern(Some("^[!-~]+$")),
-        ));
+    let name = "A name for this request: sent again with it, it makes no second key, and shows no secret.";
     let new = json!({"account": "acme", "create_account": true, "name": "production backend",
                      "environment": "production", "expires": "90d"});
     let most = Denial::TooManyKeys { most: 20 }.to_string();
     plain("create_key", "Make a key", ("MadeKey", made_example(Value::Null)), Takes::Body)
-        .parameter(name)
+        .parameter(named(name))
         .request_body(Some(body("NewKey", new, Required::True)))
         .response("201", made)
         .response(
@@ -202,6 +232,9 @@ fn rotate_key() -> OperationBuilder {
         ("MadeKey", made_example(SECRET.into())),
         Takes::OptionalBody,
     )
+    .parameter(named(
+        "A name for this request: sent again with it, it rotates no second time, and shows no secret.",
+    ))
     .request_body(Some(rotation))
     .response(
         "409",
@@ -211,10 +244,15 @@ fn rotate_key() -> OperationBuilder {
 
 fn list_accounts() -> Operation {
     let page = json!({"items": [account_example()], "next": null});
-    plain("list_accounts", "Accounts, in the order of their ids", ("AccountList", page), Takes::Query)
-        .parameter(after())
-        .parameter(limit())
-        .build()
+    plain(
+        "list_accounts",
+        "Accounts of store and key list, in the order of their ids",
+        ("AccountList", page),
+        Takes::Query,
+    )
+    .parameter(after())
+    .parameter(limit())
+    .build()
 }
 
 fn create_account() -> Operation {
@@ -259,6 +297,29 @@ fn plans() -> Operation {
     operators("plans", "The plans of the configuration", ok).build()
 }
 
+fn people() -> Operation {
+    let person = json!({"id": "prsn_0a1B2c3D4e5F6g7H", "login": "ada", "name": "Ada", "account": "acme",
+                        "role": "owner", "is_operator": false, "created_at": "2027-01-15T08:00:00Z",
+                        "disabled_at": null});
+    let page = json!({"items": [person], "next": null});
+    plain("people", "Who may log in, in the order of their ids", ("PersonList", page), Takes::Query)
+        .parameter(of_account())
+        .parameter(after())
+        .parameter(limit())
+        .build()
+}
+
+fn reset_person() -> Operation {
+    let link = json_of(&ResetLink::of("5uQ0bqkJYd8nL2c1mVt7xWz3aRfE9hGpK4sNoTiUyBA"));
+    let summary = "Make a one-time link that sets somebody's password: an operator's, too";
+    let call = plain("reset_person", summary, ("ResetLink", link), Takes::Nothing);
+    let call = call.response(
+        "409",
+        refused("As many links wait to be used as may.", &PersonDenial::TooManyLinks.to_string()),
+    );
+    with_named("login", &PersonDenial::NoPerson.to_string(), call)
+}
+
 fn key_example() -> Value {
     json!({
         "id": "key_0a1B2c3D4e", "account": "acme", "name": "production backend", "environment": "production",
@@ -276,6 +337,6 @@ fn made_example(secret: Value) -> Value {
 }
 
 fn account_example() -> Value {
-    json!({"id": "acme", "name": "Acme Inc", "plan": "free", "created_at": "2027-01-15T08:00:00Z",
-           "suspended_at": null, "keys": 1})
+    json!({"id": "acme", "origin": "both", "name": "Acme Inc", "plan": "free",
+           "created_at": "2027-01-15T08:00:00Z", "suspended_at": null, "keys": 1, "listed_keys": 3})
 }

@@ -1,14 +1,15 @@
 //! A ring under construction: of another list, beside the keys of the store that the one before it has.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::auth::key::{KeyEntry, KeyOptions, Source};
+use crate::auth::key::{KeyEntry, Source};
 use crate::auth::key_record::{Fingerprint, KeyRecord};
+use crate::auth::key_ring::listed::Counting;
 use crate::auth::key_ring::seen_ids::SeenIds;
 use crate::auth::key_ring::{KeyRing, RingFault, RingProblem, SHARDS, Shard, Slot};
 use crate::clock::UnixTime;
-use crate::ids::{AccountId, KeyId, PlanName};
+use crate::ids::{KeyId, PlanName};
 use crate::limits::plan::Plan;
 
 /// A shard under construction.
@@ -32,8 +33,7 @@ pub(super) struct Building<'a> {
     ids: SeenIds,
     /// Records that are in the store: their ids were seen first.
     kept: usize,
-    /// One text per account, however many keys name it.
-    accounts: HashSet<AccountId>,
+    accounts: Counting,
     problems: Vec<RingProblem>,
     disabled: usize,
     expiries: Vec<UnixTime>,
@@ -49,7 +49,7 @@ impl<'a> Building<'a> {
             shards: (0..SHARDS).map(|_| Growing::new(per_shard)).collect(),
             ids: SeenIds::with_capacity(expected),
             kept: 0,
-            accounts: HashSet::new(),
+            accounts: Counting::default(),
             problems: Vec::new(),
             disabled: 0,
             expiries: Vec::new(),
@@ -69,7 +69,10 @@ impl<'a> Building<'a> {
                 self.refuse(None, id, RingFault::UnknownPlan { plan });
                 continue;
             };
-            record.options().into_iter().for_each(|options| self.count(options));
+            match record.options() {
+                Some(options) if options.disabled => self.disabled += 1,
+                options => self.expiries.extend(options.and_then(|options| options.expires_at)),
+            }
             let (record, origin) = match *record.plan() == plan {
                 true => (Arc::clone(record), Origin::Previous),
                 false => (Arc::new(record.under(plan)), Origin::New),
@@ -79,7 +82,7 @@ impl<'a> Building<'a> {
     }
 
     pub(super) fn add(&mut self, index: usize, entry: KeyEntry) {
-        let KeyEntry { id, account: _, plan, digest, options } = &entry;
+        let KeyEntry { id, account, plan, digest, options } = &entry;
         let (id, fingerprint) = (id.clone(), Fingerprint::new(digest));
         let first = self.ids.take(&id);
         if first != index + self.kept {
@@ -89,22 +92,19 @@ impl<'a> Building<'a> {
         let Some(plan) = self.plans.get(plan).map(|plan| Arc::clone(plan)) else {
             return self.refuse(Some(index), &id, RingFault::UnknownPlan { plan: plan.clone() });
         };
-        self.count(options);
+        if options.disabled || self.previous.suspended.holds(account.as_str()) {
+            self.disabled += 1;
+        } else {
+            self.expiries.extend(options.expires_at);
+        }
         let (record, origin) = self.record(entry, plan);
+        self.accounts.count(record.account());
         let Some(shard) = self.shards.get(fingerprint.shard(SHARDS)) else { return };
         if let Some(Slot(first)) = shard.slots.get(&fingerprint) {
             let first = first.id().clone();
             return self.refuse(Some(index), &id, RingFault::DuplicateKey { first });
         }
         self.insert(record, origin);
-    }
-
-    fn count(&mut self, options: &KeyOptions) {
-        if options.disabled {
-            self.disabled += 1;
-        } else {
-            self.expiries.extend(options.expires_at);
-        }
     }
 
     fn insert(&mut self, record: Arc<KeyRecord>, origin: Origin) {
@@ -125,7 +125,7 @@ impl<'a> Building<'a> {
         if let Some(same) = previous.filter(|record| record.is_made_from(Source::List, &entry, &plan)) {
             return (Arc::clone(same), Origin::Previous);
         }
-        let account = self.one_text(entry.account.clone());
+        let account = self.accounts.one_text(entry.account.clone());
         let record = KeyRecord::new(
             Source::List,
             KeyEntry { account, ..entry },
@@ -133,14 +133,6 @@ impl<'a> Building<'a> {
             previous.map(|record| &**record),
         );
         (Arc::new(record), Origin::New)
-    }
-
-    fn one_text(&mut self, account: AccountId) -> AccountId {
-        if let Some(known) = self.accounts.get(&account) {
-            return known.clone();
-        }
-        self.accounts.insert(account.clone());
-        account
     }
 
     pub(super) fn finish(mut self) -> Result<KeyRing, Vec<RingProblem>> {
@@ -157,6 +149,8 @@ impl<'a> Building<'a> {
             stored: self.kept,
             disabled: self.disabled,
             expiries: self.expiries.into(),
+            suspended: Arc::clone(&self.previous.suspended),
+            listed: self.accounts.finish(),
         })
     }
 }

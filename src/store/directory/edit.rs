@@ -26,9 +26,16 @@ pub enum Edit {
         name: Option<Box<str>>,
         /// Its plan from now on.
         plan: Option<PlanName>,
+        /// The plan of the account, which is made if it is not there; `None`: it has to be there.
+        new_account: Option<PlanName>,
     },
     /// Has all keys of an account refused. One that is suspended already stays so.
-    SuspendAccount(AccountId),
+    SuspendAccount {
+        /// Which one.
+        id: AccountId,
+        /// The plan of the account, which is made if it is not there; `None`: it has to be there.
+        new_account: Option<PlanName>,
+    },
     /// Ends that.
     ResumeAccount(AccountId),
     /// Makes a key.
@@ -48,6 +55,8 @@ pub enum Edit {
         secret: NewSecret,
         /// When the one before it ends.
         ends_at: UnixTime,
+        /// By what the request is known if it is sent again.
+        request: Option<Request>,
     },
     /// Ends all secrets of a key but the newest.
     EndOverlap(Which),
@@ -68,12 +77,22 @@ pub struct NewKey {
     pub terms: KeyTerms,
     /// Its first secret.
     pub secret: NewSecret,
-    /// A name that the caller has given to this very request: asked again, the key that was made then is found.
-    pub request: Option<Box<str>>,
+    /// By what the request is known if it is sent again.
+    pub request: Option<Request>,
     /// The most keys that are neither revoked nor deleted that its account may have.
     pub most: u32,
     /// The plan of the account, which is made if it is not there; `None`: it has to be there.
     pub new_account: Option<PlanName>,
+}
+
+/// What a request is known by if it is sent again: then nothing is done, and the key that it was about is found. For 30 days,
+/// and as long as that key is not deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The name that its author has given to it.
+    pub name: Box<str>,
+    /// SHA-256 of what it asks for: another request must have another name.
+    pub content: [u8; 32],
 }
 
 /// A key that must be there.
@@ -99,11 +118,11 @@ pub enum Author {
 /// What was changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Edited {
-    /// The revision that the change is part of; 0: no key was changed.
+    /// The revision of the keys with which it is in force; 0: it is about none.
     pub revision: u64,
     /// The key that it was about.
     pub key: Option<KeyId>,
-    /// False if it had been made before.
+    /// False if all was so before: then there is no trail of it.
     pub is_new: bool,
 }
 
@@ -128,6 +147,9 @@ pub enum Denial {
     /// The key has as many secrets as it may.
     #[error("the key has 8 secrets that are valid; end the overlap first")]
     TooManySecrets,
+    /// The author has given the name of this request to another one.
+    #[error("idempotency-key: another request was sent with it; give each a name of its own")]
+    OtherRequest,
     /// The account has as many keys as its plan allows.
     #[error("the account has {most} keys, as many as its plan allows (max_keys); revoke one first")]
     TooManyKeys {
@@ -142,7 +164,7 @@ impl Edit {
         match self {
             Self::CreateAccount { .. } => "account.create",
             Self::ChangeAccount { .. } => "account.change",
-            Self::SuspendAccount(_) => "account.suspend",
+            Self::SuspendAccount { .. } => "account.suspend",
             Self::ResumeAccount(_) => "account.resume",
             Self::CreateKey(_) => "key.create",
             Self::RenameKey { .. } => "key.rename",
@@ -153,10 +175,25 @@ impl Edit {
         }
     }
 
+    /// By what the request is known if it is sent again.
+    pub fn request(&self) -> Option<&Request> {
+        match self {
+            Self::CreateKey(NewKey { request, .. }) | Self::RotateKey { request, .. } => request.as_ref(),
+            Self::CreateAccount { .. }
+            | Self::ChangeAccount { .. }
+            | Self::SuspendAccount { .. }
+            | Self::ResumeAccount(_)
+            | Self::RenameKey { .. }
+            | Self::EndOverlap(_)
+            | Self::RevokeKey(_)
+            | Self::DeleteKey(_) => None,
+        }
+    }
+
     /// More of it, for people.
     pub fn detail(&self) -> Option<String> {
         match self {
-            Self::CreateAccount { name, plan, .. } => Some(format!("{name}, plan {plan}")),
+            Self::CreateAccount { name, plan, .. } => Some(new_account(name, plan)),
             Self::ChangeAccount { name, plan, .. } => {
                 let name = name.as_ref().map(|name| format!("name {name}"));
                 let plan = plan.as_ref().map(|plan| format!("plan {plan}"));
@@ -173,13 +210,18 @@ impl Edit {
             Self::RotateKey { secret, ends_at, .. } => {
                 Some(format!("new secret {}, the old one until {}", secret.public_id, ends_at.rfc3339()))
             }
-            Self::SuspendAccount(_)
+            Self::SuspendAccount { .. }
             | Self::ResumeAccount(_)
             | Self::EndOverlap(_)
             | Self::RevokeKey(_)
             | Self::DeleteKey(_) => None,
         }
     }
+}
+
+/// More of an account that is made, for people.
+pub fn new_account(name: &str, plan: &PlanName) -> String {
+    format!("{name}, plan {plan}")
 }
 
 impl fmt::Display for Author {

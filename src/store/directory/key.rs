@@ -72,11 +72,73 @@ impl std::fmt::Debug for NewSecret {
     }
 }
 
-/// A page of keys.
+/// What can be said of a key's requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// They pass.
+    Active,
+    /// They are refused until the account is resumed.
+    Suspended,
+    /// They are refused: the key's time has come.
+    Expired,
+    /// They are refused for good.
+    Revoked,
+}
+
+impl State {
+    /// Its name where people and programs see it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Suspended => "suspended",
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
+        }
+    }
+
+    /// The state of this name.
+    pub fn of_name(name: &str) -> Option<Self> {
+        let all = [Self::Active, Self::Suspended, Self::Expired, Self::Revoked];
+        all.into_iter().find(|state| state.as_str() == name)
+    }
+}
+
+impl Key {
+    /// Its state at `now`. [`KeysOf::state`] finds it by the same rules.
+    pub fn state(&self, now: UnixTime) -> State {
+        if self.revoked_at.is_some() {
+            State::Revoked
+        } else if self.terms.expires_at.is_some_and(|at| at <= now) {
+            State::Expired
+        } else if self.is_suspended {
+            State::Suspended
+        } else {
+            State::Active
+        }
+    }
+}
+
+/// The most keys that are looked at for a page of those of an environment or a state: others wait meanwhile.
+pub const MOST_LOOKED_AT: u32 = 10_000;
+
+/// Some keys, in the order of their ids.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct KeyPage {
+    /// They; there may be fewer than were wanted, or none, though more follow.
+    pub keys: Vec<Key>,
+    /// What the next page is behind; `None`: there is none.
+    pub next: Option<Box<str>>,
+}
+
+/// A page of keys that is wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeysOf {
     /// Whose; `None`: everybody's.
     pub account: Option<AccountId>,
+    /// Of which environment; `None`: of all, and of none.
+    pub environment: Option<Environment>,
+    /// In which state at that time; `None`: in any.
+    pub state: Option<(State, UnixTime)>,
     /// Those behind this id; empty: from the beginning.
     pub after: Box<str>,
     /// The most keys wanted.

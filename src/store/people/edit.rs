@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::ids::{AccountId, PersonId, PlanName};
+use crate::store::directory::edit::Author;
 use crate::store::people::link::NewLink;
 use crate::store::people::person::{LoginName, PasswordHash, Role};
 use crate::store::people::session::NewSession;
@@ -108,6 +109,8 @@ pub struct NewPerson {
 pub enum Actor {
     /// Somebody who is logged in.
     Person(PersonId),
+    /// Whoever has the operator's token.
+    Operator,
     /// Whoever may write to the data folder.
     CommandLine,
     /// The gateway itself, as it starts.
@@ -188,10 +191,21 @@ impl PeopleEdit {
     }
 }
 
+impl From<Author> for Actor {
+    fn from(author: Author) -> Self {
+        match author {
+            Author::Operator => Self::Operator,
+            Author::CommandLine => Self::CommandLine,
+            Author::Person(id) => Self::Person(id),
+        }
+    }
+}
+
 impl fmt::Display for Actor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Person(id) => f.write_str(id.as_str()),
+            Self::Operator => f.write_str("operator"),
             Self::CommandLine => f.write_str("command line"),
             Self::Gateway => f.write_str("gateway"),
             Self::Visitor => f.write_str("visitor"),

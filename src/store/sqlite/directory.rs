@@ -1,6 +1,6 @@
 //! Accounts and keys in SQLite: a file of its own, on the disk with each commit.
 //!
-//! - `edits`: what changes them.
+//! - `edits`: what changes them; `accounts`: what that is for accounts; `requests`: what is not done twice.
 //! - `reading`: pages of them, and what has changed of the keys.
 
 use std::path::{Path, PathBuf};
@@ -14,8 +14,8 @@ use crate::ids::{AccountId, KeyId, PlanName};
 use crate::store::directory::account::Account;
 use crate::store::directory::audit::{AuditOf, AuditRow};
 use crate::store::directory::edit::{Author, Denial, Edit, Edited};
-use crate::store::directory::key::{Key, KeysOf};
-use crate::store::directory::{Cursor, Directory, Followed};
+use crate::store::directory::key::{Key, KeyPage, KeysOf};
+use crate::store::directory::{Cursor, Directory, Followed, MOST_OF_TRAIL, Revisions};
 use crate::store::failure::StoreError;
 use crate::store::sqlite::directory::edits::{Forget, Signed};
 use crate::store::sqlite::file::{self, FileKind};
@@ -23,8 +23,10 @@ use crate::store::sqlite::pool;
 use crate::store::sqlite::trouble::of_sqlx;
 use crate::store::sqlite::writer::{Bounds, Writer};
 
+pub(super) mod accounts;
 mod edits;
 mod reading;
+mod requests;
 
 /// Connections that read at the same time.
 const READERS: u32 = 2;
@@ -95,7 +97,7 @@ impl Directory for SqliteDirectory {
         reading::key(&self.readers, id).await.map_err(|error| self.error(error))
     }
 
-    async fn keys(&self, of: KeysOf) -> Result<Vec<Key>, StoreError> {
+    async fn keys(&self, of: KeysOf) -> Result<KeyPage, StoreError> {
         reading::keys(&self.readers, &of).await.map_err(|error| self.error(error))
     }
 
@@ -103,11 +105,21 @@ impl Directory for SqliteDirectory {
         reading::follow(&self.readers, cursor, limit, now).await.map_err(|error| self.error(error))
     }
 
+    async fn revisions(&self) -> Result<Revisions, StoreError> {
+        reading::revisions(&self.readers).await.map_err(|error| self.error(error))
+    }
+
+    async fn suspended(&self) -> Result<Vec<AccountId>, StoreError> {
+        reading::suspended(&self.readers).await.map_err(|error| self.error(error))
+    }
+
     async fn audit(&self, of: AuditOf) -> Result<Vec<AuditRow>, StoreError> {
         reading::audit(&self.readers, &of).await.map_err(|error| self.error(error))
     }
 
     async fn forget(&self, first: UnixTime, now: UnixTime) -> Result<u64, StoreError> {
+        let oldest = reading::oldest_of_trail(&self.readers).await.map_err(|error| self.error(error))?;
+        let first = oldest.map_or(first, |oldest| first.min(oldest.saturating_add(MOST_OF_TRAIL)));
         let mut all = 0;
         loop {
             match self.writer.submit(Forget { first, now }).await? {

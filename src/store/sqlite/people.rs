@@ -17,16 +17,6 @@ use crate::store::sqlite::directory::SqliteDirectory;
 use crate::store::sqlite::people::edits::Signed;
 use crate::store::sqlite::people::sessions::{ForgetEnded, See};
 
-/// What is denied leaves the function that an edit is made in.
-macro_rules! granted {
-    ($verdict:expr) => {
-        match $verdict {
-            Ok(done) => done,
-            Err(denial) => return Ok(Err(denial)),
-        }
-    };
-}
-
 mod edits;
 mod links;
 mod reading;

@@ -197,3 +197,18 @@ fn where_there_is_no_account_yet_the_page_says_how_one_is_made() {
     let page = root.get("/accounts").text();
     assert!(page.contains("There is none yet.") && page.contains("Make the account"), "{page}");
 }
+
+#[test]
+fn an_account_that_the_list_alone_names_is_there_and_can_be_suspended() {
+    let gateway = open_gateway();
+    let mut root = operator(&gateway, 11, "root");
+    let page = root.get("/accounts").text();
+    assert!(page.contains("of the key list") && page.contains("1 key of the list"), "{page}");
+    let asks = || gateway.connect().get("/api/v1/usage", &secret("one")).status;
+    assert_eq!(asks(), 200);
+    for (deed, status) in [("suspend", 401), ("resume", 200)] {
+        let answer = root.post("/accounts/change", &[("account", "acme"), ("deed", deed)]);
+        assert_eq!((answer.status, asks()), (200, status), "{deed}: {}", answer.text());
+    }
+    assert!(!root.get("/accounts").text().contains("of the key list<"), "it is in the store now");
+}

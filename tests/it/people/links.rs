@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use safecache::accounts::people::refusal::{Refusal, Unfit};
 use safecache::secret::Secret;
+use safecache::store::directory::edit::Author;
 use safecache::store::people::edit::Denial;
 use safecache::store::people::link::Purpose;
 use safecache::store::people::person::{Membership, Role};
@@ -120,12 +121,12 @@ fn nobody_resets_their_own_password() {
 fn the_command_line_resets_a_lost_operator() {
     with_house(async |house| {
         house.operator("root").await;
-        let link = house.service.reset_from_command_line("ROOT").await.unwrap();
+        let link = house.service.reset_by_login(Author::CommandLine, "ROOT").await.unwrap();
         let new = password("another");
         assert!(house.service.set_password(link.expose(), &new, from(3)).await.is_ok());
         assert!(house.log_in("root", &new).await.is_ok());
         for name in ["nobody", "no name"] {
-            let refused = house.service.reset_from_command_line(name).await.unwrap_err();
+            let refused = house.service.reset_by_login(Author::CommandLine, name).await.unwrap_err();
             assert_eq!(refused, Refusal::Denied(Denial::NoPerson));
         }
     });

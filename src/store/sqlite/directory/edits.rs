@@ -1,4 +1,7 @@
-//! Changes of accounts and keys, each with its row of the trail.
+//! Changes of accounts and keys, each with its row of the trail; of those of accounts, what they do stands in `accounts`.
+//!
+//! Whatever may be denied is looked at before anything is written: what a denied edit has written would be committed with
+//! the edits of others.
 
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteConnection;
@@ -8,7 +11,9 @@ use crate::ids::{AccountId, KeyId, PlanName};
 use crate::store::directory::edit::{Author, Denial, Edit, Edited, NewKey, Which};
 use crate::store::directory::key::NewSecret;
 use crate::store::directory::{MOST_SECRETS, TOMBSTONE};
+use crate::store::sqlite::directory::{accounts, requests};
 use crate::store::sqlite::number::{kept_time, read};
+use crate::store::sqlite::trail::{self, Step};
 use crate::store::sqlite::usage::list;
 use crate::store::sqlite::writer::Change;
 use crate::units::ByteSize;
@@ -26,24 +31,30 @@ pub(super) struct Signed {
     pub(super) now: UnixTime,
 }
 
-/// What an edit was about, for the trail.
-struct About {
+/// What an edit was about, and what came of it.
+pub(super) struct About {
     account: AccountId,
     key: Option<KeyId>,
-    revision: u64,
+    effect: Effect,
 }
 
-type Verdict<T> = Result<Result<T, Denial>, sqlx::Error>;
-
-/// What is denied leaves the function that an edit is made in.
-macro_rules! granted {
-    ($verdict:expr) => {
-        match $verdict {
-            Ok(done) => done,
-            Err(denial) => return Ok(Err(denial)),
-        }
-    };
+/// What came of an edit.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Effect {
+    /// Something is another than before. With the revision of the keys with which it is in force; 0: it is about none.
+    Changed(u64),
+    /// All is as it was: there is nothing to tell.
+    Nothing,
 }
+
+impl About {
+    /// An edit of an account.
+    pub(super) fn account(id: &AccountId, effect: Effect) -> Self {
+        Self { account: id.clone(), key: None, effect }
+    }
+}
+
+pub(super) type Verdict<T> = Result<Result<T, Denial>, sqlx::Error>;
 
 #[async_trait]
 impl Change for Signed {
@@ -54,144 +65,127 @@ impl Change for Signed {
     }
 
     async fn apply(&self, connection: &mut SqliteConnection) -> Verdict<Edited> {
-        if let Edit::CreateKey(new) = &self.edit
-            && let Some(known) = asked_before(new, connection).await?
+        if let Some(request) = self.edit.request()
+            && let Some(key) = granted!(requests::made_before(self, request, connection).await?)
         {
-            return Ok(Ok(Edited { revision: 0, key: Some(known), is_new: false }));
+            return unchanged(Some(key), connection).await.map(Ok);
         }
-        let About { account, key, revision } = granted!(self.make(connection).await?);
-        let trail = "INSERT INTO audit (at, actor, action, account, subject, detail) \
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-        let trail = sqlx::query(trail).bind(kept_time(self.now)).bind(self.author.to_string());
-        let trail = trail.bind(self.edit.action()).bind(account.as_str());
+        let About { account, key, effect } = granted!(self.make(connection).await?);
+        let Effect::Changed(revision) = effect else { return unchanged(key, connection).await.map(Ok) };
+        if let (Some(request), Some(key)) = (self.edit.request(), &key) {
+            requests::remember(self, (request, key), connection).await?;
+        }
         let subject = key.as_ref().map_or(account.as_str(), KeyId::as_str);
-        trail.bind(subject).bind(self.edit.detail()).execute(connection).await?;
+        self.trail(self.edit.action(), (&account, subject), self.edit.detail(), connection).await?;
         Ok(Ok(Edited { revision, key, is_new: true }))
     }
 }
 
+/// All is as it was. What made it so may not be in force yet: whoever asks again waits for that.
+async fn unchanged(key: Option<KeyId>, connection: &mut SqliteConnection) -> Result<Edited, sqlx::Error> {
+    let current = sqlx::query_scalar("SELECT revision FROM revisions WHERE of = 'keys'");
+    let current: i64 = current.fetch_one(connection).await?;
+    Ok(Edited { revision: read(current), key, is_new: false })
+}
+
 impl Signed {
+    /// Adds a row to the trail.
+    pub(super) async fn trail(
+        &self,
+        action: &str,
+        (account, subject): (&AccountId, &str),
+        detail: Option<String>,
+        connection: &mut SqliteConnection,
+    ) -> Result<(), sqlx::Error> {
+        let (account, subject) = (Some(account.as_str()), Some(subject));
+        let step = Step { at: self.now, actor: &self.author, action, account, subject, detail };
+        trail::leave(step, connection).await
+    }
+
     async fn make(&self, connection: &mut SqliteConnection) -> Verdict<About> {
         let now = self.now;
         match &self.edit {
-            Edit::CreateAccount { id, name, plan } => create_account((id, name, plan), now, connection).await,
-            Edit::ChangeAccount { id, name, plan } => {
-                change_account(id, (name.as_deref(), plan.as_ref()), connection).await
+            Edit::CreateAccount { id, name, plan } => self.create_account((id, name, plan), connection).await,
+            Edit::ChangeAccount { id, name, plan, new_account } => {
+                granted!(self.provide_account(id, new_account.as_ref(), connection).await?);
+                accounts::change(id, (name.as_deref(), plan.as_ref()), connection).await.map(Ok)
             }
-            Edit::SuspendAccount(id) => suspend(id, Some(now), connection).await,
-            Edit::ResumeAccount(id) => suspend(id, None, connection).await,
-            Edit::CreateKey(new) => create_key(new, now, connection).await,
+            Edit::SuspendAccount { id, new_account } => {
+                granted!(self.provide_account(id, new_account.as_ref(), connection).await?);
+                accounts::suspend(id, Some(now), connection).await.map(Ok)
+            }
+            Edit::ResumeAccount(id) => {
+                granted!(self.provide_account(id, None, connection).await?);
+                accounts::suspend(id, None, connection).await.map(Ok)
+            }
+            Edit::CreateKey(new) => self.create_key(new, connection).await,
             Edit::RenameKey { which, name } => {
                 let found = granted!(find(which, connection).await?);
+                if found.name == *name {
+                    return Ok(Ok(found.unchanged()));
+                }
                 let rename = sqlx::query("UPDATE keys SET name = ?2 WHERE id = ?1").bind(which.id.as_str());
                 rename.bind(name.as_deref()).execute(&mut *connection).await?;
                 touch(found, connection).await.map(Ok)
             }
-            Edit::RotateKey { which, secret, ends_at } => {
+            Edit::RotateKey { which, secret, ends_at, request: _ } => {
                 rotate(which, (secret, *ends_at), now, connection).await
             }
             Edit::EndOverlap(which) => {
                 let found = granted!(find(which, connection).await?);
-                end_older(which, now, connection).await?;
+                match end_older(which, now, connection).await? {
+                    0 => Ok(Ok(found.unchanged())),
+                    _ => touch(found, connection).await.map(Ok),
+                }
+            }
+            Edit::RevokeKey(which) => {
+                let found = granted!(find(which, connection).await?);
+                if found.is_revoked {
+                    return Ok(Ok(found.unchanged()));
+                }
+                let revoke = sqlx::query("UPDATE keys SET revoked_at = ?2 WHERE id = ?1");
+                revoke.bind(which.id.as_str()).bind(kept_time(now)).execute(&mut *connection).await?;
                 touch(found, connection).await.map(Ok)
             }
-            Edit::RevokeKey(which) => revoke(which, now, connection).await,
             Edit::DeleteKey(which) => {
-                let about = granted!(revoke(which, now, connection).await?);
-                let delete = sqlx::query("UPDATE keys SET deleted_at = ?2, request = NULL WHERE id = ?1");
-                delete.bind(which.id.as_str()).bind(kept_time(now)).execute(connection).await?;
-                Ok(Ok(about))
+                let found = granted!(find(which, connection).await?);
+                let delete = "UPDATE keys SET revoked_at = coalesce(revoked_at, ?2), deleted_at = ?2, \
+                              request = NULL WHERE id = ?1";
+                let delete = sqlx::query(delete).bind(which.id.as_str()).bind(kept_time(now));
+                delete.execute(&mut *connection).await?;
+                requests::forget(&which.id, connection).await?;
+                touch(found, connection).await.map(Ok)
             }
         }
     }
-}
 
-async fn create_account(
-    (id, name, plan): (&AccountId, &str, &PlanName),
-    now: UnixTime,
-    connection: &mut SqliteConnection,
-) -> Verdict<About> {
-    let insert = "INSERT INTO accounts (id, name, plan, created_at) VALUES (?1, ?2, ?3, ?4) \
-                  ON CONFLICT (id) DO NOTHING";
-    let insert = sqlx::query(insert).bind(id.as_str()).bind(name).bind(plan.as_str()).bind(kept_time(now));
-    match insert.execute(connection).await?.rows_affected() {
-        0 => Ok(Err(Denial::AccountExists)),
-        _ => Ok(Ok(About { account: id.clone(), key: None, revision: 0 })),
-    }
-}
-
-async fn change_account(
-    id: &AccountId,
-    (name, plan): (Option<&str>, Option<&PlanName>),
-    connection: &mut SqliteConnection,
-) -> Verdict<About> {
-    let change = "UPDATE accounts SET name = coalesce(?2, name), plan = coalesce(?3, plan) WHERE id = ?1";
-    let change = sqlx::query(change).bind(id.as_str()).bind(name).bind(plan.map(PlanName::as_str));
-    if change.execute(&mut *connection).await?.rows_affected() == 0 {
-        return Ok(Err(Denial::NoAccount));
-    }
-    let revision = if plan.is_some() { touch_all(id, connection).await? } else { 0 };
-    Ok(Ok(About { account: id.clone(), key: None, revision }))
-}
-
-/// Since when the account is suspended; `None`: not any more.
-async fn suspend(
-    id: &AccountId,
-    since: Option<UnixTime>,
-    connection: &mut SqliteConnection,
-) -> Verdict<About> {
-    let suspend = "UPDATE accounts SET suspended_at = \
-                   CASE WHEN ?2 IS NULL THEN NULL ELSE coalesce(suspended_at, ?2) END WHERE id = ?1";
-    let suspend = sqlx::query(suspend).bind(id.as_str()).bind(since.map(kept_time));
-    if suspend.execute(&mut *connection).await?.rows_affected() == 0 {
-        return Ok(Err(Denial::NoAccount));
-    }
-    let revision = touch_all(id, connection).await?;
-    Ok(Ok(About { account: id.clone(), key: None, revision }))
-}
-
-/// The key that the same request has made before.
-async fn asked_before(new: &NewKey, connection: &mut SqliteConnection) -> Result<Option<KeyId>, sqlx::Error> {
-    let Some(request) = &new.request else { return Ok(None) };
-    let find = "SELECT id FROM keys WHERE account = ?1 AND request = ?2 AND deleted_at IS NULL";
-    let find = sqlx::query_scalar::<_, String>(find).bind(new.account.as_str()).bind(request.as_ref());
-    Ok(find.fetch_optional(connection).await?.map(|id| KeyId::new(&id)))
-}
-
-async fn create_key(new: &NewKey, now: UnixTime, connection: &mut SqliteConnection) -> Verdict<About> {
-    let NewKey { id, account, terms, secret, request, most, new_account } = new;
-    let count = "SELECT (SELECT count(*) FROM keys WHERE account = ?1 AND revoked_at IS NULL), \
-                 EXISTS (SELECT 1 FROM accounts WHERE id = ?1)";
-    let count = sqlx::query_as::<_, (i64, bool)>(count).bind(account.as_str());
-    let (keys, is_there) = count.fetch_one(&mut *connection).await?;
-    if read(keys) >= u64::from(*most) {
-        return Ok(Err(Denial::TooManyKeys { most: *most }));
-    }
-    match new_account {
-        _ if is_there => {}
-        Some(plan) => {
-            granted!(create_account((account, account.as_str(), plan), now, connection).await?);
+    async fn create_key(&self, new: &NewKey, connection: &mut SqliteConnection) -> Verdict<About> {
+        let NewKey { id, account, terms, secret, request: _, most, new_account } = new;
+        let count = "SELECT count(*) FROM keys WHERE account = ?1 AND revoked_at IS NULL";
+        let keys: i64 = sqlx::query_scalar(count).bind(account.as_str()).fetch_one(&mut *connection).await?;
+        if read(keys) >= u64::from(*most) {
+            return Ok(Err(Denial::TooManyKeys { most: *most }));
         }
-        None => return Ok(Err(Denial::NoAccount)),
+        granted!(self.provide_account(account, new_account.as_ref(), connection).await?);
+        let revision = next_revision(connection).await?;
+        let insert = "INSERT INTO keys (id, account, name, environment, plan, expires_at, allowed_ips, allowed_models, \
+                      created_at, revision) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+        let insert = sqlx::query(insert)
+            .bind(id.as_str())
+            .bind(account.as_str())
+            .bind(terms.name.as_deref())
+            .bind(terms.environment.map(|environment| environment.as_str()))
+            .bind(terms.plan.as_ref().map(PlanName::as_str))
+            .bind(terms.expires_at.map(kept_time))
+            .bind(list(terms.allowed_ips.iter().map(ToString::to_string))?)
+            .bind(list(terms.allowed_models.iter().map(ToString::to_string))?)
+            .bind(kept_time(self.now))
+            .bind(revision);
+        insert.execute(&mut *connection).await?;
+        add_secret(id, secret, self.now, connection).await?;
+        let effect = Effect::Changed(read(revision));
+        Ok(Ok(About { account: account.clone(), key: Some(id.clone()), effect }))
     }
-    let revision = next_revision(connection).await?;
-    let insert = "INSERT INTO keys (id, account, name, environment, plan, expires_at, allowed_ips, allowed_models, \
-                  created_at, revision, request) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
-    let insert = sqlx::query(insert)
-        .bind(id.as_str())
-        .bind(account.as_str())
-        .bind(terms.name.as_deref())
-        .bind(terms.environment.map(|environment| environment.as_str()))
-        .bind(terms.plan.as_ref().map(PlanName::as_str))
-        .bind(terms.expires_at.map(kept_time))
-        .bind(list(terms.allowed_ips.iter().map(ToString::to_string))?)
-        .bind(list(terms.allowed_models.iter().map(ToString::to_string))?)
-        .bind(kept_time(now))
-        .bind(revision)
-        .bind(request.as_deref());
-    insert.execute(&mut *connection).await?;
-    add_secret(id, secret, now, connection).await?;
-    Ok(Ok(About { account: account.clone(), key: Some(id.clone()), revision: read(revision) }))
 }
 
 async fn add_secret(
@@ -230,39 +224,42 @@ async fn rotate(
     touch(found, connection).await.map(Ok)
 }
 
-/// Ends every secret of the key but the newest.
+/// Ends every secret of the key but the newest; how many had not ended.
 async fn end_older(
     which: &Which,
     now: UnixTime,
     connection: &mut SqliteConnection,
-) -> Result<(), sqlx::Error> {
+) -> Result<u64, sqlx::Error> {
     let end = sqlx::query("UPDATE key_secrets SET ends_at = ?2 WHERE key = ?1 AND ends_at > ?2");
-    end.bind(which.id.as_str()).bind(kept_time(now)).execute(connection).await.map(drop)
-}
-
-async fn revoke(which: &Which, now: UnixTime, connection: &mut SqliteConnection) -> Verdict<About> {
-    let found = granted!(find(which, connection).await?);
-    let revoke = sqlx::query("UPDATE keys SET revoked_at = coalesce(revoked_at, ?2) WHERE id = ?1");
-    revoke.bind(which.id.as_str()).bind(kept_time(now)).execute(&mut *connection).await?;
-    touch(found, connection).await.map(Ok)
+    let ended = end.bind(which.id.as_str()).bind(kept_time(now)).execute(connection).await?;
+    Ok(ended.rows_affected())
 }
 
 /// A key that is there, and whose it must be.
 struct FoundKey {
     id: KeyId,
     account: AccountId,
+    name: Option<Box<str>>,
     is_revoked: bool,
     expires_at: Option<i64>,
 }
 
+impl FoundKey {
+    /// There was nothing to change.
+    fn unchanged(self) -> About {
+        About { account: self.account, key: Some(self.id), effect: Effect::Nothing }
+    }
+}
+
 async fn find(which: &Which, connection: &mut SqliteConnection) -> Verdict<FoundKey> {
-    let find = "SELECT account, revoked_at IS NOT NULL, expires_at FROM keys \
+    type Row = (String, Option<String>, bool, Option<i64>);
+    let find = "SELECT account, name, revoked_at IS NOT NULL, expires_at FROM keys \
                 WHERE id = ?1 AND deleted_at IS NULL AND (?2 IS NULL OR account = ?2)";
-    let find = sqlx::query_as::<_, (String, bool, Option<i64>)>(find).bind(which.id.as_str());
+    let find = sqlx::query_as::<_, Row>(find).bind(which.id.as_str());
     let found = find.bind(which.within.as_ref().map(AccountId::as_str)).fetch_optional(connection).await?;
-    let found = found.map(|(account, is_revoked, expires_at)| {
+    let found = found.map(|(account, name, is_revoked, expires_at)| {
         let (id, account) = (which.id.clone(), AccountId::new(&account));
-        FoundKey { id, account, is_revoked, expires_at }
+        FoundKey { id, account, name: name.map(Into::into), is_revoked, expires_at }
     });
     Ok(found.ok_or(Denial::NoKey))
 }
@@ -272,15 +269,16 @@ async fn touch(found: FoundKey, connection: &mut SqliteConnection) -> Result<Abo
     let revision = next_revision(connection).await?;
     let touch = sqlx::query("UPDATE keys SET revision = ?2 WHERE id = ?1").bind(found.id.as_str());
     touch.bind(revision).execute(connection).await?;
-    Ok(About { account: found.account, key: Some(found.id), revision: read(revision) })
+    let effect = Effect::Changed(read(revision));
+    Ok(About { account: found.account, key: Some(found.id), effect })
 }
 
-/// Marks all keys of an account as changed; 0 if it has none.
-async fn touch_all(id: &AccountId, connection: &mut SqliteConnection) -> Result<u64, sqlx::Error> {
+/// Marks all keys of an account as changed.
+pub(super) async fn touch_all(id: &AccountId, connection: &mut SqliteConnection) -> Result<u64, sqlx::Error> {
     let revision = next_revision(connection).await?;
     let touch = sqlx::query("UPDATE keys SET revision = ?2 WHERE account = ?1 AND deleted_at IS NULL");
-    let touched = touch.bind(id.as_str()).bind(revision).execute(connection).await?.rows_affected();
-    Ok(if touched > 0 { read(revision) } else { 0 })
+    touch.bind(id.as_str()).bind(revision).execute(connection).await?;
+    Ok(read(revision))
 }
 
 async fn next_revision(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
@@ -311,6 +309,11 @@ impl Change for Forget {
             (
                 "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at < ?1 LIMIT ?2)",
                 kept_time(self.first),
+            ),
+            (
+                "DELETE FROM requests WHERE (maker, name) IN \
+                 (SELECT maker, name FROM requests WHERE at < ?1 LIMIT ?2)",
+                learnt,
             ),
             (
                 "DELETE FROM key_secrets WHERE digest IN \

@@ -11,8 +11,10 @@ use crate::ids::{AccountId, PersonId, PlanName};
 use crate::store::people::MOST_PEOPLE;
 use crate::store::people::edit::{Actor, Denial, NewPerson, PeopleEdit};
 use crate::store::people::person::{LoginName, Membership, PasswordHash, Role};
+use crate::store::sqlite::directory::accounts::{Inserted, insert};
 use crate::store::sqlite::number::{kept_time, read};
 use crate::store::sqlite::people::{links, sessions};
+use crate::store::sqlite::trail::{self, Step};
 use crate::store::sqlite::writer::Change;
 use crate::units::ByteSize;
 
@@ -66,12 +68,15 @@ impl Signed {
         about: &About,
         connection: &mut SqliteConnection,
     ) -> Result<(), sqlx::Error> {
-        let trail = "INSERT INTO audit (at, actor, action, account, subject, detail) \
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-        let trail = sqlx::query(trail).bind(kept_time(self.now)).bind(self.actor.to_string()).bind(action);
-        let trail = trail.bind(about.account.as_ref().map(AccountId::as_str));
-        let trail = trail.bind(about.person.as_ref().map(PersonId::as_str)).bind(self.edit.detail());
-        trail.execute(connection).await.map(drop)
+        let step = Step {
+            at: self.now,
+            actor: &self.actor,
+            action,
+            account: about.account.as_ref().map(AccountId::as_str),
+            subject: about.person.as_ref().map(PersonId::as_str),
+            detail: self.edit.detail(),
+        };
+        trail::leave(step, connection).await
     }
 
     async fn make(&self, connection: &mut SqliteConnection) -> Verdict<About> {
@@ -201,10 +206,7 @@ async fn sign_up(
     if is_taken(&owner.login, connection).await? {
         return Ok(Err(Denial::NameTaken));
     }
-    let insert = "INSERT INTO accounts (id, name, plan, created_at) VALUES (?1, ?2, ?3, ?4) \
-                  ON CONFLICT (id) DO NOTHING";
-    let insert = sqlx::query(insert).bind(account.as_str()).bind(account_name).bind(plan.as_str());
-    if insert.bind(kept_time(now)).execute(&mut *connection).await?.rows_affected() == 0 {
+    if insert((account, account_name, plan), now, connection).await? == Inserted::WasThere {
         return Ok(Err(Denial::AccountExists));
     }
     let membership = Membership { account: account.clone(), role: Role::Owner };
