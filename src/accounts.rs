@@ -13,7 +13,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 
 use crate::auth::key_ring::listed::ListedAccounts;
-use crate::clock::{Clock, UnixTime};
+use crate::clock::{Clock, Monotonic, UnixTime};
 use crate::config::Config;
 use crate::ids::{KeyId, PlanName};
 use crate::limits::plan::Plan;
@@ -77,6 +77,11 @@ impl Accounts {
     /// This moment.
     pub fn now(&self) -> UnixTime {
         self.0.clock.unix()
+    }
+
+    /// The same, by the clock that nobody sets.
+    pub fn monotonic(&self) -> Monotonic {
+        self.0.clock.monotonic()
     }
 
     /// The configuration of this moment.

@@ -2,6 +2,7 @@
 
 pub mod authenticate;
 pub mod cancellation;
+pub mod client_address;
 pub mod key;
 pub mod key_record;
 pub mod key_ring;

@@ -21,23 +21,23 @@
 //! is never kept, framed, or fed from elsewhere, and nothing is changed for a
 //! request that another site has made. What somebody may do is not decided here but in `accounts::people`.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::connect_info::Connected;
 use axum::http::StatusCode;
 use axum::middleware::from_fn;
+use axum::response::Response;
 use axum::routing::{get, post};
-use axum::serve::IncomingStream;
 use futures_util::future::BoxFuture;
-use tokio::net::TcpListener;
 
 use crate::accounts::Accounts;
 use crate::accounts::people::PeopleService;
 use crate::config::SignUp;
 use crate::console::operated::Operated;
 use crate::console::relay::{Door, Relay};
+use crate::console::reports::Reading;
+use crate::secret::Secret;
 use crate::store::Store;
 use crate::store::failure::StoreError;
 use crate::store::proxied;
@@ -65,7 +65,7 @@ mod playground;
 mod ranges;
 mod refusals;
 pub mod relay;
-mod reports;
+pub mod reports;
 mod settings;
 mod trail;
 mod usage;
@@ -88,6 +88,10 @@ pub struct Console {
     pub door: Box<dyn Fn() -> Option<Door> + Send + Sync>,
     /// Asks it.
     pub relay: Relay,
+    /// Whether a key may be used from an address, as far as it is bound to some.
+    pub allows: Box<dyn Fn(&Secret, IpAddr) -> bool + Send + Sync>,
+    /// Reads what was used.
+    pub reading: Reading,
     /// The gateway itself.
     pub operated: Box<dyn Operated>,
     /// How browsers reach it.
@@ -110,13 +114,22 @@ pub enum Transport {
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub SocketAddr);
 
-impl Connected<IncomingStream<'_, TcpListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, TcpListener>) -> Self {
-        Self(*stream.remote_addr())
-    }
+/// For who opens the address of a form.
+async fn back_to_keys() -> Response {
+    answers::see_other("/keys")
 }
 
-/// The routes of the console. They want [`Peer`] to be told.
+/// The same.
+async fn back_to_cache() -> Response {
+    answers::see_other("/cache")
+}
+
+/// The same.
+async fn back_to_settings() -> Response {
+    answers::see_other("/settings")
+}
+
+/// The routes of the console. They want [`Peer`] to be told as connection info.
 pub fn router(console: Console) -> Router {
     let pages = Router::new()
         .route("/", get(overview::show))
@@ -125,9 +138,9 @@ pub fn router(console: Console) -> Router {
         .route("/log-out", post(entering::log_out))
         .route("/link/{token}", get(entering::show_link).post(entering::use_link))
         .route("/keys", get(keys::show).post(keys::create))
-        .route("/keys/change", post(keys::change))
+        .route("/keys/change", post(keys::change).get(back_to_keys))
         .route("/cache", get(cache::show))
-        .route("/cache/forget", post(cache::forget))
+        .route("/cache/forget", post(cache::forget).get(back_to_cache))
         .route("/usage", get(usage::show))
         .route("/playground", get(playground::show))
         .route("/accounts", get(accounts::show).post(accounts::create))
@@ -137,11 +150,11 @@ pub fn router(console: Console) -> Router {
         .route("/config", get(config::show))
         .route("/config/reload", post(config::reload))
         .route("/settings", get(settings::show))
-        .route("/settings/password", post(settings::change_password))
-        .route("/settings/sessions", post(settings::end_sessions))
-        .route("/settings/people", post(members::deal))
-        .route("/settings/links", post(members::make_link))
-        .route("/settings/links/end", post(members::end_link))
+        .route("/settings/password", post(settings::change_password).get(back_to_settings))
+        .route("/settings/sessions", post(settings::end_sessions).get(back_to_settings))
+        .route("/settings/people", post(members::deal).get(back_to_settings))
+        .route("/settings/links", post(members::make_link).get(back_to_settings))
+        .route("/settings/links/end", post(members::end_link).get(back_to_settings))
         .route("/assets/{name}", get(assets::show))
         .layer(from_fn(guard::in_time));
     // Takes as long as a model takes, within bounds of its own.

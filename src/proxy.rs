@@ -8,7 +8,7 @@
 //!   once, `revocation` how those of a revoked key do.
 //! - `gateway` takes a connection's requests one after another from head to access line; `ctx` is a request's own
 //!   state, `derived` what all requests of a snapshot share, `shared` what outlives it.
-//! - `framing`, `client_address`, `query`, `admit`, `auth_failures`, `body`: from a head to an admitted request.
+//! - `framing`, `query`, `admit`, `auth_failures`, `body`: from a head to an admitted request.
 //! - `answer` looks up and leads; `fetch` calls the upstream and writes the recording, `reading` reads it on its way;
 //!   `send` follows it, `tail` how it ends.
 //! - `attempts` says which server is asked and when once more; `exchange` is one request and its answer on a connection
@@ -33,7 +33,6 @@ mod cache_api;
 mod call;
 pub mod checks;
 mod chunks;
-mod client_address;
 pub mod connection;
 mod copied;
 pub mod crew;

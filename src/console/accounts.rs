@@ -71,6 +71,7 @@ struct Row {
     usage_page: String,
     cache_page: String,
     trail_page: String,
+    people_page: String,
     problem: Option<Problem>,
 }
 
@@ -291,6 +292,7 @@ fn row(console: &Console, account: &Holder, people: u64) -> Row {
         usage_page: of_it("/usage"),
         cache_page: of_it("/cache"),
         trail_page: of_it("/accounts/audit"),
+        people_page: of_it("/settings"),
         problem: None,
         id,
     }

@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::accounts::people::entering::{Caller, Visitor};
 use crate::accounts::people::rights::require_operator;
+use crate::auth::client_address::{BadForwardedFor, Trust, resolve};
 use crate::config::key_rules::is_visible;
 use crate::console::answers::{failed, see_other, told};
 use crate::console::{Console, Peer, Transport};
@@ -22,8 +23,8 @@ use crate::form;
 use crate::ids::AccountId;
 use crate::secret::Secret;
 
-/// The largest form.
-const MOST_BYTES: usize = 16 * 1024;
+/// The largest form: of the longest question of the playground, in which each character may take nine bytes.
+const MOST_BYTES: usize = 80 * 1024;
 
 /// How long a form may take to come.
 const LONGEST: Duration = Duration::from_secs(10);
@@ -36,7 +37,10 @@ const ACCOUNT: &str = "account";
 
 /// A request, as far as a page wants to know.
 pub(super) struct Asked {
-    address: IpAddr,
+    /// Where it comes from.
+    pub(super) address: IpAddr,
+    /// How its browser reaches the console.
+    pub(super) transport: Transport,
     agent: Option<String>,
     /// What the session is recognised by.
     pub(super) session: Option<Secret>,
@@ -62,11 +66,20 @@ impl FromRequest<Arc<Console>> for Asked {
             return Err(told(StatusCode::INTERNAL_SERVER_ERROR, "Nobody knows where this comes from."));
         };
         let is_change = !parts.method.is_safe();
+        let trusted = &console.accounts.config().trusted_proxies;
+        let seen = resolve(peer.ip().to_canonical(), &parts.headers, trusted).map_err(|BadForwardedFor| {
+            told(StatusCode::BAD_REQUEST, "The X-Forwarded-For header holds something that is no address.")
+        })?;
+        let transport = match (console.transport, seen.trust) {
+            (Transport::Plain, Trust::Trusted) => forwarded_transport(&parts.headers),
+            (transport, _) => transport,
+        };
         let agent = parts.headers.get(USER_AGENT).and_then(|value| value.to_str().ok());
         Ok(Self {
-            address: peer.ip().to_canonical(),
+            address: seen.client,
+            transport,
             agent: agent.map(str::to_owned),
-            session: cookie(&parts.headers, cookie_name(console.transport)),
+            session: cookie(&parts.headers, cookie_name(transport)),
             query: fields(parts.uri.query().unwrap_or_default())
                 .ok_or_else(|| told(StatusCode::BAD_REQUEST, "This address is not text."))?,
             form: if is_change { read(&parts.headers, body).await? } else { Vec::new() },
@@ -99,13 +112,21 @@ impl Asked {
         let chosen = [self.text(ACCOUNT), self.in_query(ACCOUNT)].into_iter().find(|text| !text.is_empty());
         let Some(chosen) = chosen else { return Ok(own.cloned()) };
         let of_theirs = own.is_some_and(|own| own.as_str() == chosen);
-        if (of_theirs || member.visitor.person.is_operator) && is_visible(chosen) {
-            return Ok(Some(AccountId::new(chosen)));
+        if !of_theirs && !member.visitor.person.is_operator {
+            return Err(told(StatusCode::FORBIDDEN, "Operators alone look after the accounts of others."));
         }
-        Err(told(StatusCode::FORBIDDEN, "Operators alone look after the accounts of others."))
+        if !is_visible(chosen) {
+            return Err(told(StatusCode::BAD_REQUEST, "No account has such an id."));
+        }
+        Ok(Some(AccountId::new(chosen)))
     }
 
-    /// The same, for what must not be seen.
+    /// What tells the form from others, so that it is not done twice.
+    pub(super) fn request(&self) -> Option<String> {
+        Some(self.text("request").to_owned()).filter(|request| !request.is_empty())
+    }
+
+    /// What a field says that must not be seen.
     pub(super) fn secret(&self, name: &str) -> Secret {
         Secret::new(self.text(name).to_owned())
     }
@@ -136,6 +157,14 @@ impl Asked {
         let member = self.member(console).await?;
         require_operator(&member.visitor.person).map_err(|refusal| failed(&refusal))?;
         Ok(member)
+    }
+}
+
+/// How a trusted proxy says that it was reached itself.
+fn forwarded_transport(headers: &HeaderMap) -> Transport {
+    match headers.get("x-forwarded-proto").map(HeaderValue::as_bytes) {
+        Some(proto) if proto.eq_ignore_ascii_case(b"https") => Transport::Tls,
+        _ => Transport::Plain,
     }
 }
 

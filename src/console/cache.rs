@@ -45,6 +45,8 @@ struct Cache {
     entries: Vec<EntryRow>,
     /// Where the list goes on; empty: this is its end.
     behind: String,
+    /// Where an entry of this page is forgotten.
+    here: String,
     is_first: bool,
     can_change: bool,
 }
@@ -198,7 +200,13 @@ async fn render(
         let after = cursor::encode(place);
         address("/cache", &[("q", &search.text), ("kind", kind), ("account", chosen), ("after", &after)])
     });
+    let after = asked.in_query("after");
+    let here = address(
+        "/cache/forget",
+        &[("q", &search.text), ("kind", kind), ("account", chosen), ("after", after)],
+    );
     let cache = Cache {
+        here,
         shell: Shell::of("Cache", member),
         form_token: member.form_token.clone(),
         notice,

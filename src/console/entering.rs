@@ -48,7 +48,7 @@ fn log_in_form<'a>(console: &Console, login: &'a str, problem: Option<String>) -
 pub(super) async fn log_in(State(console): Shared, asked: Asked) -> Response {
     let login = asked.text("login").trim();
     match console.people.log_in(login, &asked.secret("password"), asked.caller()).await {
-        Ok(logged_in) => enter(&console, &logged_in),
+        Ok(logged_in) => enter(&asked, &logged_in),
         Err(refusal) => {
             let form = log_in_form(&console, login, Some(sentence(&refusal)));
             hinted(&refusal, page(status_of(&refusal), &form))
@@ -56,8 +56,8 @@ pub(super) async fn log_in(State(console): Shared, asked: Asked) -> Response {
     }
 }
 
-fn enter(console: &Console, logged_in: &LoggedIn) -> Response {
-    with_session(see_other("/"), &logged_in.token, console.transport)
+fn enter(asked: &Asked, logged_in: &LoggedIn) -> Response {
+    with_session(see_other("/"), &logged_in.token, asked.transport)
 }
 
 /// Ends the session.
@@ -65,7 +65,7 @@ pub(super) async fn log_out(State(console): Shared, asked: Asked) -> Result<Resp
     let member = asked.member(&console).await?;
     match console.people.log_out(&member.visitor).await {
         Ok(()) | Err(Refusal::Denied(Denial::NoSession)) => {
-            Ok(without_session(see_other("/log-in"), console.transport))
+            Ok(without_session(see_other("/log-in"), asked.transport))
         }
         Err(refusal) => Err(failed(&refusal)),
     }
@@ -177,7 +177,7 @@ pub(super) async fn use_link(State(console): Shared, Path(token): Path<String>, 
         console.people.join(&token, newcomer(&asked), asked.caller()).await
     };
     match used {
-        Ok(logged_in) => enter(&console, &logged_in),
+        Ok(logged_in) => enter(&asked, &logged_in),
         Err(refusal) => {
             let form = link_page(&opened, &asked, Some(sentence(&refusal)));
             hinted(&refusal, page(status_of(&refusal), &form))

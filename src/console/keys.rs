@@ -16,9 +16,11 @@ use crate::console::address::address;
 use crate::console::answers::{Shell, page, told};
 use crate::console::asked::{Asked, Member};
 use crate::console::entering::Shared;
+use crate::console::measures::counted;
 use crate::console::new_key::NewKey;
 use crate::console::refusals::{Problem, failed, status_of};
 use crate::console::settings::{Notice, Section};
+use crate::dice::uuid_v7;
 use crate::ids::{AccountId, KeyId};
 use crate::store::directory::edit::{Author, Which};
 use crate::store::directory::key::{KeysOf, State as KeyState};
@@ -37,6 +39,11 @@ struct Keys {
     is_anothers: bool,
     /// Whether nobody has made the account yet.
     is_unmade: bool,
+    is_suspended: bool,
+    /// Keys of the list, if the account has any.
+    listed_keys: Option<String>,
+    /// Tells the forms of this page from those of others, so that none is done twice.
+    request: String,
     can_change: bool,
     notice: Option<Notice>,
     shown: Option<Shown>,
@@ -119,7 +126,7 @@ pub(super) async fn create(State(console): Shared, asked: Asked) -> Result<Respo
     let view = keeping(&member, &asked)?;
     let form = NewKey::of(&asked);
     let (account, draft) = (view.account.to_string(), form.draft());
-    let wanted = Wanted { account, draft, request: None, absent: Absent::Made };
+    let wanted = Wanted { account, draft, request: asked.request(), absent: Absent::Made };
     let became = match console.accounts.create_key(author(&member), wanted).await {
         Ok(made) => became_made(made),
         Err(refused) => {
@@ -140,7 +147,8 @@ pub(super) async fn change(State(console): Shared, asked: Asked) -> Result<Respo
     let became = match asked.text("deed") {
         "rotate" => match parse_duration(asked.text("overlap")) {
             Some(overlap) => {
-                match accounts.rotate_key(author, which, Rotation { overlap, request: None }).await {
+                match accounts.rotate_key(author, which, Rotation { overlap, request: asked.request() }).await
+                {
                     Ok(made) => became_made(made),
                     Err(refused) => became_refused(key, &refused, named),
                 }
@@ -194,9 +202,17 @@ fn author(member: &Member) -> Author {
 }
 
 fn became_made(Made { key, secret, standing }: Made) -> Became {
+    let Some(secret) = secret else {
+        let text =
+            "This form has done that already; the key was shown then, and is not shown again.".to_owned();
+        return Became {
+            notice: Some(Notice { section: Section::Keys, is_problem: true, text }),
+            ..Became::default()
+        };
+    };
     let is_live = standing == Standing::Live;
-    let shown = |secret: &str| Shown { name: name_of(&key), key: secret.to_owned(), is_live };
-    Became { shown: secret.map(|secret| shown(secret.expose())), ..Became::default() }
+    let shown = Shown { name: name_of(&key), key: secret.expose().to_owned(), is_live };
+    Became { shown: Some(shown), ..Became::default() }
 }
 
 fn became_changed(done: &str, key: KeyId, changed: Result<Changed, Refused>, named: &str) -> Became {
@@ -234,11 +250,12 @@ async fn gather(
     let Became { status, mut notice, shown, form, unchanged } = became;
     let person = &member.visitor.person;
     let is_anothers = person.membership.as_ref().is_none_or(|place| place.account != account);
-    let is_unmade = match console.accounts.account(&account).await {
-        Ok(_) => false,
-        Err(refused) if refused.kind() == Kind::Absent => true,
+    let holder = match console.accounts.account(&account).await {
+        Ok(holder) => Some(holder),
+        Err(refused) if refused.kind() == Kind::Absent => None,
         Err(refused) => return Err(refused),
     };
+    let listed_keys = holder.as_ref().map_or(0, |holder| holder.listed_keys);
     let limit = u32::try_from(A_PAGE + 1).unwrap_or(u32::MAX);
     let of = KeysOf { account: Some(account.clone()), after: after.into(), limit, ..KeysOf::default() };
     let listed = console.accounts.keys(of).await?;
@@ -265,7 +282,10 @@ async fn gather(
         shell: Shell::of("API Keys", member),
         form_token: member.form_token.clone(),
         is_anothers,
-        is_unmade,
+        is_unmade: holder.is_none(),
+        is_suspended: holder.is_some_and(|holder| holder.suspended_at.is_some()),
+        listed_keys: (listed_keys > 0).then(|| counted(listed_keys, "key")),
+        request: uuid_v7(now).to_string(),
         can_change: may(person, Right::Keys, &account),
         notice,
         shown,

@@ -5,12 +5,14 @@ use axum::http::StatusCode;
 use axum::response::Response;
 
 use crate::accounts::people::members::Deed;
-use crate::accounts::people::refusal::Refusal;
+use crate::accounts::people::refusal::{Refusal, Unfit};
+use crate::accounts::refused::Kind;
 use crate::config::key_rules::is_visible;
 use crate::console::Console;
 use crate::console::answers::told;
 use crate::console::asked::{Asked, Member};
 use crate::console::entering::Shared;
+use crate::console::refusals;
 use crate::console::settings::{Section, Shown, done, refused, render};
 use crate::ids::{AccountId, PersonId};
 use crate::secret::Secret;
@@ -86,8 +88,14 @@ async fn invite(
         ("", Some(own)) => own.clone(),
         ("", None) => return Err(not_understood()),
         (named, _) if is_visible(named) => AccountId::new(named),
-        _ => return Err(not_understood()),
+        _ => return Ok(Err(Unfit::Account.into())),
     };
+    if let Err(refused) = console.accounts.account(&account).await {
+        return Ok(Err(match refused.kind() {
+            Kind::Absent => Unfit::Account.into(),
+            _ => return Err(refusals::failed(&refused)),
+        }));
+    }
     Ok(console.people.invite(&member.visitor, &account, role).await)
 }
 

@@ -5,6 +5,7 @@ use axum::response::Response;
 
 use crate::accounts::refused::{Kind, Refused};
 use crate::console::answers::told;
+use crate::store::directory::edit::Denial;
 
 /// Where a form is wrong, and why.
 #[derive(Clone, Debug)]
@@ -26,6 +27,11 @@ impl Problem {
         match refused {
             Refused::Wrong { field, message } if fields.contains(field) => {
                 Self { field, text: as_sentence(message) }
+            }
+            Refused::Denied(Denial::OtherRequest) => {
+                let text =
+                    "This form has done something else already. Press the button again to do this as well.";
+                Self { field: "", text: text.to_owned() }
             }
             refused => Self { field: "", text: format!("That was not done: {refused}.") },
         }

@@ -1,11 +1,12 @@
 //! Asks the data listener what the playground is asked, over a connection of its own, and passes the answer on as it comes.
 //!
-//! The gateway treats it as it treats every client. Bounded: so many at a time, each for so long; when the browser leaves,
-//! the connection ends, and with it the upstream call.
+//! The gateway treats it as it treats every client. Bounded: so many at a time, of one person and of all, so many in a
+//! minute, each for so long; when the browser leaves, the connection ends, and with it the upstream call.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -19,16 +20,24 @@ use hyper_util::rt::TokioIo;
 use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
-use tokio::time::{Sleep, sleep, timeout};
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
+use crate::accounts::people::attempts::{Attempts, Standing};
+use crate::clock::Monotonic;
+use crate::ids::PersonId;
 use crate::pem::pinned;
 use crate::secret::Secret;
 
 /// Questions at a time.
 const MOST: usize = 16;
+
+/// Those of one person.
+const MOST_OF_ONE: usize = 4;
+
+/// Questions of one person in a minute.
+const A_MINUTE: NonZeroU32 = NonZeroU32::MIN.saturating_add(59);
 
 /// How long a connection may take to come about.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -54,6 +63,10 @@ const MEDIA_TYPES: [&str; 2] = ["application/json", "text/event-stream"];
 pub(super) enum Failure {
     #[error("This is no API key.")]
     NoKey,
+    #[error("This API key may not be used from your address.")]
+    Address,
+    #[error("You have asked so often in the last minute that you have to wait a little.")]
+    Often,
     #[error("Too many are asking from this console at the moment. Try again.")]
     Busy,
     #[error("The gateway's own port did not answer.")]
@@ -67,6 +80,8 @@ impl Failure {
     pub(super) fn status(self) -> StatusCode {
         match self {
             Self::NoKey => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Address => StatusCode::FORBIDDEN,
+            Self::Often => StatusCode::TOO_MANY_REQUESTS,
             Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unreachable => StatusCode::BAD_GATEWAY,
             Self::Late => StatusCode::GATEWAY_TIMEOUT,
@@ -100,6 +115,8 @@ impl Door {
 
 /// What is asked.
 pub(super) struct Question {
+    /// Who asks.
+    pub(super) who: PersonId,
     pub(super) path: String,
     pub(super) key: Secret,
     /// JSON.
@@ -108,35 +125,71 @@ pub(super) struct Question {
 
 /// Asks, within bounds.
 pub struct Relay {
-    places: Arc<Semaphore>,
+    asking: Arc<Mutex<Vec<PersonId>>>,
+    asked: Attempts,
 }
 
 impl Default for Relay {
     fn default() -> Self {
-        Self { places: Arc::new(Semaphore::new(MOST)) }
+        Self { asking: Arc::default(), asked: Attempts::new(A_MINUTE) }
+    }
+}
+
+/// One of the places of [`MOST`] that ask; dropped, it is free.
+struct Place {
+    who: PersonId,
+    asking: Arc<Mutex<Vec<PersonId>>>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = asking.iter().position(|who| *who == self.who) {
+            asking.swap_remove(at);
+        }
     }
 }
 
 impl Relay {
+    /// A place for somebody.
+    fn place(&self, who: &PersonId, now: Monotonic) -> Result<Place, Failure> {
+        let mut asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = asking.iter().filter(|one| *one == who).count();
+        if asking.len() >= MOST || own >= MOST_OF_ONE {
+            return Err(Failure::Busy);
+        }
+        if self.asked.take(who, now) == Standing::Beyond {
+            return Err(Failure::Often);
+        }
+        asking.push(who.clone());
+        Ok(Place { who: who.clone(), asking: Arc::clone(&self.asking) })
+    }
+
     /// Asks the listener behind `door`; its answer, whatever it says.
     ///
     /// # Errors
     /// There is none.
-    pub(super) async fn ask(&self, door: &Door, question: Question) -> Result<Response, Failure> {
+    pub(super) async fn ask(
+        &self,
+        door: &Door,
+        question: Question,
+        now: Monotonic,
+    ) -> Result<Response, Failure> {
+        let place = self.place(&question.who, now)?;
         let request = request(door.address, question).ok_or(Failure::NoKey)?;
-        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| Failure::Busy)?;
-        let deadline = Box::pin(sleep(LONGEST));
         let opened = timeout(CONNECT, door.open()).await.ok().flatten();
         let stream = opened.ok_or(Failure::Unreachable)?;
         let shaken = http1::handshake(TokioIo::new(stream)).await;
         let (mut sender, connection) = shaken.map_err(|_| Failure::Unreachable)?;
+        // It holds the place, and ends in time whether or not somebody reads.
         let connection = Connection(tokio::spawn(async move {
             // How it ends is seen by who reads the answer.
-            let _ = connection.await;
+            let _ = timeout(LONGEST, connection).await;
+            drop(place);
         }));
         let answered = timeout(LONGEST, sender.send_request(request)).await.map_err(|_| Failure::Late)?;
         let (head, body) = answered.map_err(|_| Failure::Unreachable)?.into_parts();
-        let body = Body::new(Answer { body, deadline, _connection: connection, _place: place });
+        let body = Body::new(Answer { body, _connection: connection });
         let mut response = HttpResponse::new(body);
         *response.status_mut() = head.status;
         for name in PASSED {
@@ -154,7 +207,7 @@ impl Relay {
 }
 
 /// The question, as the data listener is to see it; `None`: its key can stand in no header.
-fn request(address: SocketAddr, Question { path, key, body }: Question) -> Option<Request<String>> {
+fn request(address: SocketAddr, Question { path, key, body, .. }: Question) -> Option<Request<String>> {
     let mut bearer = HeaderValue::try_from(format!("Bearer {}", key.expose().trim())).ok()?;
     bearer.set_sensitive(true);
     let request = Request::builder()
@@ -176,12 +229,10 @@ impl Drop for Connection {
     }
 }
 
-/// An answer on its way, with what it holds until it is through.
+/// An answer on its way, with the connection that it comes over.
 struct Answer {
     body: Incoming,
-    deadline: Pin<Box<Sleep>>,
     _connection: Connection,
-    _place: OwnedSemaphorePermit,
 }
 
 impl hyper::body::Body for Answer {
@@ -192,9 +243,6 @@ impl hyper::body::Body for Answer {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
-        if self.deadline.as_mut().poll(context).is_ready() {
-            return Poll::Ready(Some(Err(Failure::Late.into())));
-        }
         let frame = Pin::new(&mut self.body).poll_frame(context);
         frame.map(|frame| frame.map(|piece| piece.map_err(Into::into)))
     }

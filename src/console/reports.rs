@@ -1,7 +1,10 @@
 //! What an account used, as pages show it: read once, over a span that the reader has chosen.
 
+use std::time::Duration;
+
 use axum::http::StatusCode;
 use axum::response::Response;
+use tokio::sync::Semaphore;
 
 use crate::console::Console;
 use crate::console::answers::told;
@@ -28,6 +31,21 @@ pub(super) const RANGES: [Range; 4] = [
     Range { name: "30d", text: "30 days", hours: 30 * Hour::A_DAY, step: Step::Day },
     Range { name: "90d", text: "90 days", hours: 90 * Hour::A_DAY, step: Step::Day },
 ];
+
+/// Reads reports, a few at a time: one over many keys takes long, and the store has others to answer.
+pub struct Reading(Semaphore);
+
+/// Reports that are read at the same time.
+const MOST_READING: usize = 2;
+
+/// How long a report is waited for until it is begun.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+impl Default for Reading {
+    fn default() -> Self {
+        Self(Semaphore::new(MOST_READING))
+    }
+}
 
 /// What an account used.
 pub(super) struct Report {
@@ -65,6 +83,9 @@ pub(super) async fn report(
 ) -> Result<Report, Response> {
     let range = Range::of(asked);
     let period = range.until(Hour::of(console.accounts.now()));
+    let busy =
+        |_| told(StatusCode::SERVICE_UNAVAILABLE, "Many look at their usage at this moment. Try again.");
+    let place = tokio::time::timeout(PATIENCE, console.reading.0.acquire()).await.map_err(busy)?;
     let of = UsageOf { account: account.clone(), period, step: range.step, offset, limit: keys };
     let read = async {
         (console.settle)().await?;
@@ -77,6 +98,7 @@ pub(super) async fn report(
             "Usage could not be read. Try again; the gateway's log says why.",
         )
     })?;
+    drop(place);
     let has_prices = !console.accounts.config().prices.is_empty();
     Ok(Report { account, range, period, sums, has_prices })
 }

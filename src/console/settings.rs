@@ -8,9 +8,11 @@ use axum::response::Response;
 use crate::accounts::people::refusal::Refusal;
 use crate::accounts::people::rights::{Right, may, require_over};
 use crate::console::Console;
+use crate::console::address::address;
 use crate::console::answers::{Shell, failed, hinted, page, see_other, sentence, status_of};
 use crate::console::asked::{Asked, Member};
 use crate::console::entering::Shared;
+use crate::ids::AccountId;
 use crate::store::people::MOST_PEOPLE;
 use crate::store::people::link::{Link, Purpose};
 use crate::store::people::person::{Person, Role};
@@ -55,6 +57,10 @@ struct Settings {
     people: Vec<PersonRow>,
     links: Vec<LinkRow>,
     account: String,
+    /// Whose people are shown, if it is an account that an operator has chosen.
+    of_another: Option<String>,
+    /// Where there are more people; `None`: these are the last.
+    behind: Option<String>,
     can_deal: bool,
     is_operator: bool,
 }
@@ -104,7 +110,12 @@ impl Settings {
 /// The page.
 pub(super) async fn show(State(console): Shared, asked: Asked) -> Result<Response, Response> {
     let member = asked.member(&console).await?;
-    Ok(render(&console, &member, (StatusCode::OK, None, None)).await)
+    let chosen = asked.account(&member)?.filter(|_| !asked.in_query("account").is_empty());
+    let view = View { account: chosen, after: asked.in_query("after").into() };
+    match gather(&console, &member, view, (None, None)).await {
+        Ok(settings) => Ok(page(StatusCode::OK, &settings)),
+        Err(refusal) => Err(failed(&refusal)),
+    }
 }
 
 /// The page, with what became of a form.
@@ -113,7 +124,7 @@ pub(super) async fn render(
     member: &Member,
     (status, notice, shown): (StatusCode, Option<Notice>, Option<Shown>),
 ) -> Response {
-    match gather(console, member, notice, shown).await {
+    match gather(console, member, View::default(), (notice, shown)).await {
         Ok(settings) => page(status, &settings),
         Err(refusal) => failed(&refusal),
     }
@@ -136,26 +147,35 @@ pub(super) async fn done(console: &Console, member: &Member, section: Section, t
     render(console, member, (StatusCode::OK, Some(notice), None)).await
 }
 
+/// Whom somebody looks at.
+#[derive(Default)]
+struct View {
+    /// The people of this account, which is another's; `None`: of one's own, or, for operators, everybody.
+    account: Option<AccountId>,
+    /// Of everybody, those behind this person.
+    after: Box<str>,
+}
+
 async fn gather(
     console: &Console,
     member: &Member,
-    notice: Option<Notice>,
-    shown: Option<Shown>,
+    view: View,
+    (notice, shown): (Option<Notice>, Option<Shown>),
 ) -> Result<Settings, Refusal> {
     let (people, visitor) = (&console.people, &member.visitor);
     let person = &visitor.person;
     let account = person.membership.as_ref().map(|place| &place.account);
     let can_deal = person.is_operator || account.is_some_and(|account| may(person, Right::People, account));
-    let listed = match account {
-        _ if person.is_operator => people.everybody(visitor, "", MOST_PEOPLE).await?,
+    let of = view.account.as_ref().or(account.filter(|_| !person.is_operator));
+    let listed = match of {
         Some(account) => people.people(visitor, account).await?,
+        None if person.is_operator => people.everybody(visitor, &view.after, MOST_PEOPLE).await?,
         None => Vec::new(),
     };
-    let links = match account {
-        _ if person.is_operator => people.links(visitor, None).await?,
-        Some(account) if can_deal => people.links(visitor, Some(account)).await?,
-        _ => Vec::new(),
-    };
+    let links = if can_deal { people.links(visitor, of).await? } else { Vec::new() };
+    let is_cut = of.is_none() && listed.len() >= MOST_PEOPLE as usize;
+    let behind =
+        listed.last().filter(|_| is_cut).map(|last| address("/settings", &[("after", last.id.as_str())]));
     let name_of = |id: &str| listed.iter().find(|person| person.id.as_str() == id);
     let link_row = |link: &Link| LinkRow {
         id: link.id.to_string(),
@@ -174,7 +194,9 @@ async fn gather(
         sessions: people.sessions(visitor).await?.iter().map(|one| session_row(one, member)).collect(),
         people: listed.iter().map(|one| person_row(one, member)).collect(),
         links: links.iter().map(link_row).collect(),
-        account: account.map(ToString::to_string).unwrap_or_default(),
+        account: view.account.as_ref().or(account).map(ToString::to_string).unwrap_or_default(),
+        of_another: view.account.as_ref().map(ToString::to_string),
+        behind,
         can_deal,
         is_operator: person.is_operator,
     })

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::{HeaderValue, Method};
 
 use crate::auth::authenticate::{AuthFailure, allows_address, allows_model, authenticate};
+use crate::auth::client_address::{self, BadForwardedFor};
 use crate::auth::key_record::KeyRecord;
 use crate::clock::UnixTime;
 use crate::config::Config;
@@ -13,7 +14,6 @@ use crate::dice;
 use crate::limits::limiter::Moved;
 use crate::outcome::rejection::Rejection;
 use crate::proxy::auth_failures::Standing;
-use crate::proxy::client_address;
 use crate::proxy::ctx::{Ctx, Place, Room};
 use crate::proxy::framing;
 use crate::proxy::headers::X_REQUEST_ID;
@@ -106,7 +106,8 @@ fn identify(shared: &Shared, session: &Session, ctx: &mut Ctx) -> Result<Arc<Key
     let config = policy.snapshot.config.as_ref();
     let head = session.head();
     let peer = session.peer();
-    let address = client_address::resolve(peer, &head.headers, &config.trusted_proxies);
+    let address = client_address::resolve(peer, &head.headers, &config.trusted_proxies)
+        .map_err(|BadForwardedFor| Rejection::BadForwardedFor);
     ctx.address = address.ok();
     let key = known_key(shared, session, ctx, peer)?;
     ctx.key = Some(Arc::clone(&key));

@@ -9,6 +9,7 @@ use futures_util::FutureExt;
 use http::{HeaderName, Method};
 
 use crate::auth::authenticate::allows_model;
+use crate::auth::client_address::ClientAddress;
 use crate::cache::admit::lookable;
 use crate::cache::control::{CacheStatus, RequestControl};
 use crate::cache::entries::{Entry, Epoch, Origin, Slot};
@@ -26,7 +27,6 @@ use crate::outcome::finished::Outcome;
 use crate::outcome::rejection::Rejection;
 use crate::proxy::admit::take_room;
 use crate::proxy::body;
-use crate::proxy::client_address::ClientAddress;
 use crate::proxy::ctx::Ctx;
 use crate::proxy::derived::LiveRoute;
 use crate::proxy::finish::count_saved;

@@ -12,8 +12,8 @@ use std::sync::{Mutex, PoisonError};
 
 use pingora_limits::estimator::Estimator;
 
+use crate::auth::client_address::network;
 use crate::clock::Monotonic;
-use crate::proxy::client_address::network;
 
 /// Failures are kept by the half minute: the running one, the one before, and what is still in the window of the
 /// one before that. With whole minutes, a burst across their border would be counted short.

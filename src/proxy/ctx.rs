@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
+use crate::auth::client_address::ClientAddress;
 use crate::auth::key_record::KeyRecord;
 use crate::cache::control::CacheStatus;
 use crate::cache::recording::Failure;
@@ -16,7 +17,6 @@ use crate::clock::{Clock, Monotonic, Now, nanos};
 use crate::limits::verdict::Verdict;
 use crate::llm::usage::{Tokens, Usage};
 use crate::outcome::finished::Outcome;
-use crate::proxy::client_address::ClientAddress;
 use crate::proxy::cut::Open;
 use crate::proxy::derived::{Derived, LiveRoute};
 use crate::proxy::places;

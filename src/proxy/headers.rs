@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::{ErrorType, OrErr, Result};
 
-use crate::proxy::client_address::{ClientAddress, Trust};
+use crate::auth::client_address::{ClientAddress, Trust};
 use crate::proxy::fields::{FieldList, Fields};
 use crate::routing::route::Route;
 use crate::upstream::settings::{ServerUrl, UpstreamSettings};

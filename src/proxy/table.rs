@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ipnet::IpNet;
 use prometheus::IntGauge;
 
+use crate::auth::client_address::network;
 use crate::config::Limits;
-use crate::proxy::client_address::network;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::metrics::counted::Counter;
 

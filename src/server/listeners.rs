@@ -6,14 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use axum::Router;
-use axum::extract::connect_info::Connected;
-use axum::serve::IncomingStream;
+use axum::extract::ConnectInfo;
+use axum::{Extension, Router};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 
 use crate::console::Peer;
 use crate::server::hand_over::message::{Port, SocketTold};
@@ -78,16 +82,7 @@ impl Bound {
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> anyhow::Result<()> {
         let listener = self.into_listener()?;
-        let router = router.into_make_service_with_connect_info::<Peer>();
-        match handshake {
-            None => {
-                tokio::spawn(axum::serve(listener, router).with_graceful_shutdown(shutdown).into_future());
-            }
-            Some(handshake) => {
-                let listener = TlsListener { listener, handshake, begun: JoinSet::new() };
-                tokio::spawn(axum::serve(listener, router).with_graceful_shutdown(shutdown).into_future());
-            }
-        }
+        tokio::spawn(admin(listener, router, handshake, shutdown));
         Ok(())
     }
 }
@@ -95,58 +90,81 @@ impl Bound {
 /// What the admin listener says in its next handshake; `None`: nothing, it takes none.
 pub(super) type Handshake = Box<dyn Fn() -> Option<Arc<ServerConfig>> + Send + Sync>;
 
-/// The admin listener over TLS. A handshake that dawdles is dropped, and holds up no other.
-struct TlsListener {
-    listener: TcpListener,
-    handshake: Handshake,
-    begun: JoinSet<Option<(TlsStream<TcpStream>, SocketAddr)>>,
-}
+/// Connections to the admin listener; who comes beyond them is closed at once.
+const MOST_CONNECTIONS: usize = 1024;
 
 /// The longest handshake on the admin listener.
 const HANDSHAKE: Duration = Duration::from_secs(2);
 
-/// Handshakes on the admin listener at the same time; who comes then waits to be accepted.
-const MOST_HANDSHAKES: usize = 64;
+/// The longest that a head may take to come, and that a connection may wait for the next one.
+const HEAD: Duration = Duration::from_secs(30);
 
-impl TlsListener {
-    /// Begins a handshake on a task of its own.
-    fn begin(&mut self, stream: TcpStream, peer: SocketAddr) {
-        let Some(config) = (self.handshake)() else { return };
-        let handshake = TlsAcceptor::from(config).accept(stream);
-        self.begun.spawn(async move {
-            let stream = tokio::time::timeout(HANDSHAKE, handshake).await.ok()?.ok()?;
-            Some((stream, peer))
-        });
-    }
-}
+/// The longest that what is sent may wait to be taken.
+const UNREAD: Duration = Duration::from_secs(60);
 
-impl Connected<IncomingStream<'_, TlsListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, TlsListener>) -> Self {
-        Self(*stream.remote_addr())
-    }
-}
+/// After a failure to accept, such as for want of file handles.
+const PAUSE: Duration = Duration::from_millis(100);
 
-impl axum::serve::Listener for TlsListener {
-    type Io = TlsStream<TcpStream>;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        loop {
-            let has_room = self.begun.len() < MOST_HANDSHAKES;
-            tokio::select! {
-                Some(done) = self.begun.join_next() => {
-                    if let Ok(Some(ready)) = done {
-                        return ready;
+/// Accepts, within bounds, until `shutdown`; then lets the answers that are under way come to their end.
+async fn admin(
+    listener: TcpListener,
+    router: Router,
+    handshake: Option<Handshake>,
+    shutdown: impl Future<Output = ()>,
+) {
+    let (places, ending) = (Arc::new(Semaphore::new(MOST_CONNECTIONS)), GracefulShutdown::new());
+    let mut shutdown = std::pin::pin!(shutdown);
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = &mut shutdown => break,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "the admin listener could not accept");
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+        let tls = match &handshake {
+            None => None,
+            Some(handshake) => match handshake() {
+                Some(config) => Some(TlsAcceptor::from(config)),
+                None => continue,
+            },
+        };
+        // Where that is not to be had, a reader who takes nothing holds a place for as long as they like.
+        drop(SockRef::from(&stream).set_tcp_user_timeout(Some(UNREAD)));
+        let router = router.clone().layer(Extension(ConnectInfo(Peer(peer))));
+        let watcher = ending.watcher();
+        tokio::spawn(async move {
+            match tls {
+                None => serve(stream, router, watcher).await,
+                Some(tls) => {
+                    if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
+                        serve(stream, router, watcher).await;
                     }
                 }
-                (stream, peer) = axum::serve::Listener::accept(&mut self.listener), if has_room => {
-                    self.begin(stream, peer);
-                }
             }
-        }
+            drop(place);
+        });
     }
+    drop(listener);
+    ending.shutdown().await;
+}
 
-    fn local_addr(&self) -> std::io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
+/// Serves a connection to its end, or until its answers are given and `watcher` has been told.
+async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    router: Router,
+    watcher: Watcher,
+) {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD);
+    let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    // How it ends is its client's affair.
+    let _ = watcher.watch(connection).await;
 }

@@ -1,5 +1,6 @@
 //! People and their pages: the console on the admin listener, and the first operator's way in.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,9 +9,12 @@ use axum::Router;
 
 use crate::accounts::people::PeopleService;
 use crate::accounts::people::refusal::{Broken, Refusal};
+use crate::auth::token::digest;
 use crate::config::from_here;
 use crate::console::relay::{Door, Relay};
+use crate::console::reports::Reading;
 use crate::console::{self, Console, Transport};
+use crate::secret::Secret;
 use crate::server::Running;
 use crate::server::doors::Helm;
 use crate::server::doors::purge;
@@ -49,8 +53,21 @@ impl Running {
             purge: purge(Arc::clone(&self.shelf)),
             door: self.door(),
             relay: Relay::default(),
+            allows: self.allows(),
+            reading: Reading::default(),
             operated: Box::new(operated),
             transport: if is_tls { Transport::Tls } else { Transport::Plain },
+        })
+    }
+
+    /// Whether a key is bound to addresses of which this is none; a key that nobody has is bound to none.
+    fn allows(&self) -> Box<dyn Fn(&Secret, IpAddr) -> bool + Send + Sync> {
+        let shared = Arc::clone(&self.shared);
+        Box::new(move |key, address| {
+            let policy = shared.policy();
+            let found = policy.snapshot.ring.find(&digest(key.expose().trim().as_bytes()));
+            let bound = found.and_then(|record| record.options()).map(|options| &options.allowed_ips);
+            bound.is_none_or(|nets| nets.is_empty() || nets.iter().any(|net| net.contains(&address)))
         })
     }
 

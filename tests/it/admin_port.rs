@@ -8,6 +8,7 @@ use rustls::ClientConfig;
 use tempfile::TempDir;
 
 use crate::support::admin::{TOKEN, ask};
+use crate::support::client::Client;
 use crate::support::gateway::{Gateway, key};
 use crate::support::tls::{Authority, GATEWAY, TlsClient};
 
@@ -103,4 +104,23 @@ fn what_needs_no_token_is_there_beside_the_console() {
     for path in ["/healthz", "/readyz", "/metrics", "/log-in"] {
         assert_eq!(gateway.admin(path).status, 200, "{path}");
     }
+}
+
+#[test]
+fn so_many_connect_and_whoever_comes_then_is_closed() {
+    let gateway = Gateway::start(&format!("keys:\n{}", key("one", "")));
+    let address = gateway.running().admin_address();
+    let mut held: Vec<Client> = (0..1024).map(|_| Client::connect(address)).collect();
+    held.iter_mut().for_each(|client| drop(client.send("GET / HTTP/1.1\r\nHost: a\r\n")));
+    let mut beyond = Client::connect(address);
+    beyond.try_send("GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(beyond.is_closed(), "there is no place");
+    let last = held.last_mut().expect("a client");
+    assert_eq!(last.send("\r\n").answer().status, 303, "who has a place is served");
+    drop(held);
+    crate::support::client::eventually("there is room again", || {
+        let mut client = Client::connect(address);
+        client.try_send("GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n");
+        client.try_head().is_some_and(|answer| answer.status == 200)
+    });
 }

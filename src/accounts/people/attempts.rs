@@ -5,9 +5,10 @@
 //! exactly its limit, and shares it with a stranger only where all of its buckets are shared.
 
 use std::hash::{BuildHasher, Hash, RandomState};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 
+use crate::auth::client_address::network;
 use crate::clock::Monotonic;
 use crate::limits::bucket::{Bucket, Rate};
 
@@ -84,10 +85,6 @@ impl Limits {
 
     /// Counts an attempt from an address. Whoever has an IPv6 address has as many as they want of its /64.
     pub(super) fn address(&self, address: IpAddr, now: Monotonic) -> Standing {
-        let network = match address.to_canonical() {
-            IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
-            address => address,
-        };
-        self.addresses.take(network, now)
+        self.addresses.take(network(address), now)
     }
 }

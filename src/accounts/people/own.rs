@@ -21,7 +21,8 @@ impl PeopleService {
     ) -> Result<(), Refusal> {
         let login = &visitor.person.login;
         fit(new, login)?;
-        self.count_attempt(login.as_str(), from.address)?;
+        // By the session: who tries the name from elsewhere does not keep its owner from changing the password.
+        self.count_attempt(visitor.session.id.as_ref(), from.address)?;
         let place = self.passwords.place()?;
         let credentials = self.store.credentials(login).await?.ok_or(Denial::NoPerson)?;
         if place.check(old, Some(&credentials.password)).await? == Checked::Wrong {

@@ -64,6 +64,9 @@ pub enum Unfit {
     /// The password is too long.
     #[error("a password has at most 128 characters")]
     Long,
+    /// Nobody has made this account, and the key list does not name it.
+    #[error("there is no account of this id; make it first")]
+    Account,
     /// The password is the name to log in with.
     #[error("the password must not be the login name")]
     SameAsLogin,

@@ -42,7 +42,14 @@ improve(document);
 
 // A link that has brought a part of the page is a new one then: whoever had come to it stays there.
 let focused = "";
-document.addEventListener("htmx:before:swap", () => {
+document.addEventListener("htmx:before:swap", (event) => {
+  const answer = event.detail.ctx?.response?.raw;
+  // Whoever is sent elsewhere, as to the log-in once a session has ended, goes there.
+  if (answer?.redirected) {
+    event.preventDefault();
+    location.assign(answer.url);
+    return;
+  }
   focused = document.activeElement?.id ?? "";
 });
 document.addEventListener("htmx:after:swap", (event) => {

@@ -66,6 +66,10 @@ async function showStream(response, first) {
 
 async function showWhole(response) {
   const text = await response.text();
+  if (response.headers.get("content-type")?.startsWith("text/html")) {
+    answer.textContent = new DOMParser().parseFromString(text, "text/html").querySelector("main")?.textContent.trim() ?? "";
+    return null;
+  }
   try {
     const said = JSON.parse(text);
     const failure = said.error?.message ?? said.message;
@@ -90,8 +94,9 @@ async function ask(signal) {
     body: new URLSearchParams(new FormData(form)),
     signal,
     credentials: "same-origin",
-    redirect: "error",
+    redirect: "manual",
   });
+  if (response.type === "opaqueredirect") throw new Error("your session has ended; log in again.");
   const isStream = response.headers.get("content-type")?.startsWith("text/event-stream");
   const usage = isStream ? await showStream(response, first) : await showWhole(response);
   const done = performance.now();

@@ -194,3 +194,39 @@ fn over_tls_the_cookie_is_bound_to_the_host() {
     assert_eq!(name, "__Host-safecache_session");
     assert_eq!(attributes, "HttpOnly; SameSite=Strict; Path=/; Max-Age=2592000; Secure");
 }
+
+#[test]
+fn a_trusted_proxy_says_who_asks_and_how() {
+    let admin = "admin: {listen: \"127.0.0.1:0\", sign_up: open}\ntrusted_proxies: [127.0.0.9/32]";
+    let gateway = Gateway::start(&format!("{admin}\nkeys:\n{}", key("one", "")));
+    owner(&gateway, 11, "ada");
+    let mut proxy = Browser::at(&gateway, 9);
+    let mut try_from = |address: &str, word: &str| {
+        let head = format!("{FROM_HERE}X-Forwarded-For: {address}\r\nX-Forwarded-Proto: https\r\n");
+        let answer = proxy.send("/log-in", &head, &format!("login=ada&password={}", word.replace(' ', "+")));
+        (answer.status, answer.header("set-cookie").unwrap_or_default().to_owned())
+    };
+    let (status, cookie) = try_from("203.0.113.7", &password("ada"));
+    assert!(
+        status == 303 && cookie.starts_with("__Host-") && cookie.contains("; Secure"),
+        "{status} {cookie}"
+    );
+    for number in 0..30 {
+        assert_ne!(try_from("203.0.113.8", &format!("wrong-{number}")).0, 303);
+    }
+    gateway.clock.advance(std::time::Duration::from_secs(6));
+    assert_eq!(try_from("203.0.113.8, 127.0.0.9", &password("ada")).0, 303, "its own pace");
+    assert_eq!(try_from("nowhere", "x").0, 400);
+    let mut direct = Browser::at(&gateway, 11);
+    let head = format!("{FROM_HERE}X-Forwarded-For: 203.0.113.9\r\nX-Forwarded-Proto: https\r\n");
+    let body = format!("login=ada&password={}", password("ada").replace(' ', "+"));
+    gateway.clock.advance(std::time::Duration::from_secs(60));
+    let answer = direct.send("/log-in", &head, &body);
+    let cookie = answer.header("set-cookie").unwrap_or_default().to_owned();
+    assert!(
+        cookie.starts_with("safecache_session=") && !cookie.contains("Secure"),
+        "nobody else is believed: {cookie}"
+    );
+    let page = direct.get("/settings").text();
+    assert!(page.contains("<p>203.0.113.7") && page.contains("<p>127.0.0.11"), "{page}");
+}

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{account_of, between, member, open_gateway, operator, owner};
+use super::{account_of, between, leads_to, member, open_gateway, operator, owner};
 use crate::support::admin::public_id;
-use crate::support::browser::Browser;
+use crate::support::browser::{Browser, value_of};
 use crate::support::gateway::Gateway;
 
 /// The whole key that a page shows.
@@ -292,4 +292,43 @@ fn each_role_sees_and_changes_the_keys_that_it_may() {
         assert_eq!(stranger.post("/keys/change", &which).status, 403, "{account}");
     }
     assert_eq!(self::status(&gateway, &key), 401, "the admin has revoked it");
+}
+
+#[test]
+fn a_form_that_is_sent_again_does_nothing_again() {
+    let gateway = open_gateway();
+    let mut ada = owner(&gateway, 11, "ada");
+    let page = ada.get("/keys").text();
+    let request = value_of(&page, "request").expect("the form is told from others");
+    let fields = [("name", "one"), ("request", request.as_str())];
+    let key = make(&mut ada, &fields);
+    let again = ada.post("/keys", &fields).text();
+    assert!(again.contains("This form has done that already") && !again.contains("data-copy"), "{again}");
+    let other = ada.post("/keys", &[("name", "two"), ("request", request.as_str())]);
+    assert!(other.status == 422 && other.text().contains("Press the button again"), "{}", other.text());
+    assert!(other.text().contains("value=\"two\""), "what was typed is kept");
+    let rotation = [("overlap", "1h"), ("request", "a-rotation")];
+    let second = shown(&change(&mut ada, &key, "rotate", &rotation).text());
+    let repeated = change(&mut ada, &key, "rotate", &rotation).text();
+    assert!(repeated.contains("This form has done that already"), "{repeated}");
+    assert_eq!([&key, &second].map(|key| status(&gateway, key)), [200, 200]);
+    let page = ada.get("/keys").text();
+    assert_eq!(page.matches("<code>key_").count(), 1, "{page}");
+    leads_to(&ada.get("/keys/change"), "/keys");
+}
+
+#[test]
+fn who_is_suspended_is_told_so_and_keys_of_the_list_are_named() {
+    let gateway = open_gateway();
+    let mut ada = owner(&gateway, 11, "ada");
+    let mut root = operator(&gateway, 12, "root");
+    let account = account_of(&ada.get("/settings").text());
+    assert!(!ada.get("/keys").text().contains("is suspended"));
+    assert_eq!(root.post("/accounts/change", &[("account", &account), ("deed", "suspend")]).status, 200);
+    for path in ["/", "/keys"] {
+        assert!(ada.get(path).text().contains("This account is suspended"), "{path}");
+    }
+    assert!(
+        root.get("/keys?account=acme").text().contains("1 key of this account in the gateway's key list")
+    );
 }

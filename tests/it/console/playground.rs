@@ -1,6 +1,7 @@
 //! The playground: what it asks, what of the answer it passes on, and its bounds.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use safecache::runtime::reload::Shrinking;
 use tempfile::TempDir;
@@ -127,18 +128,66 @@ fn so_many_ask_at_a_time_and_room_comes_back() {
         exchange.json(ANSWER);
     });
     let gateway = before(&upstream, "");
-    let mut ada = owner(&gateway, 11, "ada");
-    let key = new_key(&mut ada, "app");
+    let mut people: Vec<_> = (11..16).map(|last| owner(&gateway, last, &format!("person-{last}"))).collect();
     let mut clients = Vec::new();
-    for _ in 0..16 {
-        clients.push(asking(&gateway, &mut ada, &key));
+    for (number, person) in people.iter_mut().take(4).enumerate() {
+        let key = new_key(person, "app");
+        for _ in 0..4 {
+            clients.push(asking(&gateway, person, &key));
+        }
+        let under_way = (4 * number + 4) as f64;
+        gateway.eventually("all are under way", |gateway| {
+            gateway.metric("safecache_in_flight_requests") == under_way
+        });
+        let fifth = person.post("/playground/ask", &fields(&key, &[]));
+        assert_eq!(fifth.status, 503, "one person has four places: {}", fifth.text());
     }
-    gateway.eventually("all are under way", |gateway| gateway.metric("safecache_in_flight_requests") == 16.0);
-    let refused = ada.post("/playground/ask", &fields(&key, &[]));
-    assert_eq!(refused.status, 503, "{}", refused.text());
+    let mut last = people.pop().expect("five");
+    let key = new_key(&mut last, "app");
+    assert_eq!(last.post("/playground/ask", &fields(&key, &[])).status, 503, "all sixteen are taken");
     drop(clients);
     drop(opened);
-    gateway.eventually("there is room", |_| ada.post("/playground/ask", &fields(&key, &[])).status == 200);
+    gateway.eventually("there is room", |_| last.post("/playground/ask", &fields(&key, &[])).status == 200);
+}
+
+#[test]
+fn so_often_a_person_asks_in_a_minute() {
+    let upstream = Upstream::json(ANSWER);
+    let gateway = before(&upstream, "");
+    let (mut ada, mut bob) = (owner(&gateway, 11, "ada"), owner(&gateway, 12, "bob"));
+    let token = ada.form_token();
+    let body = format!("form_token={token}&key=a-guess&path={CHAT}&model=m&question=a");
+    let mut guess = || ada.send("/playground/ask", FROM_HERE, &body).status;
+    for _ in 0..60 {
+        assert_eq!(guess(), 401);
+    }
+    assert_eq!(guess(), 429);
+    assert_eq!(bob.post("/playground/ask", &fields("a-guess", &[])).status, 401);
+    gateway.clock.advance(Duration::from_secs(1));
+    assert_eq!((guess(), guess()), (401, 429));
+}
+
+#[test]
+fn a_key_that_is_bound_to_addresses_is_not_lent_the_gateways_own() {
+    let upstream = Upstream::json(ANSWER);
+    let gateway = before(&upstream, "");
+    let mut ada = owner(&gateway, 11, "ada");
+    let bound = |ada: &mut Browser, addresses: &str| {
+        let page = ada.post("/keys", &[("name", "bound"), ("allowed_ips", addresses)]).text();
+        page.split_once("<code data-copy>")
+            .and_then(|(_, rest)| rest.split_once('<'))
+            .expect("a key")
+            .0
+            .to_owned()
+    };
+    for (addresses, status) in [("127.0.0.1", 403), ("127.0.0.11", 403), ("127.0.0.0/24", 200)] {
+        let key = bound(&mut ada, addresses);
+        let answer = ada.post("/playground/ask", &fields(&key, &[]));
+        assert_eq!(answer.status, status, "{addresses}: {}", answer.text());
+        if status == 403 {
+            assert!(answer.text().contains("may not be used from your address"), "{}", answer.text());
+        }
+    }
 }
 
 #[test]

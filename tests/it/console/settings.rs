@@ -1,6 +1,8 @@
 //! What is done under Settings.
 
-use super::{leads_to, link_in, log_in, member, open_gateway, operator, owner, password, person_id};
+use super::{
+    account_of, leads_to, link_in, log_in, member, open_gateway, operator, owner, password, person_id,
+};
 use crate::support::browser::{Browser, value_of};
 
 #[test]
@@ -131,4 +133,33 @@ fn what_people_write_is_text_on_every_page() {
         assert!(page.contains("&#60;script&#62;&#34;&#39;&#38;"), "{page}");
         assert!(!page.contains("<script>\""), "{page}");
     }
+}
+
+#[test]
+fn operators_come_to_the_people_of_each_account() {
+    let gateway = open_gateway();
+    let mut ada = owner(&gateway, 11, "ada");
+    owner(&gateway, 12, "bob");
+    let mut root = operator(&gateway, 13, "root");
+    let account = account_of(&ada.get("/settings").text());
+    let page = root.get(&format!("/settings?account={account}")).text();
+    assert!(page.contains("quiet\">ada ") && !page.contains("quiet\">bob "), "{page}");
+    assert!(page.contains(&format!("name=\"account\" value=\"{account}\"")), "{page}");
+    let everybody = root.get("/settings").text();
+    assert!(["ada", "bob", "root"].iter().all(|name| everybody.contains(&format!("quiet\">{name} "))));
+    let first = everybody.split("name=\"person\" value=\"").nth(1).and_then(|rest| rest.split('"').next());
+    let behind = root.get(&format!("/settings?after={}", first.expect("somebody"))).text();
+    assert!(behind.matches("quiet\">").count() < everybody.matches("quiet\">").count(), "{behind}");
+    assert_eq!(ada.get("/settings?account=acme").status, 403);
+    for nowhere in ["nobody-has-made-it", "two words"] {
+        let invited =
+            root.post("/settings/links", &[("purpose", "invite"), ("role", "owner"), ("account", nowhere)]);
+        assert!(
+            invited.status == 422 && invited.text().contains("There is no account of this id"),
+            "{nowhere}"
+        );
+    }
+    let invited =
+        root.post("/settings/links", &[("purpose", "invite"), ("role", "owner"), ("account", "acme")]);
+    assert_eq!(invited.status, 200, "the list names it");
 }

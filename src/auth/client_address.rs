@@ -5,22 +5,24 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use http::HeaderMap;
 use ipnet::IpNet;
 
-use crate::outcome::rejection::Rejection;
+/// A trusted peer's `X-Forwarded-For` holds something that is no address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BadForwardedFor;
 
 /// A client as seen from here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct ClientAddress {
+pub struct ClientAddress {
     /// The connection's other end, IPv4-mapped addresses as IPv4.
-    pub(super) peer: IpAddr,
+    pub peer: IpAddr,
     /// The address that rules go by.
-    pub(super) client: IpAddr,
+    pub client: IpAddr,
     /// Whether what the peer says of others is believed.
-    pub(super) trust: Trust,
+    pub trust: Trust,
 }
 
 /// Whether a peer's `X-Forwarded-*` are believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Trust {
+pub enum Trust {
     /// The peer is in `trusted_proxies`.
     Trusted,
     /// It is not.
@@ -29,7 +31,7 @@ pub(super) enum Trust {
 
 /// What is counted as one address: whoever has an IPv6 address has as many as they want of its /64. IPv4-mapped ones are
 /// IPv4.
-pub(super) fn network(address: IpAddr) -> IpAddr {
+pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
         address => address,
@@ -41,11 +43,11 @@ pub(super) fn network(address: IpAddr) -> IpAddr {
 ///
 /// # Errors
 /// A trusted peer's `X-Forwarded-For` holds something that is no address.
-pub(super) fn resolve(
+pub fn resolve(
     peer: IpAddr,
     headers: &HeaderMap,
     trusted: &[IpNet],
-) -> Result<ClientAddress, Rejection> {
+) -> Result<ClientAddress, BadForwardedFor> {
     let is_trusted = |address: &IpAddr| trusted.iter().any(|net| net.contains(address));
     if trusted.is_empty() || !is_trusted(&peer) {
         return Ok(ClientAddress { peer, client: peer, trust: Trust::Untrusted });
@@ -53,9 +55,9 @@ pub(super) fn resolve(
     let mut client = peer;
     let lists: Vec<_> = headers.get_all("x-forwarded-for").iter().collect();
     for list in lists.iter().rev() {
-        let text = list.to_str().map_err(|_| Rejection::BadForwardedFor)?;
+        let text = list.to_str().map_err(|_| BadForwardedFor)?;
         for entry in text.rsplit(',') {
-            client = parse(entry.trim()).ok_or(Rejection::BadForwardedFor)?;
+            client = parse(entry.trim()).ok_or(BadForwardedFor)?;
             if !is_trusted(&client) {
                 return Ok(ClientAddress { peer, client, trust: Trust::Trusted });
             }
