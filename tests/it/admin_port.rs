@@ -111,7 +111,9 @@ fn so_many_connect_and_whoever_comes_then_is_closed() {
     let gateway = Gateway::start(&format!("keys:\n{}", key("one", "")));
     let address = gateway.running().admin_address();
     let mut held: Vec<Client> = (0..1024).map(|_| Client::connect(address)).collect();
-    held.iter_mut().for_each(|client| drop(client.send("GET / HTTP/1.1\r\nHost: a\r\n")));
+    for client in &mut held {
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n");
+    }
     let mut beyond = Client::connect(address);
     beyond.try_send("GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n");
     assert!(beyond.is_closed(), "there is no place");
