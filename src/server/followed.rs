@@ -20,7 +20,7 @@ use crate::limits::plan::Plan;
 use crate::runtime::journal::Refusal;
 use crate::runtime::reload::Reloader;
 use crate::store::directory::{Cursor, Directory, Revisions};
-use crate::store::failure::StoreError;
+use crate::store::failure::{StoreError, Trouble};
 
 /// Between two looks at what another process may have changed.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -140,6 +140,8 @@ impl Follower {
                     live.send_replace(self.seen.keys);
                     self.shorten().await;
                 }
+                // The gateway is ending, and this with it.
+                Err(StoreError { trouble: Trouble::Closed, .. }) => return,
                 Err(error) => {
                     if !std::mem::replace(&mut fails, true) {
                         tracing::error!(%error, "what changes of the keys of the store is not seen");
