@@ -89,7 +89,7 @@ pub struct Console {
     /// Asks it.
     pub relay: Relay,
     /// Whether a key may be used from an address, as far as it is bound to some.
-    pub allows: Box<dyn Fn(&Secret, IpAddr) -> bool + Send + Sync>,
+    pub allows: Allows,
     /// Reads what was used.
     pub reading: Reading,
     /// The gateway itself.
@@ -100,6 +100,9 @@ pub struct Console {
 
 /// Forgets cached answers; how many there were, or why those on the disk are still there.
 pub type Purge = Box<dyn Fn(proxied::Purge) -> BoxFuture<'static, Result<u64, StoreError>> + Send + Sync>;
+
+/// Whether a key may be used from an address.
+pub type Allows = Box<dyn Fn(&Secret, IpAddr) -> bool + Send + Sync>;
 
 /// How browsers reach the console.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

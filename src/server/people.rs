@@ -1,6 +1,5 @@
 //! People and their pages: the console on the admin listener, and the first operator's way in.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +12,7 @@ use crate::auth::token::digest;
 use crate::config::from_here;
 use crate::console::relay::{Door, Relay};
 use crate::console::reports::Reading;
-use crate::console::{self, Console, Transport};
-use crate::secret::Secret;
+use crate::console::{self, Allows, Console, Transport};
 use crate::server::Running;
 use crate::server::doors::Helm;
 use crate::server::doors::purge;
@@ -61,7 +59,7 @@ impl Running {
     }
 
     /// Whether a key is bound to addresses of which this is none; a key that nobody has is bound to none.
-    fn allows(&self) -> Box<dyn Fn(&Secret, IpAddr) -> bool + Send + Sync> {
+    fn allows(&self) -> Allows {
         let shared = Arc::clone(&self.shared);
         Box::new(move |key, address| {
             let policy = shared.policy();

@@ -12,19 +12,21 @@ const NAMED: [&str; 2] = ["font-weight", "line-height"];
 
 /// What is wrong with `css`: literals outside of `:root`. Conditions of `@media` are let pass: nothing can be named there.
 pub(super) fn problems(css: &str) -> Vec<String> {
-    let (mut problems, mut open): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
-    let mut rest = without_comments(css);
-    while let Some(at) = rest.find(['{', '}', ';']) {
-        let (text, mark) = (rest[..at].trim().to_owned(), rest.as_bytes()[at]);
-        rest = rest[at + 1..].to_owned();
-        if mark == b'{' {
-            open.push(text);
+    let (mut problems, mut open, mut text): (Vec<String>, Vec<String>, String) = Default::default();
+    for mark in without_comments(css).chars() {
+        if !"{};".contains(mark) {
+            text.push(mark);
             continue;
         }
-        if !open.last().is_some_and(|selector| selector == ":root") {
-            problems.extend(literal(&text).map(|why| format!("{text}: {why}")));
+        let said = std::mem::take(&mut text).trim().to_owned();
+        if mark == '{' {
+            open.push(said);
+            continue;
         }
-        if mark == b'}' {
+        if open.last().is_none_or(|selector| selector != ":root") {
+            problems.extend(literal(&said).map(|why| format!("{said}: {why}")));
+        }
+        if mark == '}' {
             open.pop();
         }
     }
