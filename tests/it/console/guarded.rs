@@ -147,9 +147,9 @@ fn a_form_of_another_session_changes_nothing() {
 fn a_form_has_bounds() {
     let gateway = open_gateway();
     let mut nobody = Browser::at(&gateway, 11);
-    let large = format!("login={}", "x".repeat(16 * 1024));
+    let large = format!("login={}", "x".repeat(80 * 1024));
     assert_eq!(nobody.send("/log-in", FROM_HERE, &large).status, 413);
-    let fits = format!("login={}", "x".repeat(16 * 1024 - "login=".len()));
+    let fits = format!("login={}", "x".repeat(80 * 1024 - "login=".len()));
     assert_eq!(nobody.send("/log-in", FROM_HERE, &fits).status, 422);
     assert_eq!(nobody.send("/log-in", FROM_HERE, "login=%FF").status, 400);
     let other = format!("{FROM_HERE}Content-Type: application/json\r\n");
