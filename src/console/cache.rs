@@ -40,7 +40,7 @@ struct Cache {
     search: String,
     kind: &'static str,
     stored: String,
-    /// Nothing of upstreams is kept on the disk, and so nothing listed.
+    /// Answers of upstreams are kept on the disk; else they are in memory alone, and not listed.
     has_disk: bool,
     entries: Vec<EntryRow>,
     /// Where the list goes on; empty: this is its end.
