@@ -1,5 +1,7 @@
 //! Why something was not done.
 
+use http::StatusCode;
+
 use crate::store::directory::edit::Denial;
 use crate::store::failure::{StoreError, Trouble};
 
@@ -52,6 +54,21 @@ impl Refused {
                 Kind::Busy
             }
             Self::Store(_) | Self::NoRandomness => Kind::Broken,
+        }
+    }
+
+    /// The status of HTTP that tells it, at every door that has one. What is broken is told to the log as well, in its own
+    /// words.
+    pub fn status(&self) -> StatusCode {
+        match self.kind() {
+            Kind::Wrong => StatusCode::UNPROCESSABLE_ENTITY,
+            Kind::Absent => StatusCode::NOT_FOUND,
+            Kind::Conflict => StatusCode::CONFLICT,
+            Kind::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Kind::Broken => {
+                tracing::error!(refused = ?self, "accounts and keys could not be used");
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
         }
     }
 

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::accounts::keys::MOST_A_PAGE;
-use crate::accounts::refused::{Kind, Refused};
+use crate::accounts::refused::Refused;
 use crate::admin::answers::problem;
 
 /// The longest body, in bytes: far more than any needs.
@@ -130,18 +130,5 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
 
 /// Tells why something was not done.
 pub(super) fn refuse(refused: &Refused) -> Response {
-    problem(status(refused), refused.to_string())
-}
-
-fn status(refused: &Refused) -> StatusCode {
-    match refused.kind() {
-        Kind::Wrong => StatusCode::UNPROCESSABLE_ENTITY,
-        Kind::Absent => StatusCode::NOT_FOUND,
-        Kind::Conflict => StatusCode::CONFLICT,
-        Kind::Busy => StatusCode::SERVICE_UNAVAILABLE,
-        Kind::Broken => {
-            tracing::error!(?refused, "the operator's API could not use accounts and keys");
-            StatusCode::INTERNAL_SERVER_ERROR
-        }
-    }
+    problem(refused.status(), refused.to_string())
 }

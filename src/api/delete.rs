@@ -3,7 +3,6 @@
 //! A hash finds stored answers of every model, and the account's proxied answer that the list shows under it. Who knows
 //! another account's hash deletes nothing by it, and learns nothing: the answer is the same 404.
 
-use data_encoding::HEXLOWER_PERMISSIVE;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -30,16 +29,13 @@ pub struct Deleted {
 /// Answers the call that names one hash.
 pub(super) async fn delete(api: &Api, asked: &Asked, hash: &str) -> Result<Told, Refusal> {
     Query::read(asked.query.as_deref(), &[])?;
-    let Some(hash) = parse(hash) else {
+    let Some(hash) = PromptHash::of_hex(hash) else {
         return Err(no_hash(hash).into());
     };
     let (account, allowed_models) = (asked.key.account().clone(), allowed_models(&asked.key));
-    let which = Which {
-        account: account.clone(),
-        prompt_hash: Some(PromptHash(hash)),
-        allowed_models: allowed_models.clone(),
-    };
-    let purge = Purge::Key { account, key: EntryKey::from_bytes(hash), allowed_models };
+    let which =
+        Which { account: account.clone(), prompt_hash: Some(hash), allowed_models: allowed_models.clone() };
+    let purge = Purge::Key { account, key: EntryKey::from_bytes(hash.0), allowed_models };
     match delete_both(api, which, purge).await? {
         0 => Err(nothing_there().into()),
         deleted => told(&Deleted { deleted }),
@@ -68,12 +64,4 @@ pub(super) fn no_hash(text: &str) -> ApiError {
 
 pub(super) fn nothing_there() -> ApiError {
     ApiError::new(404, "Nothing is kept under this prompt_hash")
-}
-
-/// The hash that 64 hexadecimal digits spell.
-fn parse(text: &str) -> Option<[u8; 32]> {
-    let mut hash = [0; 32];
-    let is_whole = HEXLOWER_PERMISSIVE.decode_len(text.len()) == Ok(hash.len());
-    let read = is_whole.then(|| HEXLOWER_PERMISSIVE.decode_mut(text.as_bytes(), &mut hash))?;
-    read.is_ok().then_some(hash)
 }

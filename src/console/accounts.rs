@@ -18,7 +18,7 @@ use crate::console::asked::{Asked, Member};
 use crate::console::entering::Shared;
 use crate::console::measures::{counted, grouped};
 use crate::console::new_key::{Choice, choices};
-use crate::console::refusals::{Problem, as_sentence, failed, status_of};
+use crate::console::refusals::{Problem, as_sentence, failed};
 use crate::ids::AccountId;
 use crate::store::directory::edit::Author;
 
@@ -133,7 +133,7 @@ pub(super) async fn create(State(console): Shared, asked: Asked) -> Result<Respo
                 }
                 refused => Problem::of(refused, &["id", "name", "plan"]),
             };
-            Became { status: status_of(&refused), unmade: Some((problem, typed)), ..Became::default() }
+            Became { status: refused.status(), unmade: Some((problem, typed)), ..Became::default() }
         }
     };
     // What was just made is shown first.
@@ -165,7 +165,7 @@ pub(super) async fn change(State(console): Shared, asked: Asked) -> Result<Respo
     let became = match changed {
         Ok(text) => Became { done: Some(format!("Account {id} {text}")), ..Became::default() },
         Err(refused) => Became {
-            status: status_of(&refused),
+            status: refused.status(),
             unchanged: Some((id, Problem::of(&refused, &["name", "plan"]), name.to_owned())),
             ..Became::default()
         },

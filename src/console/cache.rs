@@ -4,7 +4,6 @@ use askama::Template;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use data_encoding::HEXLOWER_PERMISSIVE;
 
 use crate::accounts::people::rights::{Right, may};
 use crate::auth::model_glob::ModelGlob;
@@ -73,7 +72,7 @@ struct Search {
     text: String,
     kind: Option<EntryKind>,
     models: Box<[ModelGlob]>,
-    hash: Option<[u8; 32]>,
+    hash: Option<PromptHash>,
     after: Option<Place>,
 }
 
@@ -93,7 +92,7 @@ impl Search {
                 None => return Err(told(StatusCode::BAD_REQUEST, "There is no such page of entries.")),
             },
         };
-        let hash = hash_of(text);
+        let hash = PromptHash::of_hex(text);
         let glob = ModelGlob::new(&format!("*{text}*")).filter(|_| !text.is_empty() && hash.is_none());
         Ok(Self {
             text: text.to_owned(),
@@ -116,11 +115,6 @@ fn kind_name(wanted: EntryKind) -> &'static str {
     KINDS.into_iter().find(|(_, kind)| *kind == wanted).map_or("", |(name, _)| name)
 }
 
-/// The hash that 64 hexadecimal digits spell.
-fn hash_of(text: &str) -> Option<[u8; 32]> {
-    HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok()?.try_into().ok()
-}
-
 /// The page.
 pub(super) async fn show(State(console): Shared, asked: Asked) -> Result<Response, Response> {
     let member = asked.member(&console).await?;
@@ -137,7 +131,7 @@ pub(super) async fn forget(State(console): Shared, asked: Asked) -> Result<Respo
     }
     let hash = match asked.text("hash") {
         "all" => None,
-        text => Some(hash_of(text).ok_or_else(not_understood)?),
+        text => Some(PromptHash::of_hex(text).ok_or_else(not_understood)?),
     };
     let (is_problem, text, status) = match forget_both(&console, account, hash).await {
         Ok(0) => (false, "There is nothing of that any more.".to_owned(), StatusCode::OK),
@@ -162,16 +156,16 @@ fn not_understood() -> Response {
 async fn forget_both(
     console: &Console,
     account: AccountId,
-    hash: Option<[u8; 32]>,
+    hash: Option<PromptHash>,
 ) -> Result<u64, StoreError> {
     let all = Box::default();
     let purge = match hash {
         Some(hash) => {
-            Purge::Key { account: account.clone(), key: EntryKey::from_bytes(hash), allowed_models: all }
+            Purge::Key { account: account.clone(), key: EntryKey::from_bytes(hash.0), allowed_models: all }
         }
         None => Purge::Account { account: account.clone(), allowed_models: all },
     };
-    let which = Which { account, prompt_hash: hash.map(PromptHash), allowed_models: Box::default() };
+    let which = Which { account, prompt_hash: hash, allowed_models: Box::default() };
     let stored = console.store.delete_answers(which).await?;
     let proxied = (console.purge)(purge).await?;
     Ok(stored.saturating_add(proxied))
@@ -233,7 +227,7 @@ async fn list(console: &Console, search: &Search, account: AccountId) -> Result<
     let page = Page {
         account,
         allowed_models: search.models.clone(),
-        hash: search.hash,
+        hash: search.hash.map(|hash| hash.0),
         kind: search.kind,
         after: search.after.clone(),
         limit: ENTRIES,

@@ -18,7 +18,7 @@ use crate::console::asked::{Asked, Member};
 use crate::console::entering::Shared;
 use crate::console::measures::counted;
 use crate::console::new_key::NewKey;
-use crate::console::refusals::{Problem, failed, status_of};
+use crate::console::refusals::{Problem, failed};
 use crate::console::settings::{Notice, Section};
 use crate::dice::uuid_v7;
 use crate::ids::{AccountId, KeyId};
@@ -130,7 +130,7 @@ pub(super) async fn create(State(console): Shared, asked: Asked) -> Result<Respo
     let became = match console.accounts.create_key(author(&member), wanted).await {
         Ok(made) => became_made(made),
         Err(refused) => {
-            Became { status: status_of(&refused), form: form.refused(&refused), ..Became::default() }
+            Became { status: refused.status(), form: form.refused(&refused), ..Became::default() }
         }
     };
     Ok(render(&console, view, became).await)
@@ -227,7 +227,7 @@ fn became_changed(done: &str, key: KeyId, changed: Result<Changed, Refused>, nam
 fn became_refused(key: KeyId, refused: &Refused, named: &str) -> Became {
     let problem = Problem::of(refused, &["name", "overlap"]);
     let unchanged = Some((key, problem, named.to_owned()));
-    Became { status: status_of(refused), unchanged, ..Became::default() }
+    Became { status: refused.status(), unchanged, ..Became::default() }
 }
 
 fn became_unchanged(key: KeyId, problem: Problem) -> Became {

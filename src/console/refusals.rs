@@ -1,9 +1,8 @@
 //! What is said where the service of accounts and keys has refused something.
 
-use axum::http::StatusCode;
 use axum::response::Response;
 
-use crate::accounts::refused::{Kind, Refused};
+use crate::accounts::refused::Refused;
 use crate::console::answers::told;
 use crate::store::directory::edit::Denial;
 
@@ -43,23 +42,9 @@ impl Problem {
     }
 }
 
-/// What a refusal is answered with. What is broken is told to the log as well, in its own words.
-pub(super) fn status_of(refused: &Refused) -> StatusCode {
-    match refused.kind() {
-        Kind::Wrong => StatusCode::UNPROCESSABLE_ENTITY,
-        Kind::Absent => StatusCode::NOT_FOUND,
-        Kind::Conflict => StatusCode::CONFLICT,
-        Kind::Busy => StatusCode::SERVICE_UNAVAILABLE,
-        Kind::Broken => {
-            tracing::error!(?refused, "the console could not use accounts and keys");
-            StatusCode::INTERNAL_SERVER_ERROR
-        }
-    }
-}
-
 /// A page that says why something cannot be shown.
 pub(super) fn failed(refused: &Refused) -> Response {
-    told(status_of(refused), &as_sentence(&refused.to_string()))
+    told(refused.status(), &as_sentence(&refused.to_string()))
 }
 
 /// `text` with a capital at its beginning and a full stop at its end.

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use data_encoding::HEXLOWER_PERMISSIVE;
+
 use crate::auth::model_glob::ModelGlob;
 use crate::clock::UnixTime;
 use crate::ids::AccountId;
@@ -15,6 +17,14 @@ pub const ROW_BYTES: u64 = 256;
 pub struct PromptHash(pub [u8; 32]);
 
 impl PromptHash {
+    /// The hash that 64 hexadecimal digits spell, in either case; `None` for anything else.
+    pub fn of_hex(text: &str) -> Option<Self> {
+        let mut hash = [0; 32];
+        let is_whole = HEXLOWER_PERMISSIVE.decode_len(text.len()) == Ok(hash.len());
+        let read = is_whole.then(|| HEXLOWER_PERMISSIVE.decode_mut(text.as_bytes(), &mut hash))?;
+        read.is_ok().then_some(Self(hash))
+    }
+
     /// In lower-case hexadecimal digits.
     pub fn hex(&self) -> String {
         data_encoding::HEXLOWER.encode(&self.0)
