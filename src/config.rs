@@ -6,7 +6,7 @@
 //!   defaults, all problems. `server_url` is the URL of an upstream server.
 //! - `key_list` reads the hot-reloaded list of keys (`json_lines`: a line of one); `problem` is how all of them say
 //!   what is wrong.
-//! - `prices` are what models cost.
+//! - `prices` are what models cost; `cluster` is what several gateways share.
 //! - `restart` names what a reload cannot change; `files` holds connections to the open files that they need;
 //!   `tls_files` reads certificates and keys anew; `file` reads any file that operators name.
 //!
@@ -24,6 +24,7 @@ use ipnet::IpNet;
 use crate::auth::key::KeyEntry;
 use crate::auth::model_glob::ModelGlob;
 use crate::config::build::Builder;
+use crate::config::cluster::Cluster;
 use crate::config::interpolate::{Sources, interpolate};
 use crate::config::key_list::Known;
 use crate::config::node::{Kind, Place, Scene};
@@ -38,6 +39,7 @@ use crate::units::ByteSize;
 use crate::upstream::settings::UpstreamSettings;
 
 pub mod build;
+pub mod cluster;
 pub mod de;
 pub mod file;
 pub mod files;
@@ -94,6 +96,8 @@ pub struct Config {
     pub cors_origins: Box<[Box<str>]>,
     /// How the process ends.
     pub shutdown: Shutdown,
+    /// What several gateways share; `None`: this one is alone.
+    pub cluster: Option<Cluster>,
 }
 
 /// One listening address.

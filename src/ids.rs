@@ -56,6 +56,10 @@ name_type! {
     PersonId
 }
 name_type! {
+    /// One running gateway of a cluster, `gw_…`: as long as its process.
+    ReplicaId
+}
+name_type! {
     /// The name of a plan, `[a-z0-9_-]{1,32}`.
     PlanName
 }

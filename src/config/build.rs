@@ -9,6 +9,7 @@
 //! - `routes`: patterns, names, cache policies.
 //! - `bounds`: cache, limits, origins, shutdown.
 //! - `usage`: what is counted, and what models cost.
+//! - `cluster`: the engines that several gateways share.
 
 use std::io;
 use std::num::NonZeroU32;
@@ -25,6 +26,7 @@ use crate::pem::{self, Identity, KeyPair, PemFault};
 use crate::units::ByteSize;
 
 pub mod bounds;
+pub mod cluster;
 pub mod headers;
 pub mod listeners;
 pub mod plans;
@@ -81,6 +83,7 @@ impl Builder<'_> {
             cors_origins: self.cors_origins(raw.cors),
             cuts_revoked: raw.revoke.or(RawRevoke::default()).cut_streams.or(Flag(false)).0,
             shutdown: self.shutdown(&raw.shutdown),
+            cluster: self.cluster(raw.cluster),
         }
     }
 

@@ -54,6 +54,8 @@ pub struct RawConfig {
     pub revoke: Slot<RawRevoke>,
     /// How the process ends.
     pub shutdown: Slot<RawShutdown>,
+    /// The engines that several gateways share; absent: this one is alone.
+    pub cluster: Slot<RawCluster>,
 }
 
 /// Where clients connect.
@@ -367,4 +369,31 @@ pub struct RawShutdown {
     pub delay: Slot<Span>,
     /// Longest wait for answers in flight after that.
     pub timeout: Slot<Span>,
+}
+
+/// What several gateways share.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["replicas"]))]
+pub struct RawCluster {
+    /// PostgreSQL, for what must last: postgres://user:password@host:5432/database.
+    pub postgres: Slot<Text>,
+    /// Redis or Valkey, for limits and answers that all share: redis://:password@host:6379/0, or rediss:// for TLS.
+    pub redis: Slot<Text>,
+    /// How many gateways there are at least.
+    pub replicas: Slot<Count>,
+    /// What limits do while Redis cannot be asked.
+    pub without_redis: Slot<RawWithoutRedis>,
+}
+
+/// What limits do while Redis cannot be asked.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RawWithoutRedis {
+    /// Each gateway keeps to its part of each limit.
+    Share,
+    /// Nothing is limited.
+    Open,
+    /// Nothing passes that Redis has not granted.
+    Closed,
 }

@@ -14,6 +14,7 @@ pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("data_dir", old.data_dir != new.data_dir),
         ("threads", old.threads != new.threads),
         ("cache.memory", old.cache.memory != new.cache.memory),
+        ("cluster", old.cluster != new.cluster),
     ];
     changed.into_iter().filter_map(|(key, is_changed)| is_changed.then_some(key)).collect()
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use proptest::prelude::{ProptestConfig, proptest};
+use safecache::config::cluster::WithoutRedis;
 use safecache::config::problem::Report;
 use safecache::config::restart::needs_restart;
 use safecache::config::{self, Config};
@@ -218,12 +219,27 @@ fn a_reload_names_what_needs_a_restart() {
     );
     assert!(needs_restart(&old, &same).is_empty());
     let new = good(
-        "listen: 127.0.0.1:2\nadmin: {listen: '127.0.0.1:3'}\ndata_dir: other\nthreads: 2\ncache: {memory: 1GiB}\n",
+        "listen: 127.0.0.1:2\nadmin: {listen: '127.0.0.1:3'}\ndata_dir: other\nthreads: 2\ncache: {memory: 1GiB}\n\
+         cluster: {redis: 'redis://h', replicas: 2}\n",
     );
     assert_eq!(
-        vec!["listen", "admin.listen", "data_dir", "threads", "cache.memory"],
+        vec!["listen", "admin.listen", "data_dir", "threads", "cache.memory", "cluster"],
         needs_restart(&old, &new)
     );
+}
+
+#[test]
+fn what_gateways_share_is_named_without_a_secret() {
+    let config = good(
+        "cluster: {postgres: 'postgresql://app:hunter2@db.example:5433/safecache?sslmode=verify-full', \
+         redis: 'rediss://:hunter2@[::1]', replicas: 3}\n",
+    );
+    let cluster = config.cluster.unwrap();
+    let labels = [&cluster.postgres, &cluster.redis].map(|url| url.as_ref().unwrap().label());
+    assert_eq!(labels, ["PostgreSQL at db.example:5433/safecache", "Redis at [::1]:6379/0"]);
+    assert_eq!((cluster.replicas.get(), cluster.without_redis), (3, WithoutRedis::Share));
+    assert!(!format!("{cluster:?}").contains("hunter2"), "{cluster:?}");
+    assert_eq!(good("threads: 1\n").cluster, None);
 }
 
 #[test]

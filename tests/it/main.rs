@@ -22,6 +22,7 @@ mod cache_purge;
 mod cache_rules;
 mod canonical;
 mod certificates;
+mod cluster;
 mod config;
 mod console;
 mod cut_requests;

@@ -44,6 +44,7 @@ pub(super) const FENCES: &[(&str, &[&str], &str)] = &[
     ),
     ("askama", &["src/console.rs", "src/console/"], "pages are the console's"),
     ("sqlx", &["src/store.rs", "src/store/"], "Store is the only door to what lasts"),
+    ("redis", &["src/cluster.rs", "src/cluster/"], "what gateways share is one module's"),
     ("saphyr_parser", &["src/config/yaml.rs", "src/config/yaml/"], "one file knows YAML"),
     ("serde_yaml", &["src/config/yaml.rs", "src/config/yaml/"], "one file knows YAML"),
     ("prometheus", &["src/telemetry.rs", "src/telemetry/"], "one list of all metrics"),

@@ -1,0 +1,250 @@
+//! The connection to Redis: one, over which all questions go, each with its bound.
+//!
+//! Nobody who asks ever connects, or waits for who does: there is a connection or there is none. A task keeps it. It is
+//! given up after [`MOST_LATE`] answers in a row that came too late, and at once when it breaks or when the server says that
+//! it can serve nobody (the circuit breaker of a remote call). It is there again once a new one has answered
+//! [`PROBES`] times within [`ANSWER_WAIT`], so a server that is slow is as good as none.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, RedisError, ScriptInvocation,
+    ServerErrorKind,
+};
+use tokio::sync::{Notify, watch};
+
+use crate::clock::Clock;
+use crate::config::cluster::EngineUrl;
+
+/// The longest that anybody waits for an answer.
+pub const ANSWER_WAIT: Duration = Duration::from_millis(50);
+
+/// How long a new connection may take to come about.
+const CONNECT_WAIT: Duration = Duration::from_secs(1);
+
+/// Between two attempts to connect: at first, and at most.
+const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
+
+/// A connection that was given up sooner than this was none: the next is waited for as if it had failed.
+const STEADY: Duration = Duration::from_secs(5);
+
+/// So many answers in a row come too late before a connection is given up.
+const MOST_LATE: u32 = 3;
+
+/// So many answers in time a new connection begins with.
+const PROBES: u32 = 3;
+
+/// Questions on their way at the same time; more are as good as unanswered.
+const MOST_ASKED: usize = 4096;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Unanswered {
+    /// There is no connection.
+    #[error("there is no connection to it")]
+    Down,
+    /// It took too long. What was asked for may have been done.
+    #[error("it did not answer in time")]
+    Late,
+    /// The connection broke, or the server refused. What was asked for may have been done.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// The one connection. Shared by all who ask.
+pub struct Link {
+    client: Client,
+    clock: Clock,
+    label: Box<str>,
+    connection: ArcSwapOption<MultiplexedConnection>,
+    late: AtomicU32,
+    broken: Notify,
+    is_up: watch::Sender<bool>,
+}
+
+impl Link {
+    /// A link that has yet to connect.
+    ///
+    /// # Errors
+    /// The URL cannot be used: why, without a secret.
+    pub fn new(url: &EngineUrl, clock: Clock) -> Result<Arc<Self>, String> {
+        let client =
+            Client::open(url.expose()).map_err(|error| format!("{}: {}", url.label(), why(&error)))?;
+        Ok(Arc::new(Self {
+            client,
+            clock,
+            label: url.label().into(),
+            connection: ArcSwapOption::empty(),
+            late: AtomicU32::new(0),
+            broken: Notify::new(),
+            is_up: watch::channel(false).0,
+        }))
+    }
+
+    /// True if there is a connection. Costs one load.
+    pub fn is_up(&self) -> bool {
+        self.connection.load().is_some()
+    }
+
+    /// Tells when that changes.
+    pub fn subscribe(&self) -> watch::Receiver<bool> {
+        self.is_up.subscribe()
+    }
+
+    /// What it may be called by.
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// Asks, and waits for the answer no longer than [`ANSWER_WAIT`].
+    ///
+    /// # Errors
+    /// There is no answer; but for [`Unanswered::Down`], what was asked for may have been done all the same.
+    pub async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Unanswered> {
+        self.guarded(async |mut connection| command.query_async(&mut connection).await).await
+    }
+
+    /// The same by a script, which is taken there first if it is not known there.
+    ///
+    /// # Errors
+    /// As of [`Link::ask`].
+    pub async fn run<T: FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> Result<T, Unanswered> {
+        self.guarded(async |mut connection| call.invoke_async(&mut connection).await).await
+    }
+
+    async fn guarded<T>(
+        &self,
+        call: impl AsyncFnOnce(MultiplexedConnection) -> Result<T, RedisError>,
+    ) -> Result<T, Unanswered> {
+        let held = self.connection.load_full().ok_or(Unanswered::Down)?;
+        match within(ANSWER_WAIT, call(MultiplexedConnection::clone(&held))).await {
+            Ok(answer) => {
+                self.late.store(0, Ordering::Relaxed);
+                Ok(answer)
+            }
+            Err(fault) => {
+                if self.is_too_much(&fault) {
+                    self.give_up(&held);
+                }
+                Err(fault.into())
+            }
+        }
+    }
+
+    fn is_too_much(&self, fault: &Fault) -> bool {
+        match fault {
+            Fault::Late => self.late.fetch_add(1, Ordering::Relaxed).saturating_add(1) >= MOST_LATE,
+            Fault::Error(error) => serves_nobody(error),
+        }
+    }
+
+    /// Gives `held` up, unless another has done so.
+    fn give_up(&self, held: &Arc<MultiplexedConnection>) {
+        let was = self.connection.compare_and_swap(held, None);
+        if was.as_ref().is_some_and(|was| Arc::ptr_eq(was, held)) {
+            self.broken.notify_one();
+        }
+    }
+
+    /// Keeps a connection, for as long as it is polled.
+    pub async fn keep(self: Arc<Self>) {
+        let (shortest, longest) = RETRY;
+        let (mut pause, mut is_known_missing) = (shortest, false);
+        loop {
+            match self.connect().await {
+                Ok(connection) => {
+                    tracing::info!("{} answers", self.label);
+                    let lived = self.hold(connection).await;
+                    pause = if lived < STEADY { pause } else { shortest };
+                    tracing::error!(
+                        "{} cannot be asked; until it can, this gateway goes on alone",
+                        self.label
+                    );
+                }
+                Err(error) if !std::mem::replace(&mut is_known_missing, true) => {
+                    tracing::error!(%error, "{} cannot be asked; it is tried again and again", self.label);
+                }
+                Err(_) => {}
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(longest);
+        }
+    }
+
+    /// Lets all use `connection` until it is given up; how long that was.
+    async fn hold(&self, connection: MultiplexedConnection) -> Duration {
+        let begun = self.clock.monotonic();
+        self.late.store(0, Ordering::Relaxed);
+        self.connection.store(Some(Arc::new(connection)));
+        self.is_up.send_replace(true);
+        self.broken.notified().await;
+        self.is_up.send_replace(false);
+        self.clock.monotonic().saturating_since(begun)
+    }
+
+    async fn connect(&self) -> Result<MultiplexedConnection, Unanswered> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT_WAIT))
+            .set_response_timeout(None)
+            .set_concurrency_limit(MOST_ASKED);
+        let connecting = self.client.get_multiplexed_async_connection_with_config(&config);
+        let mut connection = within(CONNECT_WAIT * 2, connecting).await?;
+        for _ in 0..PROBES {
+            within(ANSWER_WAIT, connection.req_packed_command(&redis::cmd("PING"))).await?;
+        }
+        Ok(connection)
+    }
+}
+
+/// Waits for `asking` no longer than `most`; `None`: it took longer.
+async fn within<T>(most: Duration, asking: impl Future<Output = Result<T, RedisError>>) -> Result<T, Fault> {
+    match tokio::time::timeout(most, asking).await {
+        Ok(answer) => answer.map_err(Fault::Error),
+        Err(_) => Err(Fault::Late),
+    }
+}
+
+/// Why a call came to nothing.
+enum Fault {
+    Late,
+    Error(RedisError),
+}
+
+impl From<Fault> for Unanswered {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Late => Self::Late,
+            Fault::Error(error) => Self::Failed(why(&error)),
+        }
+    }
+}
+
+/// True if whoever asks next would be told the same.
+fn serves_nobody(error: &RedisError) -> bool {
+    let is_broken = error.is_io_error() || error.is_connection_dropped();
+    let is_unfit = matches!(
+        error.kind(),
+        ErrorKind::AuthenticationFailed
+            | ErrorKind::Parse
+            | ErrorKind::Server(
+                ServerErrorKind::BusyLoading
+                    | ServerErrorKind::ClusterDown
+                    | ServerErrorKind::MasterDown
+                    | ServerErrorKind::ReadOnly
+            )
+    );
+    is_broken || is_unfit
+}
+
+/// What the error says, without what was asked.
+fn why(error: &RedisError) -> String {
+    match (error.code(), error.detail()) {
+        (Some(code), Some(detail)) => format!("{code} {detail}"),
+        (Some(code), None) => code.to_owned(),
+        (None, _) => error.to_string(),
+    }
+}

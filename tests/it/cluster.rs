@@ -1,0 +1,3 @@
+//! What gateways share over Redis: a real server, and the line to it, which the tests trouble.
+
+mod link;
