@@ -6,6 +6,7 @@ use std::io::Write;
 use anyhow::Context;
 
 use crate::cli::BackupArgs;
+use crate::cli::backup::refuse_cluster;
 use crate::config;
 use crate::store::sqlite::backup::restore;
 
@@ -14,7 +15,9 @@ use crate::store::sqlite::backup::restore;
 /// # Errors
 /// The configuration has problems, or the backup cannot be put back: in one line that names the file or folder.
 pub fn run(args: &BackupArgs, env: &BTreeMap<String, String>, out: &mut dyn Write) -> anyhow::Result<()> {
-    let folder = config::load(&args.config.config, env)?.data_dir;
+    let config = config::load(&args.config.config, env)?;
+    refuse_cluster(&config)?;
+    let folder = config.data_dir;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("the restore cannot be begun")?;
     runtime.block_on(restore(&args.file, &folder))?;

@@ -6,7 +6,7 @@
 //! [`PROBES`] times within [`ANSWER_WAIT`], so a server that is slow is as good as none.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -17,7 +17,7 @@ use redis::{
 };
 use tokio::sync::{Notify, watch};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Monotonic};
 use crate::config::cluster::EngineUrl;
 
 /// The longest that anybody waits for an answer.
@@ -34,6 +34,9 @@ const STEADY: Duration = Duration::from_secs(5);
 
 /// So many answers in a row come too late before a connection is given up.
 const MOST_LATE: u32 = 3;
+
+/// It does not fail.
+const WELL: u64 = u64::MAX;
 
 /// So many answers in time a new connection begins with.
 const PROBES: u32 = 3;
@@ -62,6 +65,8 @@ pub struct Link {
     label: Box<str>,
     connection: ArcSwapOption<MultiplexedConnection>,
     late: AtomicU32,
+    /// Nanoseconds of the clock; [`WELL`]: it does not fail.
+    failing_since: AtomicU64,
     broken: Notify,
     is_up: watch::Sender<bool>,
 }
@@ -76,10 +81,11 @@ impl Link {
             Client::open(url.expose()).map_err(|error| format!("{}: {}", url.label(), why(&error)))?;
         Ok(Arc::new(Self {
             client,
-            clock,
             label: url.label().into(),
             connection: ArcSwapOption::empty(),
             late: AtomicU32::new(0),
+            failing_since: AtomicU64::new(clock.monotonic().as_nanos()),
+            clock,
             broken: Notify::new(),
             is_up: watch::channel(false).0,
         }))
@@ -88,6 +94,14 @@ impl Link {
     /// True if there is a connection. Costs one load.
     pub fn is_up(&self) -> bool {
         self.connection.load().is_some()
+    }
+
+    /// Since when no question has been answered: the time of the first that was not. Now, if the last one was.
+    pub fn failing_since(&self) -> Monotonic {
+        match self.failing_since.load(Ordering::Relaxed) {
+            WELL => self.clock.monotonic(),
+            since => Monotonic::from_nanos(since),
+        }
     }
 
     /// Tells when that changes.
@@ -123,16 +137,24 @@ impl Link {
         let held = self.connection.load_full().ok_or(Unanswered::Down)?;
         match within(ANSWER_WAIT, call(MultiplexedConnection::clone(&held))).await {
             Ok(answer) => {
-                self.late.store(0, Ordering::Relaxed);
+                self.note_well();
                 Ok(answer)
             }
             Err(fault) => {
+                let now = self.clock.monotonic().as_nanos();
+                // An error means that it has failed before.
+                let _ = self.failing_since.compare_exchange(WELL, now, Ordering::Relaxed, Ordering::Relaxed);
                 if self.is_too_much(&fault) {
                     self.give_up(&held);
                 }
                 Err(fault.into())
             }
         }
+    }
+
+    fn note_well(&self) {
+        self.late.store(0, Ordering::Relaxed);
+        self.failing_since.store(WELL, Ordering::Relaxed);
     }
 
     fn is_too_much(&self, fault: &Fault) -> bool {
@@ -178,7 +200,7 @@ impl Link {
     /// Lets all use `connection` until it is given up; how long that was.
     async fn hold(&self, connection: MultiplexedConnection) -> Duration {
         let begun = self.clock.monotonic();
-        self.late.store(0, Ordering::Relaxed);
+        self.note_well();
         self.connection.store(Some(Arc::new(connection)));
         self.is_up.send_replace(true);
         self.broken.notified().await;

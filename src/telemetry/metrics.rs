@@ -9,10 +9,12 @@ use prometheus::process_collector::ProcessCollector;
 use prometheus::{Encoder, IntGauge, IntGaugeVec, Registry, TextEncoder};
 
 use crate::outcome::finished::Outcome;
+use crate::telemetry::metrics::cluster::ClusterMetrics;
 use crate::telemetry::metrics::counted::{Counter, CounterVec, Histogram, HistogramVec};
 use crate::telemetry::metrics::families::{counter, counters, gauge, gauges, histograms};
 use crate::telemetry::metrics::route::{OutcomeMetrics, RouteMetrics};
 
+pub mod cluster;
 pub mod counted;
 mod families;
 pub mod route;
@@ -74,6 +76,8 @@ pub struct Metrics {
     pub usage_lost: Counter,
     /// Answers stored by clients that were not what they had stored.
     pub stored_damaged: Counter,
+    /// Of what gateways share.
+    pub cluster: ClusterMetrics,
 }
 
 /// How a cache look-up ended.
@@ -248,6 +252,7 @@ impl Metrics {
                 "safecache_stored_damaged_total",
                 "Answers put by the cache API that were found damaged, and were deleted.",
             )?,
+            cluster: ClusterMetrics::new(&registry)?,
             registry,
         });
         let info = gauges(

@@ -1,3 +1,4 @@
 //! What gateways share over Redis: a real server, and the line to it, which the tests trouble.
 
+mod commands;
 mod link;
