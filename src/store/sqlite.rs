@@ -2,7 +2,7 @@
 //!
 //! - `file`: which files there are; each is recognised, checked and brought to its newest form before it is used.
 //! - `writer`: one task a file commits changes in groups. Readers are a few more connections, which see the last commit.
-//! - `answers`, `proxied`, `entries`, `usage`: the SQL of each; `number`, `trouble`: its values and errors.
+//! - `answers`, `proxied`, `entries`, `usage`: the SQL of each; `trouble`: its errors.
 //! - `directory`: the file of accounts and keys, with its own writer and readers; `people`: who may log in, in the same;
 //!   `trail`: the rows that changes of both leave.
 //! - `backup`: both files in one, and back.
@@ -32,11 +32,11 @@ use crate::store::sqlite::entries::DeleteExpired;
 use crate::store::sqlite::file::FileKind;
 use crate::store::sqlite::proxied::{DropRow, DropSlots, PutProxied};
 use crate::store::sqlite::trouble::of_sqlx;
-use crate::store::sqlite::usage::{AddUsage, DeleteUsage, Kept, reports};
+use crate::store::sqlite::usage::{DeleteUsage, Kept, reports};
 use crate::store::sqlite::writer::{Bounds, Writer};
-use crate::store::usage::{UsageOf, UsageSums};
+use crate::store::usage::{UsageBatch, UsageOf, UsageSums};
 use crate::units::ByteSize;
-use crate::usage::record::{Hour, UsageRow};
+use crate::usage::record::Hour;
 
 /// What is denied leaves the function that an edit is made in.
 macro_rules! granted {
@@ -53,7 +53,6 @@ pub mod backup;
 pub mod directory;
 mod entries;
 pub mod file;
-mod number;
 mod people;
 mod proxied;
 mod trail;
@@ -272,8 +271,8 @@ impl Store for SqliteStore {
         self.writer.submit(DeleteExpired { now }).await
     }
 
-    async fn add_usage(&self, rows: Vec<UsageRow>) -> Result<(), StoreError> {
-        self.writer.submit(AddUsage { rows }).await
+    async fn add_usage(&self, batch: UsageBatch) -> Result<(), StoreError> {
+        self.writer.submit(batch).await
     }
 
     async fn usage(&self, of: UsageOf) -> Result<UsageSums, StoreError> {
@@ -286,7 +285,7 @@ impl Store for SqliteStore {
 
     async fn delete_usage(&self, first: Hour) -> Result<u64, StoreError> {
         let mut all = 0;
-        for of in [Kept::Hours, Kept::Days, Kept::Models, Kept::Keys] {
+        for of in Kept::ALL {
             let mut deleted = 1;
             while deleted > 0 {
                 deleted = self.writer.submit(DeleteUsage { first, of }).await?;

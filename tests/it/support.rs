@@ -12,6 +12,7 @@ pub(crate) mod mounted;
 pub(crate) mod next_hop;
 pub(crate) mod over;
 pub(crate) mod plans;
+pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod redis;
 pub(crate) mod strict;

@@ -5,7 +5,7 @@ use std::fmt;
 use sqlx::sqlite::SqliteConnection;
 
 use crate::clock::UnixTime;
-use crate::store::sqlite::number::kept_time;
+use crate::store::number::kept_time;
 
 /// A row of it.
 pub(super) struct Step<'a> {

@@ -10,7 +10,7 @@ use safecache::store::answer::NewAnswer;
 use safecache::store::migrations::{ACCOUNTS, ANSWERS, Migration};
 use safecache::store::proxied::{Found, NewProxied};
 use safecache::store::sqlite::file::FileKind;
-use safecache::store::usage::{Period, Step, UsageOf};
+use safecache::store::usage::{Period, Step, UsageBatch, UsageOf};
 use safecache::units::ByteSize;
 use safecache::usage::record::{Cell, Class, Hour, KeyLabel, Line, Sums, UsageRow};
 use tempfile::TempDir;
@@ -171,7 +171,7 @@ async fn fill(folder: &Path) {
     assert_eq!(store.find_answer(question(1), NOW).await.unwrap().answer.unwrap().usage_count, 1);
     let new = NewProxied { model: Some("m".into()), ..proxied(3, "a proxied answer") };
     store.put_proxied(vec![new], ByteSize::mib(1)).await.unwrap();
-    store.add_usage(vec![usage()]).await.unwrap();
+    store.add_usage(UsageBatch::new(vec![usage()], NOW)).await.unwrap();
     store.close().await;
 }
 

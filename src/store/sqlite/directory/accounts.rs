@@ -5,8 +5,8 @@ use sqlx::sqlite::SqliteConnection;
 use crate::clock::UnixTime;
 use crate::ids::{AccountId, PlanName};
 use crate::store::directory::edit::{Denial, new_account};
+use crate::store::number::kept_time;
 use crate::store::sqlite::directory::edits::{About, Effect, Signed, Verdict, touch_all};
-use crate::store::sqlite::number::kept_time;
 
 impl Signed {
     pub(super) async fn create_account(

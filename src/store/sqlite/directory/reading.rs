@@ -11,7 +11,7 @@ use crate::store::directory::account::Account;
 use crate::store::directory::audit::{AuditOf, AuditRow};
 use crate::store::directory::key::{Key, KeyPage, KeySecret, KeyTerms, KeysOf, MOST_LOOKED_AT};
 use crate::store::directory::{Cursor, Followed, Revisions};
-use crate::store::sqlite::number::{kept, kept_time, read, read_time};
+use crate::store::number::{kept, kept_time, read, read_time};
 
 /// Keys with their accounts, and their secrets as lines of `digest,public id,made,ends`.
 macro_rules! select_keys {

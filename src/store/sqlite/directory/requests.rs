@@ -4,8 +4,8 @@ use sqlx::sqlite::SqliteConnection;
 
 use crate::ids::KeyId;
 use crate::store::directory::edit::{Denial, Edit, Request};
+use crate::store::number::kept_time;
 use crate::store::sqlite::directory::edits::{Signed, Verdict};
-use crate::store::sqlite::number::kept_time;
 
 /// The key that the same request was about, if it was made before.
 pub(super) async fn made_before(

@@ -8,11 +8,11 @@ use sqlx::sqlite::SqliteConnection;
 
 use crate::clock::UnixTime;
 use crate::ids::{AccountId, PersonId, PlanName};
+use crate::store::number::{kept_time, read};
 use crate::store::people::MOST_PEOPLE;
 use crate::store::people::edit::{Actor, Denial, NewPerson, PeopleEdit};
 use crate::store::people::person::{LoginName, Membership, PasswordHash, Role};
 use crate::store::sqlite::directory::accounts::{Inserted, insert};
-use crate::store::sqlite::number::{kept_time, read};
 use crate::store::sqlite::people::{links, sessions};
 use crate::store::sqlite::trail::{self, Step};
 use crate::store::sqlite::writer::Change;

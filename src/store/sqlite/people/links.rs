@@ -4,10 +4,10 @@ use sqlx::sqlite::SqliteConnection;
 
 use crate::clock::UnixTime;
 use crate::ids::{AccountId, PersonId};
+use crate::store::number::{kept_time, read};
 use crate::store::people::edit::{Actor, Denial};
 use crate::store::people::link::{NewLink, Purpose};
 use crate::store::people::{MOST_LINKS, TokenDigest};
-use crate::store::sqlite::number::{kept_time, read};
 use crate::store::sqlite::people::edits::{About, Joining, Verdict, find};
 use crate::store::sqlite::people::reading::purpose_of;
 

@@ -5,13 +5,13 @@ use sqlx::{Row, SqlitePool};
 
 use crate::clock::UnixTime;
 use crate::ids::{AccountId, PersonId};
+use crate::store::number::{kept_time, read, read_time};
 use crate::store::people::link::{Link, Purpose};
 use crate::store::people::person::{
     Credentials, LoginName, Membership, PasswordHash, PeopleOf, Person, Role,
 };
 use crate::store::people::session::{Known, Session};
 use crate::store::people::{MOST_SESSIONS, TokenDigest};
-use crate::store::sqlite::number::{kept_time, read, read_time};
 use crate::store::sqlite::usage::list;
 
 /// People, by the columns that [`person_of`] reads.

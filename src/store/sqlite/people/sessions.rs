@@ -5,10 +5,10 @@ use sqlx::sqlite::SqliteConnection;
 
 use crate::clock::UnixTime;
 use crate::ids::PersonId;
+use crate::store::number::kept_time;
 use crate::store::people::edit::Denial;
 use crate::store::people::session::NewSession;
 use crate::store::people::{MOST_SESSIONS, TokenDigest};
-use crate::store::sqlite::number::kept_time;
 use crate::store::sqlite::people::edits::{About, Verdict, find};
 use crate::store::sqlite::writer::Change;
 use crate::units::ByteSize;
