@@ -78,7 +78,7 @@ impl Link {
     /// The URL cannot be used: why, without a secret.
     pub fn new(url: &EngineUrl, clock: Clock) -> Result<Arc<Self>, String> {
         let client =
-            Client::open(url.expose()).map_err(|error| format!("{}: {}", url.label(), why(&error)))?;
+            Client::open(url.secret().expose()).map_err(|error| format!("{}: {}", url.label(), why(&error)))?;
         Ok(Arc::new(Self {
             client,
             label: url.label().into(),

@@ -137,8 +137,8 @@ impl EngineUrl {
     }
 
     /// The URL itself, for the one place that connects.
-    pub fn expose(&self) -> &str {
-        self.url.expose()
+    pub fn secret(&self) -> &Secret {
+        &self.url
     }
 
     /// What it may be called by: engine, host, port and database.

@@ -44,4 +44,5 @@ pub const POSTGRES: &[Migration] = &[
     Migration { version: 3, name: "people", sql: include_str!("migrations/postgres/0003_people.sql") },
     Migration { version: 4, name: "answers", sql: include_str!("migrations/postgres/0004_answers.sql") },
     Migration { version: 5, name: "usage", sql: include_str!("migrations/postgres/0005_usage.sql") },
+    Migration { version: 6, name: "replicas", sql: include_str!("migrations/postgres/0006_replicas.sql") },
 ];

@@ -3,6 +3,7 @@
 //! - `address`: where it is; `connections`: how work is done there, within bounds, and again where that harms nothing.
 //! - `form`: recognised and brought to its newest form before anybody uses it, also when many start at once.
 //! - `answers`, `proxied`, `entries`, `usage`: the SQL of each; `text`, `trouble`: its values and errors.
+//! - `roll`: which gateways are there.
 //!
 //! **Many write at once.** What must hold for all of them together holds by a lock on one row, taken before anything is
 //! looked at: an account's total for its stored answers, the one total of proxied answers, a revision for what is
@@ -42,6 +43,7 @@ pub mod connections;
 mod entries;
 mod form;
 mod proxied;
+mod roll;
 mod text;
 mod trouble;
 mod usage;
