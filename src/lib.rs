@@ -9,7 +9,7 @@
 //! - [`config`], [`outcome`]: what operators write; what clients are told.
 //! - [`runtime`], [`telemetry`], [`store`]: the live snapshot and its reloads; metrics and logs; what lasts.
 //! - [`shelf`]: the cache in memory and the one on the disk behind it, as one; [`accounts`]: accounts, their keys and
-//!   people, and who may do what.
+//!   people, and who may do what; [`cluster`]: what gateways share over Redis.
 //! - [`proxy`], [`admin`], [`console`], [`demo`]: the listeners, and the pages on the second of them; [`api`]: the calls
 //!   of the cache API.
 //! - [`server`]: the one place where everything meets. [`cli`]: the commands over it.
@@ -21,6 +21,7 @@ pub mod auth;
 pub mod cache;
 pub mod cli;
 pub mod clock;
+pub mod cluster;
 pub mod config;
 pub mod console;
 pub mod demo;

@@ -1,0 +1,3 @@
+//! What several gateways share over Redis.
+
+pub mod bucket;
