@@ -2,6 +2,11 @@
 //!
 //! - `link`: the connection, and when it is given up.
 //! - `roll`: how many gateways there are.
+//! - `bucket`: one question to a bucket, and the script that answers it; `leases`: what gateways ask of their limits, and
+//!   `turnstiles`, where requests wait for the answer.
 
+pub mod bucket;
+pub mod leases;
 pub mod link;
 pub mod roll;
+mod turnstiles;

@@ -69,6 +69,11 @@ impl Bucket {
         Self { tat: AtomicU64::new(0) }
     }
 
+    /// One that has no successor and never did: it stands where none is used.
+    pub(super) fn retired() -> Self {
+        Self { tat: AtomicU64::new(RETIRED) }
+    }
+
     /// A bucket that is full once `debt` has passed from `now` on.
     pub fn owing(debt: Duration, now: Monotonic) -> Self {
         Self { tat: AtomicU64::new(last_valid(now.saturating_add(debt).as_nanos())) }

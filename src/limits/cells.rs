@@ -13,6 +13,8 @@ use ahash::RandomState;
 
 use crate::clock::Monotonic;
 use crate::limits::bucket::{Bucket, Rate};
+use crate::limits::lease::Lease;
+use crate::limits::leases::Leased;
 use crate::limits::limiter::{Cell, Owner};
 
 /// So many that of a million cells a sweep looks at a thousand, and that workers seldom meet.
@@ -25,6 +27,21 @@ const FEW: usize = 32;
 pub(super) struct Cells {
     shards: Box<[Mutex<Shard>]>,
     hasher: RandomState,
+}
+
+/// What new cells hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A bucket of their own.
+    Own,
+    /// A lease.
+    Leased,
+}
+
+/// The cell that serves an owner, and the one whose place it has just taken.
+pub(super) struct Settled {
+    pub(super) cell: Arc<Cell>,
+    pub(super) replaced: Option<Arc<Cell>>,
 }
 
 struct Shard {
@@ -49,19 +66,26 @@ impl Cells {
 
     /// The one cell of `owner`, which runs at `rate` from now on, and is in use. If it has none it gets a full one: whoever
     /// remembers one that was swept comes here too, before it is used again.
-    pub(super) fn settle(&self, owner: Owner, rate: Rate, now: Monotonic) -> Arc<Cell> {
-        let new = |bucket| Arc::new(Cell::new(bucket, rate, now));
-        let Some(mut shard) = self.shard(&owner) else { return new(Bucket::full()) };
-        let cell = match shard.cells.get(&owner) {
+    pub(super) fn settle(&self, owner: Owner, rate: Rate, kind: Kind, now: Monotonic) -> Settled {
+        let new = || match kind {
+            Kind::Own => Cell::new(Bucket::full(), rate, now),
+            Kind::Leased => Cell::leasing(Leased::new(owner.clone(), Lease::new(rate)), rate, now),
+        };
+        let Some(mut shard) = self.shard(&owner) else {
+            return Settled { cell: Arc::new(new()), replaced: None };
+        };
+        let replaced = shard.cells.get(&owner).cloned();
+        let cell = match &replaced {
             Some(live) if live.serves(rate) => {
                 live.touch(now);
-                return Arc::clone(live);
+                return Settled { cell: Arc::clone(live), replaced: None };
             }
-            Some(live) => new(live.bucket.retire(live.rate, rate, now)),
-            None => new(Bucket::full()),
+            Some(live) => live.successor(rate, now),
+            None => new(),
         };
+        let cell = Arc::new(cell);
         shard.put(owner, Arc::clone(&cell), now);
-        cell
+        Settled { cell, replaced }
     }
 
     /// Gives `owner` this cell in place of any other.
@@ -78,6 +102,13 @@ impl Cells {
             all.extend(locked(shard).cells.iter().map(|(owner, cell)| (owner.clone(), Arc::clone(cell))));
         }
         all
+    }
+
+    /// Shows every cell to `see`, under its shard's lock.
+    pub(super) fn each(&self, mut see: impl FnMut(&Cell)) {
+        for shard in &self.shards {
+            locked(shard).cells.values().for_each(|cell| see(cell));
+        }
     }
 
     /// How many there are.

@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use crate::clock::Monotonic;
 use crate::limits::bucket::{Bucket, Decision, Rate};
+use crate::limits::lease::{Lease, Taken};
+use crate::limits::leases::Leased;
 use crate::limits::limiter::{Cell, Limiter, Moved, Owner};
+use crate::limits::link::Link;
 
 /// How much one bucket lacks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,11 +25,19 @@ pub struct Level {
 }
 
 impl Limiter {
-    /// Ends every bucket and returns its level. From here on nothing is charged here: [`Limiter::check`] says [`Moved`].
+    /// Ends every bucket and returns its level. From here on nothing is charged here: [`Limiter::check`] says that they have
+    /// moved. Buckets that are in Redis stay there: a process that leaves goes on to lease from them.
     pub fn move_out(&self, now: Monotonic) -> Vec<Level> {
+        if self.leases.as_ref().is_some_and(|leases| !matches!(leases.link(), Link::Absent { .. })) {
+            return Vec::new();
+        }
         *self.has_moved.write().unwrap_or_else(PoisonError::into_inner) = true;
         let level = |(owner, cell): (Owner, Arc<Cell>)| {
-            Some(Level { owner, rate: cell.rate, debt: cell.bucket.close(now)? })
+            let debt = match &cell.leased {
+                Some(leased) => leased.lease().close(now),
+                None => cell.bucket.close(now),
+            };
+            Some(Level { owner, rate: cell.rate, debt: debt? })
         };
         self.cells.all().into_iter().filter_map(level).collect()
     }
@@ -51,15 +62,32 @@ impl Limiter {
         loop {
             let cell = self.find(owner.clone(), rate, now)?;
             // Comes round again only if a request at another rate took the bucket.
-            if let Ok(decision) = cell.bucket.take(rate, now) {
+            if let Some(decision) = self.take(&cell, rate, now) {
                 return Ok(decision);
             }
         }
     }
 
+    /// `None`: the cell has a successor. A lease is not asked for: nobody charges what is in Redis for another.
+    fn take(&self, cell: &Cell, rate: Rate, now: Monotonic) -> Option<Decision> {
+        let (Some(leased), Some(leases)) = (&cell.leased, &self.leases) else {
+            return cell.bucket.take(rate, now).ok();
+        };
+        match leased.lease().take(leases.link_alone(now), now) {
+            Taken::Decided(decision) | Taken::Low(decision) => Some(decision),
+            Taken::Ask | Taken::Retired => None,
+        }
+    }
+
     fn fill(&self, levels: Vec<Level>, then: Monotonic) {
         for Level { owner, rate, debt } in levels {
-            let cell = Cell::new(Bucket::owing(debt, then), rate, then);
+            let cell = match &self.leases {
+                Some(_) => {
+                    let lease = Lease::owing(rate, debt, then);
+                    Cell::leasing(Leased::new(owner.clone(), lease), rate, then)
+                }
+                None => Cell::new(Bucket::owing(debt, then), rate, then),
+            };
             self.cells.insert(owner, Arc::new(cell), then);
         }
     }

@@ -18,7 +18,8 @@ use arc_swap::ArcSwapOption;
 use crate::clock::{Monotonic, Now};
 use crate::ids::{AccountId, KeyId};
 use crate::limits::bucket::{Bucket, Rate};
-use crate::limits::cells::Cells;
+use crate::limits::cells::{Cells, Kind, Settled};
+use crate::limits::leases::{Leased, Leases};
 use crate::limits::plan::{Per, Plan};
 use crate::limits::verdict::Verdict;
 
@@ -29,11 +30,28 @@ pub struct Limiter {
     /// Whether the buckets have moved to another process. Read while a cell is looked for or made, so that none is made
     /// unseen; a request whose cell is remembered does not ask.
     pub(super) has_moved: Arc<RwLock<bool>>,
+    /// There if the buckets are not here but in Redis: their cells hold leases.
+    pub(super) leases: Option<Arc<Leases>>,
 }
 
 /// The buckets are another process's now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moved;
+
+/// Why nothing was decided here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Undecided {
+    /// The buckets are another process's now.
+    Moved,
+    /// Redis is to be [asked](Limiter::ask).
+    Ask(Leased),
+}
+
+impl From<Moved> for Undecided {
+    fn from(_: Moved) -> Self {
+        Self::Moved
+    }
+}
 
 /// Who is charged and by which plan: the limiter's part of a key's record. It remembers its cell, so that the
 /// usual request needs no look-up.
@@ -67,7 +85,9 @@ impl Owner {
 /// A bucket, its rate for life, and when it was last noted that it is in use.
 #[derive(Debug)]
 pub(super) struct Cell {
+    /// Retired from the beginning if the bucket is leased, so that the usual request does not have to ask.
     pub(super) bucket: Bucket,
+    pub(super) leased: Option<Leased>,
     pub(super) rate: Rate,
     touched: AtomicU64,
 }
@@ -98,8 +118,8 @@ impl Limiter {
     /// first request, after a change of plan, and every quarter of the bucket's fill time.
     ///
     /// # Errors
-    /// [`Moved`]: nothing was charged here.
-    pub fn check(&self, holder: &Holder, now: Now) -> Result<Verdict, Moved> {
+    /// [`Undecided`]: nothing was charged here.
+    pub fn check(&self, holder: &Holder, now: Now) -> Result<Verdict, Undecided> {
         let rate = holder.plan.rate();
         let remembered = holder.cell.load();
         let usual = remembered
@@ -110,6 +130,9 @@ impl Limiter {
         loop {
             if let Some(decision) = taken {
                 return Ok(Verdict::new(decision, &holder.plan, now.unix));
+            }
+            if let Some(leases) = &self.leases {
+                return self.check_leased(leases, holder, now);
             }
             // Comes round again only if a request of an older snapshot took the bucket back to its own rate.
             taken = self.settle(holder, now.monotonic)?.bucket.take(rate, now.monotonic).ok();
@@ -131,7 +154,7 @@ impl Limiter {
     }
 
     /// Finds or makes the one cell that serves `holder` now, and makes the holder remember it.
-    fn settle(&self, holder: &Holder, now: Monotonic) -> Result<Arc<Cell>, Moved> {
+    pub(super) fn settle(&self, holder: &Holder, now: Monotonic) -> Result<Arc<Cell>, Moved> {
         let remembered = holder.cell.load_full();
         let cell = self.find(holder.owner(), holder.plan.rate(), now)?;
         if !remembered.is_some_and(|old| Arc::ptr_eq(&old, &cell)) {
@@ -146,7 +169,12 @@ impl Limiter {
         if *has_moved {
             return Err(Moved);
         }
-        Ok(self.cells.settle(owner, rate, now))
+        let kind = if self.leases.is_some() { Kind::Leased } else { Kind::Own };
+        let Settled { cell, replaced } = self.cells.settle(owner, rate, kind, now);
+        if let (Some(leases), Some(leased)) = (&self.leases, replaced.and_then(|cell| cell.leased.clone())) {
+            leases.list_retired(&leased);
+        }
+        Ok(cell)
     }
 }
 
@@ -173,6 +201,11 @@ impl Holder {
         &self.plan
     }
 
+    /// The cell that it remembers, if that need not be noted as in use.
+    pub(super) fn remembered(&self, now: Monotonic) -> Option<Arc<Cell>> {
+        self.cell.load_full().filter(|cell| cell.rate == self.plan.rate() && !cell.is_due_for_touch(now))
+    }
+
     /// Whose bucket it charges.
     pub fn owner(&self) -> Owner {
         match self.plan.per() {
@@ -186,7 +219,19 @@ impl Holder {
 
 impl Cell {
     pub(super) fn new(bucket: Bucket, rate: Rate, now: Monotonic) -> Self {
-        Self { bucket, rate, touched: AtomicU64::new(now.as_nanos()) }
+        Self { bucket, leased: None, rate, touched: AtomicU64::new(now.as_nanos()) }
+    }
+
+    pub(super) fn leasing(leased: Leased, rate: Rate, now: Monotonic) -> Self {
+        Self { leased: Some(leased), ..Self::new(Bucket::retired(), rate, now) }
+    }
+
+    /// The cell that takes this one's place, at the rate `to`.
+    pub(super) fn successor(&self, to: Rate, now: Monotonic) -> Self {
+        match &self.leased {
+            Some(leased) => Self::leasing(leased.successor(to, now), to, now),
+            None => Self::new(self.bucket.retire(self.rate, to, now), to, now),
+        }
     }
 
     /// Notes that it is in use.
@@ -204,7 +249,11 @@ impl Cell {
     }
 
     pub(super) fn serves(&self, rate: Rate) -> bool {
-        self.rate == rate && !self.bucket.is_retired()
+        let is_retired = match &self.leased {
+            Some(leased) => leased.lease().is_retired(),
+            None => self.bucket.is_retired(),
+        };
+        self.rate == rate && !is_retired
     }
 
     fn is_due_for_touch(&self, now: Monotonic) -> bool {

@@ -11,7 +11,6 @@ use crate::auth::key_record::KeyRecord;
 use crate::clock::UnixTime;
 use crate::config::Config;
 use crate::dice;
-use crate::limits::limiter::Moved;
 use crate::outcome::rejection::Rejection;
 use crate::proxy::auth_failures::Standing;
 use crate::proxy::ctx::{Ctx, Place, Room};
@@ -161,7 +160,7 @@ fn known_key(
 async fn charge(shared: &Shared, ctx: &mut Ctx, key: &KeyRecord) -> Result<(), Rejection> {
     let verdict = match shared.limiter.check(key.holder(), ctx.started) {
         Ok(verdict) => verdict,
-        Err(Moved) => Box::pin(successor::charge(shared, key.holder(), ctx.started)).await?,
+        Err(undecided) => Box::pin(successor::decide(shared, key.holder(), undecided, ctx.started)).await?,
     };
     let refused = verdict.retry_after();
     if refused.is_some() {

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::clock::Now;
 use crate::limits::bucket::{Decision, Rate};
-use crate::limits::limiter::{Holder, Owner};
+use crate::limits::limiter::{Holder, Moved, Owner, Undecided};
 use crate::limits::verdict::Verdict;
 use crate::outcome::rejection::Rejection;
 use crate::proxy::shared::Shared;
@@ -67,11 +67,26 @@ impl Succession {
     }
 }
 
-/// Charges `holder` one request wherever its bucket is.
+/// Decides on a request of `holder` that was [`Undecided`], wherever its bucket is.
 ///
 /// # Errors
 /// The successor did not answer: nothing may pass that nobody counts.
-pub(super) async fn charge(shared: &Shared, holder: &Holder, now: Now) -> Result<Verdict, Rejection> {
+pub(super) async fn decide(
+    shared: &Shared,
+    holder: &Holder,
+    undecided: Undecided,
+    now: Now,
+) -> Result<Verdict, Rejection> {
+    match undecided {
+        Undecided::Moved => charge(shared, holder, now).await,
+        Undecided::Ask(_) => match shared.limiter.check_alone(holder, now.monotonic, now) {
+            Ok(verdict) => Ok(verdict),
+            Err(Moved) => charge(shared, holder, now).await,
+        },
+    }
+}
+
+async fn charge(shared: &Shared, holder: &Holder, now: Now) -> Result<Verdict, Rejection> {
     let plan = holder.plan();
     let decision = shared.charge(&holder.owner(), plan.rate()).await.ok_or(Rejection::Overloaded)?;
     Ok(Verdict::new(decision, plan, now.unix))

@@ -10,7 +10,7 @@ use safecache::clock::{Monotonic, Now, UnixTime};
 use safecache::ids::{AccountId, KeyId, PlanName};
 use safecache::limits::bucket::Decision;
 use safecache::limits::levels::Level;
-use safecache::limits::limiter::{Holder, Limiter, Moved};
+use safecache::limits::limiter::{Holder, Limiter, Undecided};
 use safecache::limits::plan::{Per, Plan};
 
 const START: u64 = 1_000_000_000_000;
@@ -65,7 +65,7 @@ proptest! {
                 Event::Wait(span) => nanos += span,
                 Event::Move(elsewhere) => {
                     let levels = moves.move_out(now(nanos + origin).monotonic);
-                    prop_assert_eq!(moves.check(&other, now(nanos + origin)).err(), Some(Moved));
+                    prop_assert_eq!(moves.check(&other, now(nanos + origin)).err(), Some(Undecided::Moved));
                     origin = elsewhere;
                     moves = Limiter::new();
                     other = holder("k", 60, burst, Per::Key);
@@ -134,7 +134,7 @@ fn no_request_is_charged_while_the_buckets_move() {
         assert_eq!(levels.iter().map(tokens).sum::<usize>(), passed);
         new.take_in(levels, now(0).monotonic);
         for holder in &holders {
-            assert_eq!(old.check(holder, now(0)).err(), Some(Moved));
+            assert_eq!(old.check(holder, now(0)).err(), Some(Undecided::Moved));
         }
     }
 }

@@ -78,6 +78,7 @@ mod secrets;
 mod seeing;
 mod server_health;
 mod shipped;
+mod simulation;
 mod single_flight;
 mod slow_clients;
 mod smoke;
