@@ -67,7 +67,9 @@ macro_rules! promises {
             the_longest_expired_are_deleted_first;
             usage: sums_add_up, a_period_has_a_beginning_and_an_end, keys_come_in_pages_with_their_last_use,
             old_hours_are_forgotten, names_are_told_apart, an_account_has_so_many_models,
-            a_span_is_the_sum_of_its_hours, sums_that_are_too_large_stay_at_the_most;
+            a_span_is_the_sum_of_its_hours, sums_that_are_too_large_stay_at_the_most,
+            a_batch_that_comes_again_counts_once, two_batches_with_equal_rows_count_each,
+            a_batch_is_known_for_two_days;
         );
     };
     ($run:path: $($area:ident: $($promise:ident),+;)+) => {

@@ -13,10 +13,13 @@ use safecache::store::migrations::POSTGRES;
 use safecache::store::postgres::PostgresStore;
 use safecache::store::postgres::connections::Bounds;
 use safecache::store::proxied::{Found, Purge};
+use safecache::store::usage::{MOST_MODELS, Step, UsageBatch};
 use safecache::units::ByteSize;
+use safecache::usage::record::{Class, UsageRow};
 use sqlx::{AssertSqlSafe, Connection, Executor};
 
 use super::proxied::{PLENTY, proxied, slot};
+use super::usage::{row, usage};
 use super::{NOW, account, answer, find, hash, postgres, put, question, run, text};
 use crate::support::postgres::{Database, PASSWORD, Server};
 
@@ -28,7 +31,7 @@ async fn tell(database: &Database, sql: &str) {
 }
 
 async fn refusal(address: &Secret) -> StoreError {
-    PostgresStore::open(address, Bounds::default()).await.err().expect("a refusal")
+    PostgresStore::open(address, Bounds::default()).await.expect_err("a refusal")
 }
 
 async fn two(database: &Database) -> [PostgresStore; 2] {
@@ -305,5 +308,101 @@ fn nothing_is_put_behind_a_purge_of_another() {
         for store in stores {
             store.close().await;
         }
+    });
+}
+
+// === usage ===
+
+fn requests(number: u32, requests: u64) -> UsageRow {
+    let mut row = row(&format!("k{}", number % 7), number % 5, Class::Miss, requests);
+    row.cell.model = format!("m{}", number % 11).into();
+    row
+}
+
+async fn all_requests(store: &PostgresStore) -> u64 {
+    let models = usage(store, "acme", (0, 100), Step::Day).await.by_model;
+    models.iter().map(|sum| sum.sums.requests).sum()
+}
+
+/// Every batch is sent twice, by two gateways, and all of them name the same rows in other orders.
+#[test]
+fn usage_of_many_sums_exactly_however_often_it_is_sent() {
+    let database = Database::fresh();
+    run(async {
+        let stores = two(&database).await;
+        let batches: Vec<_> = (0..30_u32)
+            .map(|batch| {
+                let rows = (0..200).map(|number| requests(number * (batch + 1) + batch, 1)).collect();
+                UsageBatch::new(rows, NOW)
+            })
+            .collect();
+        let adds = batches.iter().flat_map(|batch| stores.iter().map(|store| store.add_usage(batch.clone())));
+        let added = join_all(adds).await;
+        assert!(added.iter().all(Result::is_ok), "{added:?}");
+        assert_eq!(all_requests(&stores[0]).await, 30 * 200);
+        for store in stores {
+            store.close().await;
+        }
+    });
+}
+
+#[test]
+fn an_account_has_so_many_models_whoever_adds_them() {
+    let database = Database::fresh();
+    run(async {
+        let stores = two(&database).await;
+        let asked = |number: u32| {
+            let mut row = row("a", 0, Class::Miss, 1);
+            row.cell.model = format!("m{number}").into();
+            row
+        };
+        let batch = |batch: u32| UsageBatch::new((0..20).map(|n| asked(batch * 10 + n)).collect(), NOW);
+        let adds = (0..20).map(|number| stores[number as usize % 2].add_usage(batch(number)));
+        let added = join_all(adds).await;
+        assert!(added.iter().all(Result::is_ok), "{added:?}");
+        let models = usage(&stores[0], "acme", (0, 9), Step::Day).await.by_model;
+        assert_eq!(models.len(), MOST_MODELS as usize + 1, "and one for the rest");
+        assert_eq!(all_requests(&stores[1]).await, 20 * 20);
+        for store in stores {
+            store.close().await;
+        }
+    });
+}
+
+/// What was lost before its commit is done again, and once.
+#[test]
+fn a_batch_that_is_cut_off_while_it_is_added_counts_once() {
+    let database = Database::fresh();
+    run(async {
+        let store = postgres(&database).await;
+        let mut stranger = database.connect().await;
+        sqlx::raw_sql("BEGIN; LOCK TABLE usage_days").execute(&mut stranger).await.unwrap();
+        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+        let cutting = async {
+            let mut observer = database.connect().await;
+            while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut observer).await.unwrap() == 0 {
+                tokio::task::yield_now().await;
+            }
+            database.cut();
+        };
+        let adding = store.add_usage(UsageBatch::new(vec![requests(1, 3)], NOW));
+        let (added, ()) = futures_util::future::join(adding, cutting).await;
+        assert_eq!(added, Ok(()));
+        assert_eq!(all_requests(&store).await, 3);
+        store.close().await;
+    });
+}
+
+/// As much as one write of the books has.
+#[test]
+fn a_large_batch_is_a_few_statements() {
+    let database = Database::fresh();
+    run(async {
+        let store = postgres(&database).await;
+        let rows: Vec<_> =
+            (0..4096).map(|number| row(&format!("k{number}"), number % 40, Class::Miss, 1)).collect();
+        store.add_usage(UsageBatch::new(rows, NOW)).await.unwrap();
+        assert_eq!(all_requests(&store).await, 4096);
+        store.close().await;
     });
 }

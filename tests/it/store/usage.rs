@@ -7,7 +7,7 @@ use safecache::ids::{AccountId, KeyId};
 use safecache::money::Money;
 use safecache::store::Store;
 use safecache::store::usage::{
-    KeyUsage, MOST_MODELS, ModelSum, Period, Step, TimeSum, UsageBatch, UsageOf, UsageSums,
+    BATCH_KNOWN, KeyUsage, MOST_MODELS, ModelSum, Period, Step, TimeSum, UsageBatch, UsageOf, UsageSums,
 };
 use safecache::usage::record::{Cell, Class, Hour, KeyLabel, Line, Sums, UsageRow};
 
@@ -18,7 +18,7 @@ fn hour(number: u32) -> Hour {
     Hour::from_number(Hour::of(NOW).number() + number)
 }
 
-fn sums(requests: u64) -> Sums {
+pub(super) fn sums(requests: u64) -> Sums {
     Sums {
         requests,
         prompt_tokens: 2 * requests,
@@ -38,7 +38,7 @@ fn label(key: &str) -> KeyLabel {
 }
 
 /// So many requests of acme's key `key`, `after` hours after the first.
-fn row(key: &str, after: u32, class: Class, requests: u64) -> UsageRow {
+pub(super) fn row(key: &str, after: u32, class: Class, requests: u64) -> UsageRow {
     let cell =
         Cell { hour: hour(after), account: account("acme"), key: KeyId::new(key), model: "m".into(), class };
     UsageRow {
@@ -53,7 +53,7 @@ fn of(name: &str, (from, to): (u32, u32), step: Step) -> UsageOf {
     UsageOf { account: account(name), period, step, offset: 0, limit: 2 }
 }
 
-async fn usage(store: &dyn Store, name: &str, period: (u32, u32), step: Step) -> UsageSums {
+pub(super) async fn usage(store: &dyn Store, name: &str, period: (u32, u32), step: Step) -> UsageSums {
     store.usage(of(name, period, step)).await.unwrap()
 }
 
@@ -219,4 +219,48 @@ pub(super) async fn sums_that_are_too_large_stay_at_the_most(store: Arc<dyn Stor
     }
     let series = usage(&*store, "acme", (0, 60), Step::Day).await.by_time;
     assert_eq!(series.len(), 3);
+}
+
+/// Whoever does not know whether a batch was added sends it again.
+pub(super) async fn a_batch_that_comes_again_counts_once(store: Arc<dyn Store>) {
+    let batch = |requests| UsageBatch::new(vec![row("a", 0, Class::Miss, requests)], NOW);
+    let requests = async || {
+        let series = usage(&*store, "acme", (0, 1), Step::Hour).await.by_time;
+        series.iter().map(|sum| sum.sums.requests).sum::<u64>()
+    };
+    let first = batch(1);
+    store.add_usage(first.clone()).await.unwrap();
+    store.add_usage(first.clone()).await.unwrap();
+    assert_eq!(requests().await, 1);
+    let second = batch(10);
+    let adds = (0..20).map(|_| store.add_usage(second.clone()));
+    assert!(futures_util::future::join_all(adds).await.iter().all(Result::is_ok));
+    store.add_usage(first).await.unwrap();
+    assert_eq!(requests().await, 11);
+}
+
+pub(super) async fn two_batches_with_equal_rows_count_each(store: Arc<dyn Store>) {
+    let batches: Vec<_> = (0..20).map(|_| UsageBatch::new(vec![row("a", 0, Class::Miss, 1)], NOW)).collect();
+    let adds = batches.into_iter().map(|batch| store.add_usage(batch));
+    assert!(futures_util::future::join_all(adds).await.iter().all(Result::is_ok));
+    let series = usage(&*store, "acme", (0, 1), Step::Hour).await.by_time;
+    assert_eq!(series, [time_sum(0, Class::Miss, 20)]);
+}
+
+/// Ids do not gather for ever.
+pub(super) async fn a_batch_is_known_for_two_days(store: Arc<dyn Store>) {
+    let at = |seconds| UsageBatch::new(vec![row("a", 0, Class::Miss, 1)], later(seconds));
+    let (first, known) = (at(0), BATCH_KNOWN.as_secs());
+    let mut requests = Vec::new();
+    for batch in [first.clone(), at(known), first.clone(), at(known + 1), first.clone()] {
+        store.add_usage(batch).await.unwrap();
+        requests.push(usage(&*store, "acme", (0, 1), Step::Hour).await.by_time[0].sums.requests);
+    }
+    assert_eq!(requests, [1, 2, 2, 3, 4]);
+    store.delete_usage(hour(0)).await.unwrap();
+    store.add_usage(first.clone()).await.unwrap();
+    store.delete_usage(hour(1)).await.unwrap();
+    store.add_usage(first).await.unwrap();
+    let series = usage(&*store, "acme", (0, 1), Step::Hour).await.by_time;
+    assert_eq!(series, [time_sum(0, Class::Miss, 1)], "what was forgotten of it is its id as well");
 }
