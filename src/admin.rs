@@ -2,7 +2,8 @@
 //!
 //! - `GET /metrics` -- Prometheus text.
 //! - `GET /healthz` -- 200 while the process lives.
-//! - `GET /readyz` -- 200 once the data port accepts; 503 while starting or draining.
+//! - `GET /readyz` -- 200 once the data port accepts; 503 while starting or draining. Behind that a line for each engine
+//!   that gateways share.
 //! - `GET /admin/v1/config` -- the policy's generation, its size, how the newest reload ended, and every
 //!   refused one that still stands.
 //! - `POST /admin/v1/reload[?force=true]` -- reloads, and says what changed or what is wrong.
@@ -63,6 +64,8 @@ pub struct Admin<D> {
     pub purge: PurgeCache,
     /// Whether `/readyz` says yes.
     pub ready: Arc<AtomicBool>,
+    /// What `/readyz` says of what gateways share, in lines; none of it makes one that is ready less so.
+    pub standing: Box<dyn Fn() -> String + Send + Sync>,
     /// Reloads.
     pub reloader: Arc<Reloader<D>>,
     /// Accounts and their keys.
@@ -115,12 +118,12 @@ async fn metrics<D>(State(admin): State<Arc<Admin<D>>>) -> Response {
     }
 }
 
-async fn ready<D>(State(admin): State<Arc<Admin<D>>>) -> (StatusCode, &'static str) {
-    if admin.ready.load(Ordering::Relaxed) {
-        (StatusCode::OK, "ready\n")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
-    }
+async fn ready<D>(State(admin): State<Arc<Admin<D>>>) -> (StatusCode, String) {
+    let (status, said) = match admin.ready.load(Ordering::Relaxed) {
+        true => (StatusCode::OK, "ready\n"),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+    };
+    (status, said.to_owned() + &(admin.standing)())
 }
 
 /// Lets a request pass that carries the operator's token. Without a token configured, nothing is there.

@@ -19,7 +19,6 @@ use crate::admin::{self, Admin};
 use crate::cache::entries::Entries;
 use crate::clock::Clock;
 use crate::config::{Config, Listener};
-use crate::limits::limiter::Limiter;
 use crate::memory::Buffers;
 use crate::proxy::crew::Crew;
 use crate::proxy::derived::Derived;
@@ -33,6 +32,7 @@ use crate::runtime::reload::{Reloader, Shrinking, Source, Tools};
 use crate::runtime::watch::{Seen, follow_certificates, follow_list};
 use crate::server::books::Bookkeeper;
 use crate::server::chores::{Charges, Roll};
+use crate::server::cluster::Clustered;
 use crate::server::doors::{purge, refresh};
 use crate::server::drain::Ending;
 use crate::server::files::raise_files;
@@ -51,6 +51,7 @@ use crate::telemetry::metrics::Metrics;
 
 mod books;
 mod chores;
+mod cluster;
 mod doors;
 mod drain;
 mod files;
@@ -102,6 +103,7 @@ pub struct Running {
     ward: Option<JoinHandle<()>>,
     bookkeeper: Option<Bookkeeper>,
     lasting: Lasting,
+    clustered: Clustered,
     data: Workers,
     control: Threads,
 }
@@ -119,19 +121,20 @@ pub fn start(start: Start) -> anyhow::Result<Running> {
     let lasting = Lasting::open(&config.data_dir, lock)?;
     let (data_listeners, admin_listener, sockets) = bind_all(config, inherited.as_mut())?;
     let metrics = Metrics::new().context("the metrics could not be set up")?;
-    let limiter = Limiter::new();
     let buffers = Buffers::default();
     let entries = entries(config, &metrics);
     let shelf = shelf((config, &start.clock, start.disk_wait), &lasting, &entries, &metrics);
     let workers = worker_threads(config);
     let seen = Seen::now(config.keys_file.clone());
     let control = Threads::start("control")?;
+    let engines = (&lasting, &metrics);
+    let clustered = Clustered::begin(config.cluster.as_ref(), engines, &start.clock, control.handle())?;
     let resolver = Resolver::new(start.lookup, control.handle().clone());
     let roll = Roll::default();
     let tools = Tools {
         source: start.source,
         files: raise_files(),
-        limiter: limiter.clone(),
+        limiter: clustered.limiter().clone(),
         metrics: Arc::clone(&metrics),
         clock: start.clock.clone(),
         derive: deriving(&metrics, &resolver, &roll),
@@ -143,7 +146,8 @@ pub fn start(start: Start) -> anyhow::Result<Running> {
     let shared = Shared::new(Parts {
         live: Arc::clone(&live),
         clock: start.clock.clone(),
-        limiter,
+        limiter: clustered.limiter().clone(),
+        leases: clustered.leases().cloned(),
         entries: entries.clone(),
         shelf: Arc::clone(&shelf),
         metrics: Arc::clone(&metrics),
@@ -169,6 +173,7 @@ pub fn start(start: Start) -> anyhow::Result<Running> {
         ward: None,
         bookkeeper: Some(bookkeeper),
         lasting,
+        clustered,
         data: Workers::start("data", workers)?,
         control,
     };
@@ -259,9 +264,11 @@ impl Running {
         entries: &Entries,
         buffers: &Buffers,
     ) -> anyhow::Result<()> {
+        let standings = self.clustered.standings();
         let admin = Arc::new(Admin {
             metrics: Arc::clone(&self.metrics),
-            refresh: refresh(&self.shared, &self.metrics, entries.clone(), buffers.clone()),
+            refresh: refresh(&self.shared, &self.metrics, &standings, (entries.clone(), buffers.clone())),
+            standing: Box::new(move || standings.lines()),
             purge: purge(Arc::clone(&self.shelf)),
             ready: Arc::clone(&self.ready),
             reloader: Arc::clone(&self.reloader),

@@ -70,8 +70,7 @@ impl Leases {
         let Parts { link, roll, policy, clock, metrics } = parts;
         let wake = Arc::new(Notify::new());
         let waking = Arc::clone(&wake);
-        let down =
-            Standing::Down { since: clock.monotonic(), replicas: roll.replicas(), policy };
+        let down = Standing::Down { since: clock.monotonic(), replicas: roll.replicas(), policy };
         let limiter = Limiter::leasing(down, policy, move || waking.notify_one());
         Arc::new(Self {
             limiter,
@@ -132,7 +131,6 @@ impl Leases {
             if place.failures() != failures {
                 return None;
             }
-            drop(place);
             match self.limiter.check(holder, self.clock.now()) {
                 Ok(verdict) => return Some(Ok(verdict)),
                 Err(Undecided::Moved) => return Some(Err(Moved)),
@@ -213,11 +211,15 @@ impl Leases {
 
     /// Redis has lost some of what it knew: it is told what is known here of every bucket.
     async fn tell_all(self: &Arc<Self>) {
-        tracing::warn!("{} has lost some of what it knew of limits, and is told what is known here", self.link.label());
+        tracing::warn!(
+            "{} has lost some of what it knew of limits, and is told what is known here",
+            self.link.label()
+        );
         let knowing = self.limiter.knowing(self.clock.monotonic());
         for some in knowing.chunks(MOST_AT_ONCE) {
             let (replicas, now) = (self.roll.replicas(), self.clock.monotonic());
-            let told = some.iter().filter_map(|leased| Some((leased.clone(), leased.tell(replicas, now)?)));
+            let told =
+                some.iter().filter_map(|leased| Some((leased.clone(), leased.lease().tell(replicas, now)?)));
             self.say_all(told.collect()).await;
         }
     }

@@ -77,8 +77,8 @@ impl Link {
     /// # Errors
     /// The URL cannot be used: why, without a secret.
     pub fn new(url: &EngineUrl, clock: Clock) -> Result<Arc<Self>, String> {
-        let client =
-            Client::open(url.secret().expose()).map_err(|error| format!("{}: {}", url.label(), why(&error)))?;
+        let client = Client::open(url.secret().expose())
+            .map_err(|error| format!("{}: {}", url.label(), why(&error)))?;
         Ok(Arc::new(Self {
             client,
             label: url.label().into(),

@@ -128,10 +128,14 @@ impl Limiter {
                     continue;
                 }
             };
-            if matches!(link, Link::Down { .. }) {
-                leases.list_alone(leased);
-            }
-            return Ok(Verdict::new(decision, holder.plan(), now.unix));
+            let verdict = Verdict::new(decision, holder.plan(), now.unix);
+            return Ok(match link {
+                Link::Down { policy, .. } => {
+                    leases.list_alone(leased);
+                    verdict.alone(policy)
+                }
+                Link::Up { .. } | Link::Absent { .. } => verdict,
+            });
         }
     }
 

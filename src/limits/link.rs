@@ -42,6 +42,17 @@ pub enum WhenDown {
     Closed,
 }
 
+impl WhenDown {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Share => "share",
+            Self::Open => "open",
+            Self::Closed => "closed",
+        }
+    }
+}
+
 impl Link {
     /// Whether what is leased may be spent.
     pub(super) fn spends(self) -> bool {

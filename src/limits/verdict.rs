@@ -11,6 +11,7 @@ use http::header::{HeaderName, HeaderValue, RETRY_AFTER};
 
 use crate::clock::UnixTime;
 use crate::limits::bucket::Decision;
+use crate::limits::link::WhenDown;
 use crate::limits::plan::{Plan, Terms};
 
 /// Requests a minute.
@@ -28,6 +29,9 @@ pub const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms")
 /// `false`: clients that know it give up.
 pub const X_SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
+/// There while limits that gateways share are decided by each alone: by what.
+pub const X_SAFECACHE_LIMITS: HeaderName = HeaderName::from_static("x-safecache-limits");
+
 /// Clients are told not to wait by themselves for longer than this, in seconds.
 const LONGEST_RETRY: u64 = 60;
 
@@ -37,12 +41,23 @@ pub struct Verdict {
     decision: Decision,
     plan: Arc<Terms>,
     at: UnixTime,
+    alone: Option<WhenDown>,
 }
 
 impl Verdict {
     /// The verdict on a request at the time `at`; `decision` must have been made at `plan`'s rate.
     pub fn new(decision: Decision, plan: &Plan, at: UnixTime) -> Self {
-        Self { decision, plan: Arc::clone(plan.terms()), at }
+        Self { decision, plan: Arc::clone(plan.terms()), at, alone: None }
+    }
+
+    /// The same, made without those with whom the limit is shared.
+    pub(super) fn alone(self, by: WhenDown) -> Self {
+        Self { alone: Some(by), ..self }
+    }
+
+    /// By what it was made without those with whom the limit is shared; `None`: it was made with them.
+    pub fn made_alone(&self) -> Option<WhenDown> {
+        self.alone
     }
 
     /// True if the request may go on; a token is taken then.
@@ -89,6 +104,9 @@ impl Verdict {
         put(RATELIMIT_POLICY, self.plan.policy_header().clone());
         if let Some(value) = self.level_header() {
             put(RATELIMIT, value);
+        }
+        if let Some(by) = self.alone {
+            put(X_SAFECACHE_LIMITS, HeaderValue::from_static(by.as_str()));
         }
         let Some(wait) = self.decision.wait() else { return };
         let seconds = seconds_rounded_up(wait);

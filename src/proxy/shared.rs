@@ -11,6 +11,7 @@ use crate::cache::entries::Entries;
 use crate::cache::flights::Flights;
 use crate::cache::memo::BodyMemo;
 use crate::clock::{Clock, Monotonic};
+use crate::cluster::leases::Leases;
 use crate::limits::limiter::Limiter;
 use crate::memory::{Bounds, Buffers, Permit, Pool};
 use crate::proxy::ctx::Ctx;
@@ -36,6 +37,8 @@ pub struct Shared {
     pub(super) live: Arc<Live<Derived>>,
     pub(super) clock: Clock,
     pub(super) limiter: Limiter,
+    /// Who asks for tokens that several gateways share; `None`: there is nobody to ask.
+    pub(super) leases: Option<Arc<Leases>>,
     pub(super) entries: Entries,
     pub(super) shelf: Arc<Shelf>,
     pub(super) flights: Flights,
@@ -64,6 +67,8 @@ pub struct Parts {
     pub clock: Clock,
     /// The buckets.
     pub limiter: Limiter,
+    /// Who asks for tokens that several gateways share.
+    pub leases: Option<Arc<Leases>>,
     /// The cache in memory.
     pub entries: Entries,
     /// The same, with the disk behind it.
@@ -100,6 +105,7 @@ impl Shared {
             live: parts.live,
             clock: parts.clock,
             limiter: parts.limiter,
+            leases: parts.leases,
             entries: parts.entries,
             shelf: parts.shelf,
             flights: Flights::default(),

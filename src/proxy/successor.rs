@@ -79,10 +79,16 @@ pub(super) async fn decide(
 ) -> Result<Verdict, Rejection> {
     match undecided {
         Undecided::Moved => charge(shared, holder, now).await,
-        Undecided::Ask(_) => match shared.limiter.check_alone(holder, now.monotonic, now) {
-            Ok(verdict) => Ok(verdict),
-            Err(Moved) => charge(shared, holder, now).await,
-        },
+        Undecided::Ask(leased) => {
+            let decided = match &shared.leases {
+                Some(leases) => leases.decide(holder, leased).await,
+                None => shared.limiter.check_alone(holder, now.monotonic, now),
+            };
+            match decided {
+                Ok(verdict) => Ok(verdict),
+                Err(Moved) => charge(shared, holder, now).await,
+            }
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use crate::proxy::shared::Shared;
 use crate::proxy::upstreams::LiveUpstream;
 use crate::runtime::reload::{Reloader, Shrinking};
 use crate::runtime::state::PolicyState;
+use crate::server::cluster::Standings;
 use crate::shelf::Shelf;
 use crate::telemetry::metrics::Metrics;
 
@@ -42,12 +43,14 @@ pub(super) fn purge(shelf: Arc<Shelf>) -> PurgeCache {
 pub(super) fn refresh(
     shared: &Arc<Shared>,
     metrics: &Arc<Metrics>,
-    entries: Entries,
-    buffers: Buffers,
+    standings: &Standings,
+    (entries, buffers): (Entries, Buffers),
 ) -> Box<dyn Fn() + Send + Sync> {
     let (shared, metrics) = (Arc::clone(shared), Arc::clone(metrics));
+    let standings = standings.clone();
     let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     Box::new(move || {
+        standings.show(&metrics);
         let (count, bytes) = entries.measure();
         metrics.cache_entries.set(gauge(count));
         metrics.cache_bytes.set(gauge(bytes));

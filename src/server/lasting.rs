@@ -64,6 +64,11 @@ impl Lasting {
         Arc::new(PeopleService::new(store, clock.clone()))
     }
 
+    /// PostgreSQL, if that is where it is kept.
+    pub(super) fn postgres(&self) -> Option<&Arc<crate::store::postgres::PostgresStore>> {
+        None
+    }
+
     /// Begins to write what comes to `shelf`, within the `bound` of each moment, and to delete what expires.
     pub(super) fn tend(&mut self, shelf: &Arc<Shelf>, bound: impl Fn() -> ByteSize + Send + Sync + 'static) {
         self.shelf = Some(Arc::clone(shelf));

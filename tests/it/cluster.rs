@@ -1,4 +1,5 @@
 //! What gateways share over Redis: a real server, and the line to it, which the tests trouble.
 
 mod commands;
+mod limits;
 mod link;
