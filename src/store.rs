@@ -32,8 +32,10 @@ pub mod entries;
 pub mod failure;
 pub mod folder;
 pub mod migrations;
+mod number;
 pub mod people;
 pub mod proxied;
+mod sql;
 pub mod sqlite;
 pub mod usage;
 

@@ -9,7 +9,7 @@ use crate::auth::model_glob::ModelGlob;
 use crate::clock::UnixTime;
 use crate::ids::AccountId;
 use crate::store::answer::{Answer, NewAnswer, PromptHash, Put, Question, Which, may_see};
-use crate::store::sqlite::number::{kept, kept_time, read, read_size, read_time};
+use crate::store::number::{kept, kept_time, read, read_size, read_time};
 use crate::store::sqlite::writer::Change;
 use crate::units::ByteSize;
 

@@ -1,6 +1,6 @@
 //! Accounts and keys in SQLite: a file of its own, on the disk with each commit.
 //!
-//! - `edits`: what changes them; `accounts`: what that is for accounts; `requests`: what is not done twice.
+//! - `edits`: what changes them, in the writer's queue; `tables`: the SQL of that.
 //! - `reading`: pages of them, and what has changed of the keys.
 
 use std::path::{Path, PathBuf};
@@ -17,16 +17,16 @@ use crate::store::directory::edit::{Author, Denial, Edit, Edited};
 use crate::store::directory::key::{Key, KeyPage, KeysOf};
 use crate::store::directory::{Cursor, Directory, Followed, MOST_OF_TRAIL, Revisions};
 use crate::store::failure::StoreError;
-use crate::store::sqlite::directory::edits::{Forget, Signed};
+use crate::store::sql::directory::edits::Signed;
+use crate::store::sqlite::directory::edits::Forget;
 use crate::store::sqlite::file::{self, FileKind};
 use crate::store::sqlite::pool;
 use crate::store::sqlite::trouble::of_sqlx;
 use crate::store::sqlite::writer::{Bounds, Writer};
 
-pub(super) mod accounts;
 mod edits;
 mod reading;
-mod requests;
+mod tables;
 
 /// Connections that read at the same time.
 const READERS: u32 = 2;

@@ -9,7 +9,7 @@ use crate::store::answer::may_see;
 use crate::store::entries::{
     EntryKind, Expired, ListedEntry, ListedKey, MOST_EXPIRED, MOST_SEEN, Page, PageOf, Place,
 };
-use crate::store::sqlite::number::{kept, kept_time, read, read_size, read_time};
+use crate::store::number::{kept, kept_time, read, read_size, read_time};
 use crate::store::sqlite::proxied::slots_of;
 use crate::store::sqlite::writer::Change;
 use crate::units::ByteSize;

@@ -14,7 +14,7 @@ use crate::store::proxied::{
     Found, KeyPage, MOST_EVICTED, MOST_PURGED, NewProxied, Purge, ROW_BYTES, SlotPage, form_name, slot_of,
 };
 use crate::store::sqlite::answers::allowed;
-use crate::store::sqlite::number::{kept, kept_time, read, read_size, read_time};
+use crate::store::number::{kept, kept_time, read, read_size, read_time};
 use crate::store::sqlite::writer::Change;
 use crate::units::ByteSize;
 

@@ -8,7 +8,7 @@ use sqlx::query_builder::Separated;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{QueryBuilder, Sqlite};
 
-use crate::store::sqlite::number::{kept, kept_money, kept_time};
+use crate::store::number::{kept, kept_money, kept_time};
 use crate::store::sqlite::writer::Change;
 use crate::store::usage::MOST_MODELS;
 use crate::units::ByteSize;

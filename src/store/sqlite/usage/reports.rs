@@ -8,7 +8,7 @@ use sqlx::{Row, SqlitePool};
 use crate::clock::UnixTime;
 use crate::ids::{AccountId, KeyId};
 use crate::money::Money;
-use crate::store::sqlite::number::{kept, read, read_time};
+use crate::store::number::{kept, read, read_time};
 use crate::store::sqlite::usage::list;
 use crate::store::usage::{KeyUsage, ModelSum, Period, Step, TimeSum, UsageOf, UsageSums};
 use crate::usage::record::{Class, Hour, KeyLabel, Sums};
