@@ -5,7 +5,8 @@
 //! - `failure`: what can go wrong, told apart as far as somebody acts on the difference.
 //! - `directory`, `people`: accounts and their keys; who may log in. Each has a trait of its own.
 //! - `folder`: the data folder and its lock: one gateway at a time, or the two of a hand-over.
-//! - `sqlite`: the store of a single gateway, in two files, laid out by `migrations`.
+//! - `sqlite`: the store of a single gateway, in two files; `postgres`: that of many, in one database. Both are laid out
+//!   by `migrations`. What both need: `number`, how numbers are kept; `listing`, `summing`, what rows mean.
 //!
 //! **What survives.** A method that changes something returns when the change is committed. It then survives the end of
 //! the process, however sudden. A power cut, or the end of the operating system, may take the last moments of answers
@@ -21,9 +22,9 @@ use crate::store::answer::{LookUp, NewAnswer, Put, Question, Which};
 use crate::store::entries::{Expired, Page, PageOf};
 use crate::store::failure::StoreError;
 use crate::store::proxied::{Found, KeyPage, NewProxied, Purge, SlotPage};
-use crate::store::usage::{UsageOf, UsageSums};
+use crate::store::usage::{UsageBatch, UsageOf, UsageSums};
 use crate::units::ByteSize;
-use crate::usage::record::{Hour, UsageRow};
+use crate::usage::record::Hour;
 
 pub mod answer;
 pub mod cursor;
@@ -31,12 +32,15 @@ pub mod directory;
 pub mod entries;
 pub mod failure;
 pub mod folder;
+mod listing;
 pub mod migrations;
 mod number;
 pub mod people;
+pub mod postgres;
 pub mod proxied;
 mod sql;
 pub mod sqlite;
+mod summing;
 pub mod usage;
 
 /// The only door to what lasts. Shared by all that use it; every method may be called at any time from any task, and
@@ -97,9 +101,9 @@ pub trait Store: Send + Sync {
     /// of each. What they were: all are gone when it returns none.
     async fn delete_expired(&self, now: UnixTime) -> Result<Expired, StoreError>;
 
-    /// Adds to the sums, all rows or none. A model that is new to its account, which has [`usage::MOST_MODELS`] already,
+    /// Adds to the sums, all rows or none; none of a batch that was added before. A model that is new to its account, which has [`usage::MOST_MODELS`] already,
     /// is added to those of [`crate::usage::ledger::OTHER_MODEL`].
-    async fn add_usage(&self, rows: Vec<UsageRow>) -> Result<(), StoreError>;
+    async fn add_usage(&self, batch: UsageBatch) -> Result<(), StoreError>;
 
     /// An account's sums in a period, by time, model and key.
     async fn usage(&self, of: UsageOf) -> Result<UsageSums, StoreError>;
@@ -108,7 +112,7 @@ pub trait Store: Send + Sync {
     async fn last_uses(&self, keys: Vec<(AccountId, KeyId)>) -> Result<Vec<Option<UnixTime>>, StoreError>;
 
     /// Deletes the sums of hours before `first` and of days before its day, and the keys and models that were used last
-    /// before it; how many sums of hours there were.
+    /// before it; it is no longer known then which batches were added before. How many sums of hours there were.
     async fn delete_usage(&self, first: Hour) -> Result<u64, StoreError>;
 
     /// Commits what waits, and ends. Every later call fails with [`failure::Trouble::Closed`].

@@ -9,9 +9,9 @@ import unittest
 
 NEED = pathlib.Path(__file__).resolve().parent / "need"
 SERVERS = ["nginx", "haproxy", "slowhttptest"]
-ALL = ["c", "c++", "make", "cmake", "git", "curl", *SERVERS, "chromium", "python", "cargo"]
-TOOLS = {"cc", "c++", "make", "cmake", "git", "curl", *SERVERS, "chromium", "python3", "cargo"}
-SHELL = ["sh", "mktemp", "find", "sed", "sort", "comm", "rm", "chmod"]
+ALL = ["c", "c++", "make", "cmake", "git", "curl", *SERVERS, "postgres", "redis", "chromium", "python", "cargo"]
+TOOLS = {"cc", "c++", "make", "cmake", "git", "curl", *SERVERS, "initdb", "redis-server", "chromium", "python3", "cargo"}
+SHELL = ["sh", "mktemp", "find", "sed", "sort", "comm", "rm", "rmdir", "mkdir", "chmod"]
 
 
 class Machine:
@@ -72,6 +72,31 @@ class Need(unittest.TestCase):
         machine = self.machine(tools=TOOLS - set(SERVERS))
         self.assertEqual(machine.need().returncode, 0)
         self.assertEqual(machine.calls(), [f"apt-get install -y --no-install-recommends {' '.join(SERVERS)}"])
+
+    def test_databases_are_known_by_their_programs(self):
+        machine = self.machine(tools=TOOLS - {"initdb", "redis-server"})
+        self.assertEqual(machine.need().returncode, 0)
+        self.assertEqual(machine.calls(), ["apt-get install -y --no-install-recommends postgresql redis-server"])
+
+    def test_postgres_is_found_where_debian_keeps_it(self):
+        machine = self.machine(tools=TOOLS - {"initdb"})
+        programs = machine.root / "usr/lib/postgresql/15/bin"
+        programs.mkdir(parents=True)
+        (programs / "initdb").symlink_to(machine.bin / "git")
+        self.assertEqual((machine.need().returncode, machine.calls()), (0, []))
+
+    def test_postgres_makes_no_database_of_its_own(self):
+        settings = "etc/postgresql-common/createcluster.d"
+        machine = self.machine(
+            tools=TOOLS - {"initdb"},
+            apt=f'cd "$NEED_ROOT"; for file in {settings}/*; do read -r line <$file; echo "$line" >>calls; done',
+        )
+        self.assertEqual(machine.need().returncode, 0)
+        self.assertIn("create_main_cluster = false", machine.calls())
+        self.assertFalse((machine.root / settings).exists())
+        (machine.root / settings).mkdir(parents=True)
+        self.assertEqual(machine.need().returncode, 0)
+        self.assertEqual(os.listdir(machine.root / settings), [], "what was there stays")
 
     def test_a_browser_is_installed_like_anything_else(self):
         machine = self.machine(tools=TOOLS - {"chromium"})

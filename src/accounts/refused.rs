@@ -50,9 +50,10 @@ impl Refused {
             Self::Wrong { .. } | Self::Denied(Denial::OtherRequest) => Kind::Wrong,
             Self::Denied(Denial::NoAccount | Denial::NoKey) => Kind::Absent,
             Self::Denied(_) => Kind::Conflict,
-            Self::Store(StoreError { trouble: Trouble::Busy | Trouble::Closed | Trouble::Full, .. }) => {
-                Kind::Busy
-            }
+            Self::Store(StoreError {
+                trouble: Trouble::Busy | Trouble::Closed | Trouble::Full | Trouble::Unreachable(_),
+                ..
+            }) => Kind::Busy,
             Self::Store(_) | Self::NoRandomness => Kind::Broken,
         }
     }

@@ -137,7 +137,7 @@ fn refuse(refusal: &Refusal) -> Response {
     let status = match refusal {
         Refusal::Denied(Denial::NoPerson) => StatusCode::NOT_FOUND,
         Refusal::Broken(Broken::Store(StoreError {
-            trouble: Trouble::Busy | Trouble::Closed | Trouble::Full,
+            trouble: Trouble::Busy | Trouble::Closed | Trouble::Full | Trouble::Unreachable(_),
             ..
         })) => StatusCode::SERVICE_UNAVAILABLE,
         Refusal::Broken(_) => {

@@ -6,7 +6,7 @@ use crate::store::failure::{StoreError, Trouble};
 
 /// The refusal of a call because of `error`; `what` could not be done, in a sentence for the client.
 pub(super) fn failed(error: &StoreError, what: &'static str) -> Refusal {
-    let is_passing = matches!(error.trouble, Trouble::Busy | Trouble::Closed);
+    let is_passing = matches!(error.trouble, Trouble::Busy | Trouble::Closed | Trouble::Unreachable(_));
     if is_passing {
         tracing::warn!(%error, "a call of the cache API met a store that is busy or closed");
         return passing(what).into();

@@ -1,7 +1,8 @@
 //! Usage on its way to where it lasts: once a second, when somebody asks for it, and at the end.
 //!
-//! What cannot be written waits here and is tried again with what has come since, so that a full disk costs nothing once
-//! there is room. What waits has a bound; beyond it requests are counted as lost.
+//! What cannot be written waits here and is tried again, so that a full disk costs nothing once there is room. A batch that
+//! was sent keeps its id and its rows until it is known to be written: the store adds it once, however often it is sent,
+//! and what has come since waits behind it. What waits has a bound; beyond it requests are counted as lost.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use crate::clock::{Clock, UnixTime};
 use crate::config::Config;
 use crate::store::Store;
 use crate::store::failure::{StoreError, Trouble};
-use crate::store::usage::Settle;
+use crate::store::usage::{Settle, UsageBatch};
 use crate::telemetry::metrics::Metrics;
 use crate::usage::ledger::{Ledger, MOST_SUMS, OTHER_MODEL};
 use crate::usage::record::{Cell, Hour, Line, UsageRow};
@@ -93,7 +94,8 @@ async fn settled(asking: mpsc::Sender<Waiting>) -> Result<(), StoreError> {
 impl Books {
     /// Writes usage until told to end, and then what is left.
     async fn keep(self, mut asked: mpsc::Receiver<Waiting>, mut ended: oneshot::Receiver<()>) {
-        let mut writing = Writing { books: self, pending: HashMap::new(), state: State::Well, lost: 0 };
+        let mut writing =
+            Writing { books: self, pending: HashMap::new(), sent: None, state: State::Well, lost: 0 };
         let mut ticks = tokio::time::interval(EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut waiting, mut forgotten) = (Vec::new(), None);
@@ -127,7 +129,10 @@ enum State {
 
 struct Writing {
     books: Books,
+    /// What is to be written.
     pending: HashMap<Cell, Line>,
+    /// What was sent, and may or may not have been written: sent again as it is, before anything else, until it is known.
+    sent: Option<UsageBatch>,
     state: State,
     lost: u64,
 }
@@ -140,21 +145,28 @@ impl Writing {
             self.add(priced(row, &config));
         }
         self.tell_lost();
-        let mut rows: Vec<_> = self.pending.drain().map(|(cell, line)| UsageRow { cell, line }).collect();
-        while !rows.is_empty() {
-            let rest = rows.split_off(rows.len().min(MOST_ROWS));
-            if let Err(error) = self.books.store.add_usage(rows.clone()).await {
-                rows.into_iter().chain(rest).for_each(|row| self.add(row));
+        while let Some(batch) = self.next() {
+            if let Err(error) = self.books.store.add_usage(batch).await {
                 self.note_failure(&error);
                 return Err(error);
             }
-            rows = rest;
+            self.sent = None;
         }
         if self.state == State::Failing {
             tracing::info!("usage is written again; none was lost that waited");
             self.state = State::Well;
         }
         Ok(())
+    }
+
+    /// What is to be sent next: first what it is not known of whether it was written.
+    fn next(&mut self) -> Option<UsageBatch> {
+        if self.sent.is_none() && !self.pending.is_empty() {
+            let rows = self.pending.extract_if(|_, _| true).take(MOST_ROWS);
+            let rows = rows.map(|(cell, line)| UsageRow { cell, line }).collect();
+            self.sent = Some(UsageBatch::new(rows, self.books.clock.unix()));
+        }
+        self.sent.clone()
     }
 
     fn note_failure(&mut self, error: &StoreError) {
@@ -170,7 +182,8 @@ impl Writing {
             *known += row.line;
             return;
         }
-        if self.pending.len() >= MOST_SUMS {
+        let sent = self.sent.as_ref().map_or(0, |batch| batch.rows.len());
+        if self.pending.len() + sent >= MOST_SUMS {
             self.lost = self.lost.saturating_add(row.line.sums.requests);
             return;
         }
@@ -187,7 +200,8 @@ impl Writing {
 
     /// Tells of what will never be written.
     fn tell_unwritten(&self) {
-        let lost = self.pending.values().map(|line| line.sums.requests).sum::<u64>();
+        let sent = self.sent.iter().flat_map(|batch| &batch.rows).map(|row| &row.line);
+        let lost = self.pending.values().chain(sent).map(|line| line.sums.requests).sum::<u64>();
         self.books.metrics.usage_lost.inc_by(lost);
         if lost > 0 {
             tracing::error!(lost, "the gateway ends before the usage of requests could be written");

@@ -151,3 +151,18 @@ pub struct Which {
 pub fn may_see(allowed: &[ModelGlob], model: Option<&str>) -> bool {
     allowed.is_empty() || model.is_some_and(|model| allowed.iter().any(|glob| glob.matches(model)))
 }
+
+/// Those of `models` that fit one of the patterns.
+pub(in crate::store) fn allowed(models: Vec<String>, patterns: &[ModelGlob]) -> impl Iterator<Item = String> {
+    models.into_iter().filter(|model| may_see(patterns, Some(model)))
+}
+
+/// CRC-32 of an answer and what came with it.
+pub(in crate::store) fn checksum(answer: &str, metadata: Option<&str>) -> i64 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(answer.as_bytes());
+    // Stands in no text.
+    hasher.update(&[0xff]);
+    hasher.update(metadata.unwrap_or_default().as_bytes());
+    i64::from(hasher.finalize())
+}

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}: {trouble}", .path.display())]
 pub struct StoreError {
-    /// The file or folder.
+    /// The file or folder; of a database, what it is known by.
     pub path: PathBuf,
     /// What is wrong with it.
     pub trouble: Trouble,
@@ -37,18 +37,20 @@ impl StoreError {
 pub enum Trouble {
     /// No room on the disk. Passes when there is some again.
     Full,
-    /// The folder cannot be written.
+    /// The folder cannot be written, or the database is a standby.
     ReadOnly,
     /// The process may not write there.
     Forbidden,
     /// The file is not what was written: what SQLite says of it.
     Damaged(String),
-    /// It is no file of the store.
+    /// It is no file of the store, or the tables are not its.
     Foreign,
     /// A newer version, one that changed what is there, wrote it: which, if it says so.
     Newer(Option<String>),
     /// Too much is waiting, or another process holds the file. Passes.
     Busy,
+    /// The database does not answer: why. Passes when it does again.
+    Unreachable(String),
     /// Another gateway uses the folder: its process, if it says so.
     InUse(Option<u32>),
     /// A restore did not come to its end.
@@ -71,13 +73,15 @@ impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Full => f.write_str("no space left on its disk; make room"),
-            Self::ReadOnly => f.write_str("cannot be written: its file system is read-only"),
+            Self::ReadOnly => f.write_str("cannot be written: it is read-only"),
             Self::Forbidden => f.write_str("cannot be written: permission denied"),
             Self::Damaged(what) => write!(
                 f,
                 "is damaged ({what}); restore a backup into an empty folder, or move the file away to begin anew"
             ),
-            Self::Foreign => f.write_str("is no file of safecache; move it away or name another folder"),
+            Self::Foreign => {
+                f.write_str("is not safecache's; move it away, or name another folder or database")
+            }
             Self::Newer(version) => write!(
                 f,
                 "was written by a newer safecache{}, which this version ({}) cannot read; run that one, or restore a \
@@ -86,6 +90,7 @@ impl fmt::Display for Trouble {
                 env!("CARGO_PKG_VERSION")
             ),
             Self::Busy => f.write_str("is busy; try again"),
+            Self::Unreachable(why) => write!(f, "cannot be reached: {why}"),
             Self::InUse(process) => write!(
                 f,
                 "is in use by another safecache{}; one at a time",

@@ -1,7 +1,7 @@
-//! How the files of the store came to be what they are, step by step.
+//! How the stores came to be what they are, step by step.
 //!
 //! A step that was released is never changed, and steps only add: an older build of the same major version can then
-//! still work with a file that a newer one has opened. What cannot be done by adding raises the major version.
+//! still work with a store that a newer one has opened. What cannot be done by adding raises the major version.
 
 /// One step.
 #[derive(Clone, Copy, Debug)]
@@ -34,4 +34,14 @@ pub const ANSWERS: &[Migration] = &[
         name: "usage_costs",
         sql: include_str!("migrations/answers/0005_usage_costs.sql"),
     },
+    Migration { version: 6, name: "batches", sql: include_str!("migrations/answers/0006_batches.sql") },
+];
+
+/// The steps of all that PostgreSQL keeps.
+pub const POSTGRES: &[Migration] = &[
+    Migration { version: 1, name: "meta", sql: include_str!("migrations/postgres/0001_meta.sql") },
+    Migration { version: 2, name: "keys", sql: include_str!("migrations/postgres/0002_keys.sql") },
+    Migration { version: 3, name: "people", sql: include_str!("migrations/postgres/0003_people.sql") },
+    Migration { version: 4, name: "answers", sql: include_str!("migrations/postgres/0004_answers.sql") },
+    Migration { version: 5, name: "usage", sql: include_str!("migrations/postgres/0005_usage.sql") },
 ];

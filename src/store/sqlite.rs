@@ -31,11 +31,11 @@ use crate::store::sqlite::entries::DeleteExpired;
 use crate::store::sqlite::file::FileKind;
 use crate::store::sqlite::proxied::{DropRow, DropSlots, PutProxied};
 use crate::store::sqlite::trouble::of_sqlx;
-use crate::store::sqlite::usage::{AddUsage, DeleteUsage, Kept, reports};
+use crate::store::sqlite::usage::{DeleteUsage, Kept, reports};
 use crate::store::sqlite::writer::{Bounds, Writer};
-use crate::store::usage::{UsageOf, UsageSums};
+use crate::store::usage::{UsageBatch, UsageOf, UsageSums};
 use crate::units::ByteSize;
-use crate::usage::record::{Hour, UsageRow};
+use crate::usage::record::Hour;
 
 mod answers;
 pub mod backup;
@@ -259,8 +259,8 @@ impl Store for SqliteStore {
         self.writer.submit(DeleteExpired { now }).await
     }
 
-    async fn add_usage(&self, rows: Vec<UsageRow>) -> Result<(), StoreError> {
-        self.writer.submit(AddUsage { rows }).await
+    async fn add_usage(&self, batch: UsageBatch) -> Result<(), StoreError> {
+        self.writer.submit(batch).await
     }
 
     async fn usage(&self, of: UsageOf) -> Result<UsageSums, StoreError> {
@@ -273,7 +273,7 @@ impl Store for SqliteStore {
 
     async fn delete_usage(&self, first: Hour) -> Result<u64, StoreError> {
         let mut all = 0;
-        for of in [Kept::Hours, Kept::Days, Kept::Models, Kept::Keys] {
+        for of in Kept::ALL {
             let mut deleted = 1;
             while deleted > 0 {
                 deleted = self.writer.submit(DeleteUsage { first, of }).await?;

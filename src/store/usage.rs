@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use uuid::Uuid;
 
-use crate::clock::UnixTime;
+use crate::clock::{UnixTime, nanos};
+use crate::dice;
 use crate::ids::{AccountId, KeyId};
 use crate::store::failure::StoreError;
-use crate::usage::record::{Class, Hour, KeyLabel, Sums};
+use crate::usage::record::{Class, Hour, KeyLabel, Sums, UsageRow};
 use crate::usage::summed::Summed;
 
 /// Has all usage written that was counted before.
@@ -16,6 +19,51 @@ pub type Settle = Arc<dyn Fn() -> BoxFuture<'static, Result<(), StoreError>> + S
 
 /// The most models of an account that are told apart; any further one counts as [`crate::usage::ledger::OTHER_MODEL`].
 pub const MOST_MODELS: u32 = 100;
+
+/// How long it is known that a batch was added. One that comes again later is added again.
+pub const BATCH_KNOWN: Duration = Duration::from_secs(2 * 24 * 3600);
+
+/// The most ids of batches that are forgotten with each that is added.
+pub const MOST_FORGOTTEN: u32 = 64;
+
+/// The id of a batch: no other has it, of whichever gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct BatchId(Uuid);
+
+impl BatchId {
+    /// A new one.
+    pub fn new(now: UnixTime) -> Self {
+        Self(dice::uuid_v7(now))
+    }
+
+    /// As it is kept.
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
+}
+
+/// Rows that are added together, and once: whoever does not know whether they were sends them again as they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsageBatch {
+    /// What it is known by.
+    pub id: BatchId,
+    /// When it was made.
+    pub at: UnixTime,
+    /// The rows.
+    pub rows: Vec<UsageRow>,
+}
+
+impl UsageBatch {
+    /// A new one of these rows.
+    pub fn new(rows: Vec<UsageRow>, now: UnixTime) -> Self {
+        Self { id: BatchId::new(now), at: now, rows }
+    }
+
+    /// Those that were made before need not be known any more when this one is added.
+    pub(in crate::store) fn forgets_before(&self) -> UnixTime {
+        UnixTime::from_nanos(self.at.as_nanos().saturating_sub(nanos(BATCH_KNOWN)))
+    }
+}
 
 /// A span of whole hours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -167,7 +167,7 @@ fn a_data_folder_that_becomes_read_only_holds_up_nobody() {
     house.serves();
     house.process.signal(Signal::QUIT);
     house.keeps_its_place("./data/hand-over: Read-only file system");
-    refused(&house.next().wait(), "", "./data: cannot be written: its file system is read-only");
+    refused(&house.next().wait(), "", "./data: cannot be written: it is read-only");
     mount("umount data", &folder);
     house.hand_over();
     house.serves();

@@ -3,6 +3,7 @@
 //! - `answers`, `proxied`, `entries`, `usage` hold the promises of the trait. Each gets an empty store and knows nothing
 //!   of what is behind it; the list below runs all of them against each implementation.
 //! - `people` holds those of the trait about who may log in.
+//! - `postgres`: what is true of PostgreSQL alone.
 //! - `writing`, `opening`, `processes`, `backups`, `steps`: what is true of the files alone.
 
 mod answers;
@@ -10,6 +11,7 @@ mod backups;
 mod entries;
 mod opening;
 mod people;
+mod postgres;
 mod processes;
 mod proxied;
 mod steps;
@@ -24,10 +26,13 @@ use safecache::ids::AccountId;
 use safecache::store::Store;
 use safecache::store::answer::{Answer, NewAnswer, PromptHash, Put, Question, Which};
 use safecache::store::folder::FolderLock;
+use safecache::store::postgres::{PostgresStore, connections};
 use safecache::store::sqlite::SqliteStore;
 use safecache::store::sqlite::writer::Bounds;
 use safecache::units::ByteSize;
 use tempfile::TempDir;
+
+use crate::support::postgres::Database;
 
 /// 2027-01-15T08:00:00Z.
 const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
@@ -62,7 +67,9 @@ macro_rules! promises {
             the_longest_expired_are_deleted_first;
             usage: sums_add_up, a_period_has_a_beginning_and_an_end, keys_come_in_pages_with_their_last_use,
             old_hours_are_forgotten, names_are_told_apart, an_account_has_so_many_models,
-            a_span_is_the_sum_of_its_hours, sums_that_are_too_large_stay_at_the_most;
+            a_span_is_the_sum_of_its_hours, sums_that_are_too_large_stay_at_the_most,
+            a_batch_that_comes_again_counts_once, two_batches_with_equal_rows_count_each,
+            a_batch_is_known_for_two_days;
         );
     };
     ($run:path: $($area:ident: $($promise:ident),+;)+) => {
@@ -78,6 +85,10 @@ use promises;
 
 mod on_sqlite {
     super::promises!(crate::store::with_sqlite);
+}
+
+mod on_postgres {
+    super::promises!(crate::store::with_postgres);
 }
 
 mod people_on_sqlite {
@@ -100,6 +111,20 @@ fn with_sqlite<F: Future<Output = ()>>(promise: impl FnOnce(Arc<dyn Store>) -> F
         promise(Arc::clone(&store)).await;
         store.close().await;
     });
+}
+
+fn with_postgres<F: Future<Output = ()>>(promise: impl FnOnce(Arc<dyn Store>) -> F) {
+    let database = Database::fresh();
+    run(async {
+        let store: Arc<dyn Store> = Arc::new(postgres(&database).await);
+        promise(Arc::clone(&store)).await;
+        store.close().await;
+    });
+}
+
+async fn postgres(database: &Database) -> PostgresStore {
+    let store = PostgresStore::open(&database.address(), connections::Bounds::default()).await;
+    store.unwrap_or_else(|error| panic!("{error}"))
 }
 
 async fn sqlite(folder: &Path) -> SqliteStore {

@@ -11,6 +11,7 @@ pub(crate) mod mounted;
 pub(crate) mod next_hop;
 pub(crate) mod over;
 pub(crate) mod plans;
+pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod strict;
 pub(crate) mod tap;

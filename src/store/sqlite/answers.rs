@@ -5,10 +5,9 @@ use futures_util::TryStreamExt;
 use sqlx::SqlitePool;
 use sqlx::sqlite::SqliteConnection;
 
-use crate::auth::model_glob::ModelGlob;
 use crate::clock::UnixTime;
 use crate::ids::AccountId;
-use crate::store::answer::{Answer, NewAnswer, PromptHash, Put, Question, Which, may_see};
+use crate::store::answer::{Answer, NewAnswer, PromptHash, Put, Question, Which, allowed, checksum, may_see};
 use crate::store::number::{kept, kept_time, read, read_size, read_time};
 use crate::store::sqlite::writer::Change;
 use crate::units::ByteSize;
@@ -90,16 +89,6 @@ async fn insert(new: &NewAnswer, connection: &mut SqliteConnection) -> Result<()
         .execute(connection)
         .await?;
     Ok(())
-}
-
-/// CRC-32 of an answer and what came with it.
-fn checksum(answer: &str, metadata: Option<&str>) -> i64 {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(answer.as_bytes());
-    // Stands in no text.
-    hasher.update(&[0xff]);
-    hasher.update(metadata.unwrap_or_default().as_bytes());
-    i64::from(hasher.finalize())
 }
 
 // === finding ===
@@ -272,9 +261,4 @@ impl Change for Which {
         }
         Ok(deleted)
     }
-}
-
-/// Those of `models` that fit one of the patterns.
-pub(super) fn allowed(models: Vec<String>, patterns: &[ModelGlob]) -> impl Iterator<Item = String> {
-    models.into_iter().filter(|model| may_see(patterns, Some(model)))
 }

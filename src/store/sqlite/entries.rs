@@ -5,11 +5,9 @@ use sqlx::SqlitePool;
 use sqlx::sqlite::SqliteConnection;
 
 use crate::clock::UnixTime;
-use crate::store::answer::may_see;
-use crate::store::entries::{
-    EntryKind, Expired, ListedEntry, ListedKey, MOST_EXPIRED, MOST_SEEN, Page, PageOf, Place,
-};
-use crate::store::number::{kept, kept_time, read, read_size, read_time};
+use crate::store::entries::{Expired, MOST_EXPIRED, Page, PageOf};
+use crate::store::listing::{Listing, Row};
+use crate::store::number::kept_time;
 use crate::store::sqlite::proxied::slots_of;
 use crate::store::sqlite::writer::Change;
 use crate::units::ByteSize;
@@ -48,78 +46,23 @@ const LIST: &str = list!("stored_answers_by_age WHERE ?9 IS NULL", "proxied_answ
 const FIND: &str =
     list!("stored_answers_by_prompt WHERE prompt_hash = ?9", "proxied_answers_by_key WHERE entry_key = ?9");
 
-type Row = (i64, i64, Vec<u8>, String, Option<String>, i64, i64);
-
 /// A page of what is kept for an account.
 pub(super) async fn list(readers: &SqlitePool, page: &Page, now: UnixTime) -> Result<PageOf, sqlx::Error> {
-    let limit = page.limit.clamp(1, MOST_SEEN);
-    // One more than wanted tells whether the list goes on.
-    let seen = if page.allowed_models.is_empty() { limit.saturating_add(1) } else { MOST_SEEN };
-    let (created_at, kind, hash, which) = match &page.after {
-        Some(Place { created_at, key, which }) => {
-            let (kind, hash) = key.parts();
-            (kept(*created_at), number_of(kind), &hash[..], &**which)
-        }
-        None => (i64::MAX, i64::MAX, &[][..], ""),
-    };
+    let listing = Listing::of(page);
     let sql = if page.hash.is_some() { FIND } else { LIST };
     let rows: Vec<Row> = sqlx::query_as(sql)
         .bind(page.account.as_str())
         .bind(kept_time(now))
-        .bind(page.kind.map(number_of))
-        .bind(created_at)
-        .bind(kind)
-        .bind(hash)
-        .bind(which)
-        .bind(seen)
+        .bind(listing.only)
+        .bind(listing.created_at)
+        .bind(listing.kind)
+        .bind(listing.hash)
+        .bind(listing.which)
+        .bind(listing.seen)
         .bind(page.hash.as_ref().map(|hash| &hash[..]))
         .fetch_all(readers)
         .await?;
-    let is_cut = rows.len() >= seen as usize;
-    let (mut entries, mut left) = (Vec::new(), rows.len());
-    // A place that who asks may see, and the last one. The last is returned only if so many came in one millisecond that
-    // no other place lies between.
-    let (mut seen_place, mut last): (Option<Place>, Option<Place>) = (None, None);
-    for row in rows {
-        if entries.len() == limit as usize {
-            break;
-        }
-        left -= 1;
-        // One that another version wrote in a way that this one does not know is passed over.
-        let Some((entry, place)) = entry(row) else { continue };
-        if let Some(before) = last.take().filter(|before| before.created_at != place.created_at) {
-            seen_place = Some(Place::behind(before.created_at));
-        }
-        if may_see(&page.allowed_models, entry.model.as_deref()) {
-            entries.push(entry);
-            seen_place = Some(place.clone());
-        }
-        last = Some(place);
-    }
-    Ok(PageOf { entries, next: seen_place.or(last).filter(|_| left > 0 || is_cut) })
-}
-
-/// A kind's number in [`LIST`].
-fn number_of(kind: EntryKind) -> i64 {
-    match kind {
-        EntryKind::Stored => 0,
-        EntryKind::Proxied => 1,
-    }
-}
-
-/// The entry of a row, and its place in the list.
-fn entry(row: Row) -> Option<(ListedEntry, Place)> {
-    let (created_at, kind, found_by, which, model, bytes, expires_at) = row;
-    let kind = [EntryKind::Stored, EntryKind::Proxied].into_iter().find(|known| number_of(*known) == kind)?;
-    let key = ListedKey::of(kind, found_by.try_into().ok()?);
-    let entry = ListedEntry {
-        key,
-        model: model.map(Into::into),
-        size: read_size(bytes),
-        created_at: read_time(created_at),
-        expires_at: read_time(expires_at),
-    };
-    Some((entry, Place { created_at: read(created_at), key, which: which.into() }))
+    Ok(listing.page(rows))
 }
 
 /// Deletes what has expired.

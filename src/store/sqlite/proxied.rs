@@ -10,11 +10,11 @@ use crate::cache::entries::Slot;
 use crate::cache::key::EntryKey;
 use crate::clock::UnixTime;
 use crate::ids::AccountId;
+use crate::store::answer::allowed;
+use crate::store::number::{kept, kept_time, read, read_size, read_time};
 use crate::store::proxied::{
     Found, KeyPage, MOST_EVICTED, MOST_PURGED, NewProxied, Purge, ROW_BYTES, SlotPage, form_name, slot_of,
 };
-use crate::store::sqlite::answers::allowed;
-use crate::store::number::{kept, kept_time, read, read_size, read_time};
 use crate::store::sqlite::writer::Change;
 use crate::units::ByteSize;
 

@@ -1,6 +1,6 @@
 //! Sums of usage in SQLite, by hours and by days; `reports` reads them.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
 use serde::Serialize;
@@ -10,9 +10,9 @@ use sqlx::{QueryBuilder, Sqlite};
 
 use crate::store::number::{kept, kept_money, kept_time};
 use crate::store::sqlite::writer::Change;
-use crate::store::usage::MOST_MODELS;
+use crate::store::summing::{counted_as, last_uses, named};
+use crate::store::usage::{MOST_FORGOTTEN, MOST_MODELS, UsageBatch};
 use crate::units::ByteSize;
-use crate::usage::ledger::OTHER_MODEL;
 use crate::usage::record::{Hour, KeyLabel, Line, UsageRow};
 
 /// The columns of sums, in the order in which they are listed everywhere here.
@@ -27,12 +27,6 @@ pub(super) mod reports;
 
 /// What a row of sums holds in memory, about.
 const ROW_BYTES: u64 = 256;
-
-/// Rows to add.
-pub(super) struct AddUsage {
-    /// The rows.
-    pub(super) rows: Vec<UsageRow>,
-}
 
 /// The end of a statement that adds to the sums of a row that is there. What no longer fits stays at the most that does:
 /// SQLite itself would go on with a number that is no whole one.
@@ -77,7 +71,7 @@ macro_rules! added {
 }
 
 #[async_trait]
-impl Change for AddUsage {
+impl Change for UsageBatch {
     type Done = ();
 
     fn size(&self) -> ByteSize {
@@ -85,6 +79,9 @@ impl Change for AddUsage {
     }
 
     async fn apply(&self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        if !note(self, connection).await? {
+            return Ok(());
+        }
         let models = told_apart(&self.rows, connection).await?;
         for rows in self.rows.chunks(MOST_AT_ONCE) {
             let mut hours = QueryBuilder::new(concat!(
@@ -128,6 +125,20 @@ impl Change for AddUsage {
     }
 }
 
+/// Takes note of a batch, and forgets some of those that need not be known any more; false if it was added before.
+async fn note(batch: &UsageBatch, connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    let note = "INSERT INTO usage_batches (id, at) VALUES (?1, ?2) ON CONFLICT (id) DO NOTHING";
+    let note = sqlx::query(note).bind(&batch.id.as_bytes()[..]).bind(kept_time(batch.at));
+    if note.execute(&mut *connection).await?.rows_affected() == 0 {
+        return Ok(false);
+    }
+    let forget = "DELETE FROM usage_batches WHERE id IN \
+                  (SELECT id FROM usage_batches WHERE at < ?1 ORDER BY at LIMIT ?2)";
+    let forget = sqlx::query(forget).bind(kept_time(batch.forgets_before())).bind(MOST_FORGOTTEN);
+    forget.execute(connection).await?;
+    Ok(true)
+}
+
 /// Rows that one statement adds: a statement for each would cost far more than what it does.
 const MOST_AT_ONCE: usize = 256;
 
@@ -139,8 +150,7 @@ fn push(
     models: &HashSet<(&str, &str)>,
 ) {
     let UsageRow { cell, line: Line { sums, .. } } = row;
-    let (account, model) = (cell.account.as_str(), &*cell.model);
-    let model = if model.is_empty() || models.contains(&(account, model)) { model } else { OTHER_MODEL };
+    let (account, model) = (cell.account.as_str(), counted_as(cell, models));
     columns.push_bind(account.to_owned()).push_bind(step).push_bind(cell.key.as_str().to_owned());
     columns.push_bind(model.to_owned()).push_bind(cell.class.as_str());
     for sum in [
@@ -164,30 +174,13 @@ pub(super) fn list(rows: impl Iterator<Item = impl Serialize>) -> Result<String,
     serde_json::to_string(&rows).map_err(|error| sqlx::Error::Encode(Box::new(error)))
 }
 
-/// The last use of each key among `rows`, by account and key.
-fn last_uses(rows: &[UsageRow]) -> Vec<(&str, &str, &Line)> {
-    let mut last: HashMap<(&str, &str), &Line> = HashMap::new();
-    for UsageRow { cell, line } in rows {
-        let known = last.entry((cell.account.as_str(), cell.key.as_str())).or_insert(line);
-        if known.last_at < line.last_at {
-            *known = line;
-        }
-    }
-    last.into_iter().map(|((account, key), line)| (account, key, line)).collect()
-}
-
 /// The accounts' models among `rows` that count under names of their own. One that is new takes a place for it, as long as
 /// its account has one.
 async fn told_apart<'a>(
     rows: &'a [UsageRow],
     connection: &mut SqliteConnection,
 ) -> Result<HashSet<(&'a str, &'a str)>, sqlx::Error> {
-    // In an order of its own, so that the same rows always take the same places.
-    let mut named: BTreeMap<(&str, &str), u32> = BTreeMap::new();
-    for UsageRow { cell, .. } in rows.iter().filter(|row| !matches!(&*row.cell.model, "" | OTHER_MODEL)) {
-        let hour = named.entry((cell.account.as_str(), &*cell.model)).or_default();
-        *hour = cell.hour.number().max(*hour);
-    }
+    let named = named(rows);
     if named.is_empty() {
         return Ok(HashSet::new());
     }
@@ -236,9 +229,14 @@ pub(super) enum Kept {
     Models,
     /// Keys by their last use.
     Keys,
+    /// Ids of batches.
+    Batches,
 }
 
 impl Kept {
+    /// All of it.
+    pub(super) const ALL: [Self; 5] = [Self::Hours, Self::Days, Self::Models, Self::Keys, Self::Batches];
+
     /// Deletes ?2 of those before the hour ?1, which begins at ?3.
     fn deletion(self) -> &'static str {
         match self {
@@ -257,6 +255,9 @@ impl Kept {
             Self::Keys => {
                 "DELETE FROM key_uses WHERE (account, key) IN \
                  (SELECT account, key FROM key_uses WHERE last_at < ?3 LIMIT ?2)"
+            }
+            Self::Batches => {
+                "DELETE FROM usage_batches WHERE id IN (SELECT id FROM usage_batches WHERE at < ?3 LIMIT ?2)"
             }
         }
     }

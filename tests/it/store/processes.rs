@@ -161,10 +161,7 @@ fn a_gateway_says_what_is_wrong_with_its_disk() {
     let folder = TempDir::new().unwrap();
     run(async { sqlite(&folder.path().join("data")).await.close().await });
     let read_only = "--bind data data && mount -o remount,ro,bind data";
-    assert_eq!(
-        refused_by_serve(read_only, folder.path()),
-        "./data: cannot be written: its file system is read-only\n"
-    );
+    assert_eq!(refused_by_serve(read_only, folder.path()), "./data: cannot be written: it is read-only\n");
     let small = "-t tmpfs -o size=16k tmpfs data";
     let line = refused_by_serve(small, folder.path());
     assert!(

@@ -13,7 +13,7 @@ use safecache::units::ByteSize;
 use super::{NOW, account, hash, later};
 
 /// Room for all that these tests put.
-const PLENTY: ByteSize = ByteSize::mib(100);
+pub(super) const PLENTY: ByteSize = ByteSize::mib(100);
 
 pub(super) fn slot(number: u32) -> Slot {
     Slot { key: EntryKey::from_bytes(hash(number).0), form: AnswerForm::Json }

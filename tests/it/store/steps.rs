@@ -7,10 +7,10 @@ use safecache::cache::key::EntryKey;
 use safecache::ids::KeyId;
 use safecache::store::Store;
 use safecache::store::answer::NewAnswer;
-use safecache::store::migrations::{ACCOUNTS, ANSWERS, Migration};
+use safecache::store::migrations::{ACCOUNTS, ANSWERS, Migration, POSTGRES};
 use safecache::store::proxied::{Found, NewProxied};
 use safecache::store::sqlite::file::FileKind;
-use safecache::store::usage::{Period, Step, UsageOf};
+use safecache::store::usage::{Period, Step, UsageBatch, UsageOf};
 use safecache::units::ByteSize;
 use safecache::usage::record::{Cell, Class, Hour, KeyLabel, Line, Sums, UsageRow};
 use tempfile::TempDir;
@@ -19,11 +19,13 @@ use super::proxied::{proxied, slot};
 use super::{NOW, account, answer, later, put, question, run, sqlite};
 
 /// What may begin a statement of a step, and what it may not hold. Whatever is not here is refused.
-const ADDING: [(&str, &[&str]); 6] = [
+const ADDING: [(&str, &[&str]); 7] = [
     ("CREATE TABLE ", &[]),
     ("CREATE INDEX ", &[]),
     ("CREATE UNIQUE INDEX ", &[]),
     ("CREATE TRIGGER ", &[]),
+    // Not `OR REPLACE`: older builds count on what it did.
+    ("CREATE FUNCTION ", &[]),
     // A column that rows of before cannot have, or that an older build would have to fill, narrows what may be there.
     (
         "ALTER TABLE ",
@@ -32,16 +34,21 @@ const ADDING: [(&str, &[&str]); 6] = [
     ("INSERT INTO ", &[]),
 ];
 
-/// The statements of a step, in capitals, without comments and with single spaces; the body of a trigger is part of it.
+/// The statements of a step, in capitals, without comments and with single spaces; the body of a trigger or a function is
+/// part of it.
 fn statements(sql: &str) -> Vec<String> {
     let text: Vec<_> = sql.lines().map(|line| line.split("--").next().unwrap_or_default()).collect();
     let words: Vec<_> = text.join(" ").split_whitespace().map(str::to_uppercase).collect();
-    let (mut found, mut open) = (Vec::new(), Vec::new());
+    let (mut found, mut open, mut quotes) = (Vec::new(), Vec::<String>::new(), 0);
     for word in words {
         let is_end = word.ends_with(';');
+        quotes += word.matches("$$").count();
         open.push(word);
-        let is_trigger = open.get(1).is_some_and(|word: &String| word == "TRIGGER");
-        if is_end && (!is_trigger || open.last().is_some_and(|word| word == "END;")) {
+        // SQLite's triggers have a body, PostgreSQL's functions have one in quotes.
+        let is_trigger = open.get(1).is_some_and(|word| word == "TRIGGER");
+        let is_body = is_trigger && open.iter().any(|word| word == "BEGIN");
+        let is_in_body = quotes % 2 == 1 || is_body && open.last().is_some_and(|word| word != "END;");
+        if is_end && !is_in_body {
             found.push(open.join(" "));
             open.clear();
         }
@@ -82,10 +89,12 @@ fn problems(steps: &[Migration]) -> Vec<String> {
 
 #[test]
 fn the_steps_only_add() {
-    for steps in [ACCOUNTS, ANSWERS] {
+    for steps in [ACCOUNTS, ANSWERS, POSTGRES] {
         assert_eq!(problems(steps), Vec::<String>::new());
     }
-    assert!(ANSWERS.iter().flat_map(|step| statements(step.sql)).count() > 15);
+    for steps in [ANSWERS, POSTGRES] {
+        assert!(steps.iter().flat_map(|step| statements(step.sql)).count() > 15);
+    }
 }
 
 #[track_caller]
@@ -109,6 +118,9 @@ fn a_step_that_takes_away_is_refused() {
         "CREATE UNIQUE INDEX i ON t (a);",
         "CREATE UNIQUE INDEX i ON t(a)",
         "DELETE FROM t;",
+        "DROP FUNCTION f;",
+        "CREATE OR REPLACE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END; $$;",
+        "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END; $$; DROP TABLE t;",
         "UPDATE t SET a = 1;",
         "REPLACE INTO t VALUES (1);",
         "PRAGMA writable_schema = 1;",
@@ -121,6 +133,8 @@ fn a_step_that_takes_away_is_refused() {
         "CREATE TABLE u (a INTEGER NOT NULL CHECK (a > 0)); CREATE UNIQUE INDEX i ON u (a);",
         "ALTER TABLE t ADD COLUMN b TEXT; -- DROP TABLE t;",
         "CREATE INDEX i ON t (a);",
+        "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$\nBEGIN\n DELETE FROM u;\n RETURN NULL;\nEND;\n$$; \
+         CREATE TRIGGER g AFTER DELETE ON t FOR EACH STATEMENT EXECUTE FUNCTION f(); CREATE INDEX i ON t (a);",
         "CREATE TRIGGER g AFTER DELETE ON t BEGIN\n DELETE FROM u WHERE a = old.a; UPDATE u SET a = 1;\nEND;",
     ] {
         assert_eq!(planted(sql), Vec::<String>::new(), "{sql}");
@@ -132,7 +146,7 @@ fn a_step_that_takes_away_is_refused() {
 #[test]
 fn every_step_of_the_folder_is_taken() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/migrations");
-    for (folder, steps) in [("accounts", ACCOUNTS), ("answers", ANSWERS)] {
+    for (folder, steps) in [("accounts", ACCOUNTS), ("answers", ANSWERS), ("postgres", POSTGRES)] {
         let mut there: Vec<_> = fs::read_dir(root.join(folder))
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -171,7 +185,7 @@ async fn fill(folder: &Path) {
     assert_eq!(store.find_answer(question(1), NOW).await.unwrap().answer.unwrap().usage_count, 1);
     let new = NewProxied { model: Some("m".into()), ..proxied(3, "a proxied answer") };
     store.put_proxied(vec![new], ByteSize::mib(1)).await.unwrap();
-    store.add_usage(vec![usage()]).await.unwrap();
+    store.add_usage(UsageBatch::new(vec![usage()], NOW)).await.unwrap();
     store.close().await;
 }
 
