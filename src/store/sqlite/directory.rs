@@ -4,6 +4,7 @@
 //! - `reading`: pages of them, and what has changed of the keys.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::SqlitePool;
@@ -30,6 +31,9 @@ mod tables;
 
 /// Connections that read at the same time.
 const READERS: u32 = 2;
+
+/// Between two looks at what another process may have changed. They cost next to nothing.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// The open file of accounts.
 #[derive(Debug)]
@@ -107,6 +111,15 @@ impl Directory for SqliteDirectory {
 
     async fn revisions(&self) -> Result<Revisions, StoreError> {
         reading::revisions(&self.readers).await.map_err(|error| self.error(error))
+    }
+
+    /// Who else writes to the file tells nobody.
+    async fn changed(&self) {
+        std::future::pending().await
+    }
+
+    fn look_every(&self) -> Duration {
+        LOOK_EVERY
     }
 
     async fn suspended(&self) -> Result<Vec<AccountId>, StoreError> {

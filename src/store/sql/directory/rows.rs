@@ -8,8 +8,8 @@ use crate::store::directory::account::Account;
 use crate::store::directory::audit::AuditRow;
 use crate::store::directory::key::{Key, KeyPage, KeySecret, KeyTerms};
 use crate::store::directory::{Cursor, Followed};
-use crate::store::sql::columns::{Columns, unknown};
 use crate::store::number::{read, read_time};
+use crate::store::sql::columns::{Columns, unknown};
 
 /// Behind all ids, which are of visible ASCII characters.
 pub(in crate::store) const BEHIND_ALL: &str = "\u{7f}";
@@ -70,6 +70,12 @@ fn terms_of(row: &impl Columns) -> Result<KeyTerms, sqlx::Error> {
             .map(|glob| ModelGlob::new(glob).ok_or_else(|| unknown(glob)))
             .collect::<Result<_, _>>()?,
     })
+}
+
+/// A list as it is kept: the texts of `items` in JSON.
+pub(in crate::store) fn list_of<T: ToString>(items: &[T]) -> Result<String, sqlx::Error> {
+    let texts: Vec<String> = items.iter().map(ToString::to_string).collect();
+    serde_json::to_string(&texts).map_err(|error| sqlx::Error::Encode(Box::new(error)))
 }
 
 fn of_list(text: &str) -> Result<Vec<String>, sqlx::Error> {

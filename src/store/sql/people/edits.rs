@@ -44,7 +44,10 @@ pub(in crate::store) type Verdict<T> = Result<Result<T, Denial>, sqlx::Error>;
 
 impl Signed {
     /// Makes the edit, and leaves its trail.
-    pub(in crate::store) async fn carry_out(&self, tables: &mut dyn PeopleTables) -> Verdict<Option<PersonId>> {
+    pub(in crate::store) async fn carry_out(
+        &self,
+        tables: &mut dyn PeopleTables,
+    ) -> Verdict<Option<PersonId>> {
         match self.make(tables).await? {
             Ok(about) => {
                 self.trail(self.edit.action(), &about, tables).await?;

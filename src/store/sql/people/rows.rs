@@ -1,11 +1,11 @@
 //! What the rows of people, sessions and links mean.
 
 use crate::ids::{AccountId, PersonId};
+use crate::store::number::read_time;
 use crate::store::people::link::{Link, Purpose};
 use crate::store::people::person::{Credentials, LoginName, Membership, PasswordHash, Person, Role};
 use crate::store::people::session::{Known, Session};
 use crate::store::sql::columns::{Columns, unknown};
-use crate::store::number::read_time;
 
 /// Somebody, by all columns but the password.
 pub(in crate::store) fn person_of(row: &impl Columns) -> Result<Person, sqlx::Error> {

@@ -6,8 +6,8 @@ use sqlx::sqlite::SqliteConnection;
 use crate::clock::UnixTime;
 use crate::store::directory::TOMBSTONE;
 use crate::store::directory::edit::{Denial, Edited};
-use crate::store::sql::directory::edits::{Signed, Verdict};
 use crate::store::number::kept_time;
+use crate::store::sql::directory::edits::{Signed, Verdict};
 use crate::store::sqlite::writer::Change;
 use crate::units::ByteSize;
 

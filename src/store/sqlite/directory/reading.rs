@@ -8,8 +8,8 @@ use crate::store::directory::account::Account;
 use crate::store::directory::audit::{AuditOf, AuditRow};
 use crate::store::directory::key::{Key, KeyPage, KeysOf, MOST_LOOKED_AT};
 use crate::store::directory::{Cursor, Followed, Revisions};
-use crate::store::sql::directory::rows::{BEHIND_ALL, account_of, audit_of, followed_of, key_of, page_of};
 use crate::store::number::{kept, kept_time, read, read_time};
+use crate::store::sql::directory::rows::{BEHIND_ALL, account_of, audit_of, followed_of, key_of, page_of};
 
 /// Keys with their accounts, and their secrets as lines of `digest,public id,made,ends`.
 macro_rules! select_keys {

@@ -7,10 +7,10 @@ use crate::clock::UnixTime;
 use crate::ids::{AccountId, KeyId, PlanName};
 use crate::store::directory::edit::{NewKey, Request, Which};
 use crate::store::directory::key::NewSecret;
-use crate::store::sql::directory::tables::{DirectoryTables, FoundKey, Inserted};
 use crate::store::number::{kept, kept_time, read, read_time};
+use crate::store::sql::directory::rows::list_of;
+use crate::store::sql::directory::tables::{DirectoryTables, FoundKey, Inserted};
 use crate::store::sql::trail::Step;
-use crate::store::sqlite::usage::list;
 
 #[async_trait]
 impl DirectoryTables for SqliteConnection {
@@ -82,8 +82,7 @@ impl DirectoryTables for SqliteConnection {
         name: Option<&str>,
         plan: Option<&str>,
     ) -> Result<(), sqlx::Error> {
-        let change =
-            "UPDATE accounts SET name = coalesce(?2, name), plan = coalesce(?3, plan) WHERE id = ?1";
+        let change = "UPDATE accounts SET name = coalesce(?2, name), plan = coalesce(?3, plan) WHERE id = ?1";
         let change = sqlx::query(change).bind(id.as_str()).bind(name).bind(plan);
         change.execute(&mut *self).await.map(drop)
     }
@@ -130,8 +129,8 @@ impl DirectoryTables for SqliteConnection {
             .bind(terms.environment.map(|environment| environment.as_str()))
             .bind(terms.plan.as_ref().map(PlanName::as_str))
             .bind(terms.expires_at.map(kept_time))
-            .bind(list(terms.allowed_ips.iter().map(ToString::to_string))?)
-            .bind(list(terms.allowed_models.iter().map(ToString::to_string))?)
+            .bind(list_of(&terms.allowed_ips)?)
+            .bind(list_of(&terms.allowed_models)?)
             .bind(kept_time(now))
             .bind(kept(revision));
         insert.execute(&mut *self).await.map(drop)

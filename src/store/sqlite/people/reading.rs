@@ -9,9 +9,7 @@ use crate::store::people::link::Link;
 use crate::store::people::person::{Credentials, LoginName, PeopleOf, Person};
 use crate::store::people::session::{Known, Session};
 use crate::store::people::{MOST_SESSIONS, TokenDigest};
-use crate::store::sql::people::rows::{
-    credentials_of, known_of, link_of, login_of, person_of, session_of,
-};
+use crate::store::sql::people::rows::{credentials_of, known_of, link_of, login_of, person_of, session_of};
 use crate::store::sqlite::usage::list;
 
 /// People, by the columns that [`person_of`] reads.
