@@ -6,7 +6,8 @@
 //! - `directory`, `people`: accounts and their keys; who may log in. Each has a trait of its own.
 //! - `folder`: the data folder and its lock: one gateway at a time, or the two of a hand-over.
 //! - `sqlite`: the store of a single gateway, in two files; `postgres`: that of many, in one database. Both are laid out
-//!   by `migrations`. What both need: `number`, how numbers are kept; `listing`, `summing`, what rows mean.
+//!   by `migrations`. What both need: `number`, how numbers are kept; `listing`, `summing`, what rows mean; `sql`,
+//!   the way of an edit, and what rows of accounts and people mean.
 //!
 //! **What survives.** A method that changes something returns when the change is committed. It then survives the end of
 //! the process, however sudden. A power cut, or the end of the operating system, may take the last moments of answers
@@ -38,6 +39,7 @@ mod number;
 pub mod people;
 pub mod postgres;
 pub mod proxied;
+mod sql;
 pub mod sqlite;
 mod summing;
 pub mod usage;

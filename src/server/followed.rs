@@ -2,7 +2,8 @@
 //! and from then on what changes.
 //!
 //! Whoever changes a key says so and waits until it is live. What another process has changed, as the other one of a
-//! hand-over may, is seen within [`LOOK_EVERY`].
+//! hand-over or another gateway may, is seen as soon as the store tells of it, and within [`Directory::look_every`] when
+//! it does not.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,9 +22,6 @@ use crate::runtime::journal::Refusal;
 use crate::runtime::reload::Reloader;
 use crate::store::directory::{Cursor, Directory, Revisions};
 use crate::store::failure::{StoreError, Trouble};
-
-/// Between two looks at what another process may have changed.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// How long whoever has changed a key waits until it is live.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -130,8 +128,12 @@ impl Follower {
     ) {
         let mut fails = false;
         loop {
-            // An error is that of a wait that has come to its end.
-            let _ = tokio::time::timeout(LOOK_EVERY, wake.notified()).await;
+            let look_every = self.directory.look_every();
+            tokio::select! {
+                () = wake.notified() => {}
+                () = self.directory.changed() => {}
+                () = tokio::time::sleep(look_every) => {}
+            }
             match self.take_all(&reloader).await {
                 Ok(()) => {
                     if std::mem::take(&mut fails) {

@@ -4,6 +4,8 @@
 //! - `edit`: every change that can be made, and why one is denied.
 //! - `audit`: the trail that changes leave.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 
 use crate::auth::key::StoredKey;
@@ -22,11 +24,11 @@ pub mod key;
 
 /// How long a deleted key, and a secret that has ended, can still be learnt of by who follows the keys; and how long a
 /// request is known that may be sent again.
-pub const TOMBSTONE: std::time::Duration = std::time::Duration::from_secs(30 * 24 * 3600);
+pub const TOMBSTONE: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// How much of the trail is forgotten at once, from its oldest row on: a clock that was set ahead takes no more of it until
 /// somebody notices.
-pub const MOST_OF_TRAIL: std::time::Duration = std::time::Duration::from_secs(2 * 24 * 3600);
+pub const MOST_OF_TRAIL: Duration = Duration::from_secs(2 * 24 * 3600);
 
 /// The most secrets of a key that are valid at the same time.
 pub const MOST_SECRETS: u64 = 8;
@@ -91,6 +93,13 @@ pub trait Directory: Send + Sync {
 
     /// How often keys and suspensions have changed. Costs next to nothing: it is asked all the time.
     async fn revisions(&self) -> Result<Revisions, StoreError>;
+
+    /// Returns when keys or suspensions may have changed elsewhere since it returned last; never where nobody tells. It is
+    /// for one who follows: of several that wait, one is woken.
+    async fn changed(&self);
+
+    /// Between two looks at what may have changed elsewhere, for what nobody has told.
+    fn look_every(&self) -> Duration;
 
     /// The accounts that are suspended, in no order.
     async fn suspended(&self) -> Result<Vec<AccountId>, StoreError>;

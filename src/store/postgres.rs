@@ -4,13 +4,14 @@
 //! - `form`: recognised and brought to its newest form before anybody uses it, also when many start at once.
 //! - `answers`, `proxied`, `entries`, `usage`: the SQL of each; `text`, `trouble`: its values and errors.
 //! - `roll`: which gateways are there.
+//! - `directory`: accounts and keys, and what others say of them; `people`: who may log in.
 //!
 //! **Many write at once.** What must hold for all of them together holds by a lock on one row, taken before anything is
-//! looked at: an account's total for its stored answers, the one total of proxied answers, a revision for what is
-//! followed. Rows that several may add to are touched in the order of their keys. What still meets is told by
+//! looked at: an account's total for its stored answers, the one total of proxied answers, the revision of the keys for
+//! accounts, keys and people. Rows that several may add to are touched in the order of their keys. What still meets is told by
 //! PostgreSQL, undone and done again.
 //!
-//! **Text.** What clients write is kept as BYTEA, since TEXT holds no U+0000; what is ordered or looked up has the
+//! **Text.** What clients write is kept as BYTEA, since TEXT holds no U+0000, which names never have; what is ordered or looked up has the
 //! collation "C", whose order is that of bytes, as in SQLite and in Rust.
 
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use crate::store::failure::{StoreError, Trouble};
 use crate::store::postgres::address::Address;
 use crate::store::postgres::answers::{CountUse, DropAnswer, StoredBytes};
 use crate::store::postgres::connections::{Bounds, Connections};
+use crate::store::postgres::directory::PostgresDirectory;
 use crate::store::postgres::entries::{DeleteExpired, List};
 use crate::store::postgres::proxied::{DropRow, DropSlots, PutProxied, ReadTotal};
 use crate::store::postgres::usage::reports::LastUses;
@@ -40,8 +42,10 @@ use crate::usage::record::Hour;
 mod address;
 mod answers;
 pub mod connections;
+pub mod directory;
 mod entries;
 mod form;
+mod people;
 mod proxied;
 mod roll;
 mod text;
@@ -52,6 +56,7 @@ mod usage;
 #[derive(Debug)]
 pub struct PostgresStore {
     connections: Arc<Connections>,
+    directory: Arc<PostgresDirectory>,
 }
 
 impl PostgresStore {
@@ -63,7 +68,14 @@ impl PostgresStore {
     pub async fn open(address: &Secret, bounds: Bounds) -> Result<Self, StoreError> {
         let connections = Connections::new(&Address::read(address)?, bounds);
         form::bring_up(&connections).await?;
-        Ok(Self { connections: Arc::new(connections) })
+        let connections = Arc::new(connections);
+        let directory = Arc::new(PostgresDirectory::over(&connections));
+        Ok(Self { connections, directory })
+    }
+
+    /// Accounts, keys and people.
+    pub fn directory(&self) -> &Arc<PostgresDirectory> {
+        &self.directory
     }
 }
 
@@ -187,6 +199,7 @@ impl Store for PostgresStore {
     }
 
     async fn close(&self) {
+        self.directory.close();
         self.connections.close().await;
     }
 }

@@ -3,8 +3,7 @@
 //! - `file`: which files there are; each is recognised, checked and brought to its newest form before it is used.
 //! - `writer`: one task a file commits changes in groups. Readers are a few more connections, which see the last commit.
 //! - `answers`, `proxied`, `entries`, `usage`: the SQL of each; `trouble`: its errors.
-//! - `directory`: the file of accounts and keys, with its own writer and readers; `people`: who may log in, in the same;
-//!   `trail`: the rows that changes of both leave.
+//! - `directory`: the file of accounts and keys, with its own writer and readers; `people`: who may log in, in the same.
 //! - `backup`: both files in one, and back.
 //!
 //! SQLite runs on threads of its own, one a connection; a task that waits for it blocks nobody.
@@ -38,16 +37,6 @@ use crate::store::usage::{UsageBatch, UsageOf, UsageSums};
 use crate::units::ByteSize;
 use crate::usage::record::Hour;
 
-/// What is denied leaves the function that an edit is made in.
-macro_rules! granted {
-    ($verdict:expr) => {
-        match $verdict {
-            Ok(done) => done,
-            Err(denial) => return Ok(Err(denial)),
-        }
-    };
-}
-
 mod answers;
 pub mod backup;
 pub mod directory;
@@ -55,7 +44,6 @@ mod entries;
 pub mod file;
 mod people;
 mod proxied;
-mod trail;
 mod trouble;
 mod usage;
 pub mod writer;

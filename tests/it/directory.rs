@@ -1,4 +1,10 @@
 //! Accounts, keys and their trail: promises of the trait `Directory`, kept by every implementation.
+//!
+//! - `together`: promises about edits that are made at the same time over two open stores.
+//! - `shared`: what is true of the one that many gateways share.
+
+mod shared;
+mod together;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,9 +19,12 @@ use safecache::store::directory::edit::{Author, Denial, Edit, Edited, NewKey, Re
 use safecache::store::directory::key::{KeySecret, KeyTerms, KeysOf, NewSecret};
 use safecache::store::directory::{Cursor, Directory, MOST_SECRETS, TOMBSTONE};
 use safecache::store::folder::FolderLock;
+use safecache::store::postgres::{PostgresStore, connections};
 use safecache::store::sqlite::SqliteStore;
 use safecache::store::sqlite::writer::Bounds;
 use tempfile::TempDir;
+
+use crate::support::postgres::Database;
 
 /// 2027-01-15T08:00:00Z.
 const NOW: UnixTime = UnixTime::from_secs(1_800_000_000);
@@ -36,7 +45,7 @@ macro_rules! promises {
             who_is_suspended_is_followed, what_changes_nothing_leaves_no_trail, an_account_is_made_to_be_changed,
             keys_without_a_plan_have_their_accounts, keys_come_in_pages, accounts_are_counted_by_plan,
             the_trail_tells_who_did_what,
-            what_nobody_has_to_learn_of_any_more_is_forgotten,
+            what_nobody_has_to_learn_of_any_more_is_forgotten, no_name_is_too_odd_to_be_asked_for,
         );
     };
     ($run:path: $($promise:ident,)+) => { $(
@@ -52,10 +61,32 @@ mod on_sqlite {
     super::promises!(crate::directory::with_sqlite);
 }
 
+mod on_postgres {
+    super::promises!(crate::directory::with_postgres);
+}
+
+fn run<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(future)
+}
+
+fn with_postgres<F: Future<Output = ()>>(promise: impl FnOnce(Arc<dyn Directory>) -> F) {
+    let database = Database::fresh();
+    run(async {
+        let store = postgres(&database).await;
+        promise(Arc::clone(store.directory()) as Arc<dyn Directory>).await;
+        store.close().await;
+    });
+}
+
+async fn postgres(database: &Database) -> PostgresStore {
+    let opened = PostgresStore::open(&database.address(), connections::Bounds::default()).await;
+    opened.unwrap_or_else(|error| panic!("{error}"))
+}
+
 fn with_sqlite<F: Future<Output = ()>>(promise: impl FnOnce(Arc<dyn Directory>) -> F) {
     let folder = TempDir::new().expect("a temporary folder");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(async {
+    run(async {
         let lock = FolderLock::take(folder.path()).unwrap_or_else(|error| panic!("{error}"));
         let opened = SqliteStore::open(lock, Bounds::default()).await;
         let store = opened.unwrap_or_else(|error| panic!("{error}"));
@@ -585,4 +616,33 @@ pub(crate) async fn what_nobody_has_to_learn_of_any_more_is_forgotten(directory:
     assert_eq!(directory.forget(later(1), later(5 + TOMBSTONE.as_secs())).await, Ok(5 + 2 + 1));
     assert_eq!(known().await, [(vec![3], vec![])]);
     assert!(directory.audit(AuditOf { limit: 9, ..AuditOf::default() }).await.unwrap().is_empty());
+}
+
+/// An operator may write anything into an address, and so may who guesses.
+pub(crate) async fn no_name_is_too_odd_to_be_asked_for(directory: Arc<dyn Directory>) {
+    make(&*directory, 1).await;
+    make(&*directory, 2).await;
+    for odd in ["acme\0", "\0", "acme\0x", "ä", "'; DROP TABLE keys; --", &"x".repeat(10_000)] {
+        assert_eq!(directory.account(&account(odd)).await, Ok(None), "{odd:?}");
+        assert_eq!(directory.key(&KeyId::new(odd)).await, Ok(None), "{odd:?}");
+        let of = KeysOf { account: Some(account(odd)), limit: 9, ..KeysOf::default() };
+        assert!(directory.keys(of).await.unwrap().keys.is_empty(), "{odd:?}");
+        let of = AuditOf { account: Some(account(odd)), limit: 9, ..AuditOf::default() };
+        assert!(directory.audit(of).await.unwrap().is_empty(), "{odd:?}");
+        assert_eq!(try_at(&*directory, suspend(odd), NOW).await, Err(Denial::NoAccount), "{odd:?}");
+        for which in [
+            Which { id: KeyId::new(odd), within: None },
+            Which { id: new_key(1).id, within: Some(account(odd)) },
+        ] {
+            assert_eq!(try_at(&*directory, Edit::RevokeKey(which), NOW).await, Err(Denial::NoKey), "{odd:?}");
+        }
+    }
+    let of = KeysOf { after: "key_001\0".into(), limit: 9, ..KeysOf::default() };
+    let behind = directory.keys(of).await.unwrap().keys;
+    assert_eq!(behind.iter().map(|key| key.id.as_str()).collect::<Vec<_>>(), ["key_002"]);
+    assert_eq!(directory.accounts("acmd\0", 9).await.unwrap().len(), 1);
+    let asked = |number| NewKey { request: Some(request("odd\0", 1)), ..new_key(number) };
+    let first = edit(&*directory, Edit::CreateKey(asked(3))).await;
+    let again = edit(&*directory, Edit::CreateKey(asked(4))).await;
+    assert_eq!((first.is_new, again.is_new, again.key), (true, false, first.key));
 }

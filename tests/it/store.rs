@@ -91,17 +91,29 @@ mod on_postgres {
     super::promises!(crate::store::with_postgres);
 }
 
+/// The same of those about people.
+macro_rules! people_promises {
+    ($run:path) => {
+        $crate::store::promises!($run:
+            people: a_sign_up_makes_an_account_and_its_owner, a_taken_name_makes_nothing_and_leaves_a_trail,
+            a_session_is_known_until_its_end, one_session_too_many_ends_the_oldest,
+            a_session_is_ended_by_its_person_alone, a_new_password_ends_other_sessions_and_resets,
+            a_link_lets_one_in_once_until_its_end, a_reset_sets_a_password_once_and_ends_what_was_begun,
+            links_are_listed_and_ended_within_their_account, there_is_one_first_operator,
+            links_that_wait_have_a_bound_by_their_maker, an_account_and_the_operators_have_a_bound,
+            the_last_owner_stays, the_last_operator_stays, who_may_do_less_takes_their_links_along,
+            people_come_in_pages, people_are_named_and_counted, every_edit_leaves_a_trail, what_has_ended_is_forgotten;
+        );
+    };
+}
+use people_promises;
+
 mod people_on_sqlite {
-    super::promises!(crate::store::people::with_sqlite:
-        people: a_sign_up_makes_an_account_and_its_owner, a_taken_name_makes_nothing_and_leaves_a_trail,
-        a_session_is_known_until_its_end, one_session_too_many_ends_the_oldest,
-        a_session_is_ended_by_its_person_alone, a_new_password_ends_other_sessions_and_resets,
-        a_link_lets_one_in_once_until_its_end, a_reset_sets_a_password_once_and_ends_what_was_begun,
-        links_are_listed_and_ended_within_their_account, there_is_one_first_operator,
-        links_that_wait_have_a_bound_by_their_maker, an_account_and_the_operators_have_a_bound,
-        the_last_owner_stays, the_last_operator_stays, who_may_do_less_takes_their_links_along,
-        people_come_in_pages, people_are_named_and_counted, every_edit_leaves_a_trail, what_has_ended_is_forgotten;
-    );
+    super::people_promises!(crate::store::people::with_sqlite);
+}
+
+mod people_on_postgres {
+    super::people_promises!(crate::store::people::with_postgres);
 }
 
 fn with_sqlite<F: Future<Output = ()>>(promise: impl FnOnce(Arc<dyn Store>) -> F) {

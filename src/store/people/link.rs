@@ -3,7 +3,7 @@
 use crate::clock::UnixTime;
 use crate::ids::PersonId;
 use crate::store::people::TokenDigest;
-use crate::store::people::person::Membership;
+use crate::store::people::person::{Membership, Role};
 
 /// What a link is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +26,14 @@ impl Purpose {
             Self::Operator => "operator",
             Self::FirstOperator(_) => "first_operator",
             Self::Reset(_) => "reset",
+        }
+    }
+
+    /// What somebody may do in the account that it lets them into, if into one.
+    pub fn role(&self) -> Option<Role> {
+        match self {
+            Self::Invite(membership) | Self::FirstOperator(Some(membership)) => Some(membership.role),
+            Self::Operator | Self::FirstOperator(None) | Self::Reset(_) => None,
         }
     }
 }

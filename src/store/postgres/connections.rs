@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::postgres::{PgConnection, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPoolOptions};
 use sqlx::{Connection, Executor, PgPool};
 
 use crate::dice;
@@ -172,6 +172,21 @@ impl Connections {
                 _ => return Err(self.error(&error, stage)),
             }
         }
+    }
+
+    /// Another connection, for who hears what is told.
+    pub(super) async fn listener(&self) -> Result<PgListener, sqlx::Error> {
+        // Of a pool of its own: how a connection ends that is lost is nobody else's affair then.
+        let options = self.pool.connect_options();
+        let pool = PgPoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(self.bounds.wait)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect_lazy_with(PgConnectOptions::clone(&options));
+        let mut listener = PgListener::connect_with(&pool).await?;
+        listener.eager_reconnect(false);
+        Ok(listener)
     }
 
     /// What `error` says of the store.

@@ -1,9 +1,10 @@
 //! Accounts and keys in SQLite: a file of its own, on the disk with each commit.
 //!
-//! - `edits`: what changes them; `accounts`: what that is for accounts; `requests`: what is not done twice.
+//! - `edits`: what changes them, in the writer's queue; `tables`: the SQL of that.
 //! - `reading`: pages of them, and what has changed of the keys.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::SqlitePool;
@@ -17,19 +18,22 @@ use crate::store::directory::edit::{Author, Denial, Edit, Edited};
 use crate::store::directory::key::{Key, KeyPage, KeysOf};
 use crate::store::directory::{Cursor, Directory, Followed, MOST_OF_TRAIL, Revisions};
 use crate::store::failure::StoreError;
-use crate::store::sqlite::directory::edits::{Forget, Signed};
+use crate::store::sql::directory::edits::Signed;
+use crate::store::sqlite::directory::edits::Forget;
 use crate::store::sqlite::file::{self, FileKind};
 use crate::store::sqlite::pool;
 use crate::store::sqlite::trouble::of_sqlx;
 use crate::store::sqlite::writer::{Bounds, Writer};
 
-pub(super) mod accounts;
 mod edits;
 mod reading;
-mod requests;
+mod tables;
 
 /// Connections that read at the same time.
 const READERS: u32 = 2;
+
+/// Between two looks at what another process may have changed. They cost next to nothing.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// The open file of accounts.
 #[derive(Debug)]
@@ -107,6 +111,15 @@ impl Directory for SqliteDirectory {
 
     async fn revisions(&self) -> Result<Revisions, StoreError> {
         reading::revisions(&self.readers).await.map_err(|error| self.error(error))
+    }
+
+    /// Who else writes to the file tells nobody.
+    async fn changed(&self) {
+        std::future::pending().await
+    }
+
+    fn look_every(&self) -> Duration {
+        LOOK_EVERY
     }
 
     async fn suspended(&self) -> Result<Vec<AccountId>, StoreError> {

@@ -1,6 +1,7 @@
 //! Who may log in, in the file of accounts.
 //!
-//! - `edits`: what changes people, `sessions` and `links`, each with its row of the trail.
+//! - `edits`: what changes people, sessions and links, in the writer's queue; `tables`: the SQL of that; `sessions`: what
+//!   leaves no trail.
 //! - `reading`: what is asked of them.
 
 use async_trait::async_trait;
@@ -13,14 +14,14 @@ use crate::store::people::link::Link;
 use crate::store::people::person::{Credentials, LoginName, PeopleOf, Person};
 use crate::store::people::session::{Known, Session};
 use crate::store::people::{People, TokenDigest};
+use crate::store::sql::people::edits::Signed;
 use crate::store::sqlite::directory::SqliteDirectory;
-use crate::store::sqlite::people::edits::Signed;
 use crate::store::sqlite::people::sessions::{ForgetEnded, See};
 
 mod edits;
-mod links;
 mod reading;
 mod sessions;
+mod tables;
 
 #[async_trait]
 impl People for SqliteDirectory {

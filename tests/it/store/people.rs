@@ -16,7 +16,8 @@ use safecache::store::people::{MOST_LINKS, MOST_PEOPLE, MOST_SESSIONS, People, T
 use safecache::store::{Store, sqlite::SqliteStore};
 use tempfile::TempDir;
 
-use super::{NOW, account, later, run, sqlite};
+use super::{NOW, account, later, postgres, run, sqlite};
+use crate::support::postgres::Database;
 
 /// The two doors to one store.
 pub(super) struct Doors {
@@ -28,6 +29,19 @@ pub(super) fn with_sqlite<F: Future<Output = ()>>(promise: impl FnOnce(Doors) ->
     let folder = TempDir::new().expect("a temporary folder");
     run(async {
         let store: SqliteStore = sqlite(Path::new(folder.path())).await;
+        promise(Doors {
+            people: Arc::clone(store.directory()) as Arc<dyn People>,
+            directory: Arc::clone(store.directory()) as Arc<dyn Directory>,
+        })
+        .await;
+        store.close().await;
+    });
+}
+
+pub(super) fn with_postgres<F: Future<Output = ()>>(promise: impl FnOnce(Doors) -> F) {
+    let database = Database::fresh();
+    run(async {
+        let store = postgres(&database).await;
         promise(Doors {
             people: Arc::clone(store.directory()) as Arc<dyn People>,
             directory: Arc::clone(store.directory()) as Arc<dyn Directory>,

@@ -1,17 +1,15 @@
 //! Pages of accounts and keys, and what has changed of the keys.
 
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqlitePool};
+use sqlx::SqlitePool;
 
-use crate::auth::key::{Digest, Environment, KeyEntry, KeyOptions, StoredKey};
-use crate::auth::model_glob::ModelGlob;
 use crate::clock::UnixTime;
 use crate::ids::{AccountId, KeyId, PlanName};
 use crate::store::directory::account::Account;
 use crate::store::directory::audit::{AuditOf, AuditRow};
-use crate::store::directory::key::{Key, KeyPage, KeySecret, KeyTerms, KeysOf, MOST_LOOKED_AT};
+use crate::store::directory::key::{Key, KeyPage, KeysOf, MOST_LOOKED_AT};
 use crate::store::directory::{Cursor, Followed, Revisions};
 use crate::store::number::{kept, kept_time, read, read_time};
+use crate::store::sql::directory::rows::{BEHIND_ALL, account_of, audit_of, followed_of, key_of, page_of};
 
 /// Keys with their accounts, and their secrets as lines of `digest,public id,made,ends`.
 macro_rules! select_keys {
@@ -55,17 +53,6 @@ pub(super) async fn accounts(
     rows.iter().map(account_of).collect()
 }
 
-fn account_of(row: &SqliteRow) -> Result<Account, sqlx::Error> {
-    Ok(Account {
-        id: AccountId::new(row.try_get("id")?),
-        name: row.try_get::<String, _>("name")?.into(),
-        plan: PlanName::new(row.try_get("plan")?),
-        created_at: read_time(row.try_get("created_at")?),
-        suspended_at: row.try_get::<Option<i64>, _>("suspended_at")?.map(read_time),
-        keys: read(row.try_get("keys")?),
-    })
-}
-
 pub(super) async fn count_by_plan(
     readers: &SqlitePool,
     most: u32,
@@ -95,9 +82,6 @@ macro_rules! page_of_keys {
     };
 }
 
-/// Behind all ids, which are of visible ASCII characters.
-const BEHIND_ALL: &str = "\u{7f}";
-
 pub(super) async fn keys(readers: &SqlitePool, of: &KeysOf) -> Result<KeyPage, sqlx::Error> {
     let KeysOf { account, environment, state, after, limit } = of;
     let is_filtered = environment.is_some() || state.is_some();
@@ -118,10 +102,7 @@ pub(super) async fn keys(readers: &SqlitePool, of: &KeysOf) -> Result<KeyPage, s
         None => select,
     };
     let rows = select.fetch_all(readers).await?;
-    let keys = rows.iter().map(key_of).collect::<Result<Vec<Key>, _>>()?;
-    let is_full = keys.len() >= *limit as usize;
-    let last = keys.last().filter(|_| is_full).map(|last| last.id.as_str().into());
-    Ok(KeyPage { keys, next: last.or(horizon) })
+    page_of(&rows, *limit, horizon)
 }
 
 /// The last key that is looked at for a page; `None`: all are.
@@ -140,62 +121,6 @@ async fn horizon(readers: &SqlitePool, of: &KeysOf) -> Result<Option<Box<str>>, 
     Ok(select.fetch_optional(readers).await?.map(Into::into))
 }
 
-fn key_of(row: &SqliteRow) -> Result<Key, sqlx::Error> {
-    let mut secrets: Vec<KeySecret> = secrets_of(row)?.into_iter().map(|(_, secret)| secret).collect();
-    secrets.sort_by_key(|secret| std::cmp::Reverse((secret.ends_at.is_none(), secret.created_at)));
-    Ok(Key {
-        id: KeyId::new(row.try_get("id")?),
-        account: AccountId::new(row.try_get("account")?),
-        terms: terms_of(row)?,
-        plan: PlanName::new(row.try_get("has_plan")?),
-        created_at: read_time(row.try_get("created_at")?),
-        revoked_at: row.try_get::<Option<i64>, _>("revoked_at")?.map(read_time),
-        is_suspended: row.try_get("is_suspended")?,
-        secrets,
-    })
-}
-
-fn terms_of(row: &SqliteRow) -> Result<KeyTerms, sqlx::Error> {
-    let text = |column: &str| row.try_get::<Option<String>, _>(column);
-    let environment = text("environment")?.map(|name| Environment::of_name(&name).ok_or(unknown(&name)));
-    let ips: Vec<String> = of_list(row.try_get("allowed_ips")?)?;
-    let models: Vec<String> = of_list(row.try_get("allowed_models")?)?;
-    Ok(KeyTerms {
-        name: text("name")?.map(Into::into),
-        environment: environment.transpose()?,
-        plan: text("plan")?.as_deref().map(PlanName::new),
-        expires_at: row.try_get::<Option<i64>, _>("expires_at")?.map(read_time),
-        allowed_ips: ips.iter().map(|ip| ip.parse().map_err(|_| unknown(ip))).collect::<Result<_, _>>()?,
-        allowed_models: models
-            .iter()
-            .map(|glob| ModelGlob::new(glob).ok_or_else(|| unknown(glob)))
-            .collect::<Result<_, _>>()?,
-    })
-}
-
-/// A value that nothing here writes: what it stands for is not guessed, as it could allow more than was meant.
-fn unknown(value: &str) -> sqlx::Error {
-    sqlx::Error::Decode(format!("{value:?} is not understood").into())
-}
-
-fn of_list(text: &str) -> Result<Vec<String>, sqlx::Error> {
-    serde_json::from_str(text).map_err(|error| sqlx::Error::Decode(Box::new(error)))
-}
-
-fn secrets_of(row: &SqliteRow) -> Result<Vec<(Digest, KeySecret)>, sqlx::Error> {
-    let lines = row.try_get::<Option<String>, _>("secrets")?.unwrap_or_default();
-    let secret = |line: &str| {
-        let mut parts = line.split(',');
-        let (digest, public_id, made, ends) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-        let digest = data_encoding::HEXUPPER.decode(digest.as_bytes()).ok()?.try_into().ok()?;
-        let ends_at = if ends.is_empty() { None } else { Some(read_time(ends.parse().ok()?)) };
-        let (public_id, created_at) = (public_id.into(), read_time(made.parse().ok()?));
-        Some((digest, KeySecret { public_id, created_at, ends_at }))
-    };
-    let lines = lines.split(';').filter(|line| !line.is_empty());
-    lines.map(|line| secret(line).ok_or_else(|| unknown("a key's secret"))).collect()
-}
-
 pub(super) async fn follow(
     readers: &SqlitePool,
     cursor: &Cursor,
@@ -205,14 +130,7 @@ pub(super) async fn follow(
     let select = select_keys!("WHERE (k.revision, k.id) > (?1, ?2) ORDER BY k.revision, k.id LIMIT ?3");
     let select = sqlx::query(select).bind(kept(cursor.revision)).bind(cursor.key.as_ref()).bind(limit);
     let rows = select.fetch_all(readers).await?;
-    let keys = rows.iter().map(|row| followed(row, now)).collect::<Result<_, _>>()?;
-    let cursor = match rows.last() {
-        Some(row) => {
-            Cursor { revision: read(row.try_get("revision")?), key: row.try_get::<String, _>("id")?.into() }
-        }
-        None => cursor.clone(),
-    };
-    Ok(Followed { keys, cursor })
+    followed_of(&rows, cursor, now)
 }
 
 pub(super) async fn revisions(readers: &SqlitePool) -> Result<Revisions, sqlx::Error> {
@@ -227,37 +145,6 @@ pub(super) async fn suspended(readers: &SqlitePool) -> Result<Vec<AccountId>, sq
     let select = "SELECT id FROM accounts WHERE suspended_at IS NOT NULL";
     let ids: Vec<String> = sqlx::query_scalar(select).fetch_all(readers).await?;
     Ok(ids.iter().map(|id| AccountId::new(id)).collect())
-}
-
-/// A key as the ring takes it: a secret that is to end is a key that expires then. One that is refused for good is in the
-/// ring as well, so that nobody brings it back under another name.
-fn followed(row: &SqliteRow, now: UnixTime) -> Result<StoredKey, sqlx::Error> {
-    let id = KeyId::new(row.try_get("id")?);
-    let terms = terms_of(row).inspect_err(|error| {
-        tracing::error!(%error, key = %id, "a key of the store is refused: what is kept of it is not understood");
-    });
-    let terms = terms.ok();
-    let is_refused = row.try_get::<Option<i64>, _>("revoked_at")?.is_some() || terms.is_none();
-    let is_suspended: bool = row.try_get("is_suspended")?;
-    let KeyTerms { name, environment, expires_at, allowed_ips, allowed_models, .. } =
-        terms.unwrap_or_default();
-    let options =
-        KeyOptions { name, environment, expires_at, allowed_ips, allowed_models, disabled: is_suspended };
-    let is_deleted: bool = row.try_get("is_deleted")?;
-    let (account, plan) = (AccountId::new(row.try_get("account")?), PlanName::new(row.try_get("has_plan")?));
-    let (mut entries, mut ended) = (Vec::new(), Vec::new());
-    for (digest, secret) in secrets_of(row)? {
-        if is_deleted {
-            ended.push(digest);
-            continue;
-        }
-        let has_ended = is_refused || secret.ends_at.is_some_and(|ends_at| ends_at <= now);
-        let expires_at = options.expires_at.into_iter().chain(secret.ends_at).min();
-        let options = KeyOptions { expires_at, disabled: is_suspended || has_ended, ..options.clone() };
-        let (id, account, plan) = (id.clone(), account.clone(), plan.clone());
-        entries.push(KeyEntry { id, account, plan, digest, options });
-    }
-    Ok(StoredKey { id, entries, ended })
 }
 
 /// When the oldest change was made that the trail tells of.
@@ -281,17 +168,5 @@ pub(super) async fn audit(readers: &SqlitePool, of: &AuditOf) -> Result<Vec<Audi
             sqlx::query(select).bind(before).bind(of.limit).fetch_all(readers).await?
         }
     };
-    let row = |row: &SqliteRow| {
-        let text = |column: &str| row.try_get::<Option<String>, _>(column);
-        Ok(AuditRow {
-            id: read(row.try_get("id")?),
-            at: read_time(row.try_get("at")?),
-            actor: row.try_get::<String, _>("actor")?.into(),
-            action: row.try_get::<String, _>("action")?.into(),
-            account: text("account")?.as_deref().map(AccountId::new),
-            subject: text("subject")?.map(Into::into),
-            detail: text("detail")?.map(Into::into),
-        })
-    };
-    rows.iter().map(row).collect()
+    rows.iter().map(audit_of).collect()
 }

@@ -1,17 +1,15 @@
 //! What is asked of people, sessions and links.
 
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqlitePool};
+use sqlx::SqlitePool;
 
 use crate::clock::UnixTime;
 use crate::ids::{AccountId, PersonId};
-use crate::store::number::{kept_time, read, read_time};
-use crate::store::people::link::{Link, Purpose};
-use crate::store::people::person::{
-    Credentials, LoginName, Membership, PasswordHash, PeopleOf, Person, Role,
-};
+use crate::store::number::{kept_time, read};
+use crate::store::people::link::Link;
+use crate::store::people::person::{Credentials, LoginName, PeopleOf, Person};
 use crate::store::people::session::{Known, Session};
 use crate::store::people::{MOST_SESSIONS, TokenDigest};
+use crate::store::sql::people::rows::{credentials_of, known_of, link_of, login_of, person_of, session_of};
 use crate::store::sqlite::usage::list;
 
 /// People, by the columns that [`person_of`] reads.
@@ -31,11 +29,7 @@ pub(super) async fn credentials(
 ) -> Result<Option<Credentials>, sqlx::Error> {
     let select = select_people!("FROM people AS p WHERE p.login = ?1");
     let row = sqlx::query(select).bind(login.as_str()).fetch_optional(readers).await?;
-    let credentials = |row: &SqliteRow| {
-        let password = PasswordHash(row.try_get::<String, _>("password")?.into());
-        Ok(Credentials { person: person_of(row)?, password })
-    };
-    row.as_ref().map(credentials).transpose()
+    row.as_ref().map(credentials_of).transpose()
 }
 
 pub(super) async fn person(readers: &SqlitePool, id: &PersonId) -> Result<Option<Person>, sqlx::Error> {
@@ -67,10 +61,7 @@ pub(super) async fn logins(
     let select = "SELECT id, login FROM people WHERE id IN (SELECT value FROM json_each(?1))";
     let ids = list(ids.iter().map(PersonId::as_str))?;
     let rows: Vec<(String, String)> = sqlx::query_as(select).bind(ids).fetch_all(readers).await?;
-    let named = |(id, login): (String, String)| {
-        Ok((PersonId::new(&id), LoginName::new(&login).ok_or_else(|| unknown(&login))?))
-    };
-    rows.into_iter().map(named).collect()
+    rows.into_iter().map(|(id, login)| Ok((PersonId::new(&id), login_of(&login)?))).collect()
 }
 
 pub(super) async fn count_people(
@@ -82,35 +73,6 @@ pub(super) async fn count_people(
     let accounts = list(accounts.iter().map(AccountId::as_str))?;
     let rows: Vec<(String, i64)> = sqlx::query_as(select).bind(accounts).fetch_all(readers).await?;
     Ok(rows.into_iter().map(|(account, count)| (AccountId::new(&account), read(count))).collect())
-}
-
-/// A row of [`select_people`].
-fn person_of(row: &SqliteRow) -> Result<Person, sqlx::Error> {
-    let login: String = row.try_get("login")?;
-    Ok(Person {
-        id: PersonId::new(row.try_get("id")?),
-        login: LoginName::new(&login).ok_or_else(|| unknown(&login))?,
-        name: row.try_get::<String, _>("name")?.into(),
-        membership: membership_of(row)?,
-        is_operator: row.try_get("is_operator")?,
-        created_at: read_time(row.try_get("created_at")?),
-        password_changed_at: read_time(row.try_get("password_changed_at")?),
-        disabled_at: row.try_get::<Option<i64>, _>("disabled_at")?.map(read_time),
-    })
-}
-
-/// The account and role of a person or link.
-fn membership_of(row: &SqliteRow) -> Result<Option<Membership>, sqlx::Error> {
-    let account: Option<String> = row.try_get("account")?;
-    let role: Option<String> = row.try_get("role")?;
-    let (Some(account), Some(role)) = (account, role) else { return Ok(None) };
-    let role = Role::of_name(&role).ok_or_else(|| unknown(&role))?;
-    Ok(Some(Membership { account: AccountId::new(&account), role }))
-}
-
-/// A value that nothing here writes: what it stands for is not guessed, as it could allow more than was meant.
-fn unknown(value: &str) -> sqlx::Error {
-    sqlx::Error::Decode(format!("{value:?} is not understood").into())
 }
 
 pub(super) async fn known(
@@ -125,8 +87,7 @@ pub(super) async fn known(
     );
     let select = sqlx::query(select).bind(digest.as_slice()).bind(kept_time(now));
     let row = select.fetch_optional(readers).await?;
-    let known = |row: &SqliteRow| Ok(Known { session: session_of(row)?, person: person_of(row)? });
-    row.as_ref().map(known).transpose()
+    row.as_ref().map(known_of).transpose()
 }
 
 pub(super) async fn sessions(
@@ -138,18 +99,6 @@ pub(super) async fn sessions(
                   WHERE person = ?1 AND ends_at > ?2 ORDER BY created_at DESC, id DESC LIMIT ?3";
     let select = sqlx::query(select).bind(person.as_str()).bind(kept_time(now)).bind(MOST_SESSIONS);
     select.fetch_all(readers).await?.iter().map(session_of).collect()
-}
-
-fn session_of(row: &SqliteRow) -> Result<Session, sqlx::Error> {
-    let address: String = row.try_get("address")?;
-    Ok(Session {
-        id: row.try_get::<String, _>("session")?.into(),
-        created_at: read_time(row.try_get("began_at")?),
-        seen_at: read_time(row.try_get("seen_at")?),
-        ends_at: read_time(row.try_get("ends_at")?),
-        address: address.parse().map_err(|_| unknown(&address))?,
-        agent: row.try_get::<Option<String>, _>("agent")?.map(Into::into),
-    })
 }
 
 pub(super) async fn link(
@@ -174,29 +123,6 @@ pub(super) async fn links(
                   ORDER BY created_at DESC, id DESC LIMIT ?3";
     let select = sqlx::query(select).bind(account.map(AccountId::as_str)).bind(kept_time(now)).bind(limit);
     select.fetch_all(readers).await?.iter().map(link_of).collect()
-}
-
-fn link_of(row: &SqliteRow) -> Result<Link, sqlx::Error> {
-    Ok(Link {
-        id: row.try_get::<String, _>("id")?.into(),
-        purpose: purpose_of(row)?,
-        made_by: row.try_get::<String, _>("made_by")?.into(),
-        created_at: read_time(row.try_get("created_at")?),
-        ends_at: read_time(row.try_get("ends_at")?),
-    })
-}
-
-/// What the link of a row is for.
-pub(super) fn purpose_of(row: &SqliteRow) -> Result<Purpose, sqlx::Error> {
-    let kind: String = row.try_get("kind")?;
-    let person: Option<String> = row.try_get("person")?;
-    match (kind.as_str(), membership_of(row)?, person) {
-        ("invite", Some(membership), None) => Ok(Purpose::Invite(membership)),
-        ("operator", None, None) => Ok(Purpose::Operator),
-        ("first_operator", membership, None) => Ok(Purpose::FirstOperator(membership)),
-        ("reset", _, Some(person)) => Ok(Purpose::Reset(PersonId::new(&person))),
-        _ => Err(unknown(&kind)),
-    }
 }
 
 pub(super) async fn has_operator(readers: &SqlitePool) -> Result<bool, sqlx::Error> {

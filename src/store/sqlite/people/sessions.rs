@@ -1,67 +1,16 @@
-//! Changes of sessions.
+//! What changes of sessions without a trail.
 
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteConnection;
 
 use crate::clock::UnixTime;
-use crate::ids::PersonId;
 use crate::store::number::kept_time;
-use crate::store::people::edit::Denial;
-use crate::store::people::session::NewSession;
-use crate::store::people::{MOST_SESSIONS, TokenDigest};
-use crate::store::sqlite::people::edits::{About, Verdict, find};
+use crate::store::people::TokenDigest;
 use crate::store::sqlite::writer::Change;
 use crate::units::ByteSize;
 
 /// The most rows that are forgotten at once: others wait meanwhile.
 const MOST_FORGOTTEN: u32 = 1000;
-
-pub(super) async fn begin(
-    person: &PersonId,
-    session: &NewSession,
-    now: UnixTime,
-    connection: &mut SqliteConnection,
-) -> Verdict<About> {
-    let found = granted!(find(person, connection).await?);
-    if found.is_disabled() {
-        return Ok(Err(Denial::NoPerson));
-    }
-    let make_room = "DELETE FROM sessions WHERE digest IN (SELECT digest FROM sessions WHERE person = ?1 \
-                     ORDER BY created_at DESC, id DESC LIMIT -1 OFFSET ?2)";
-    let make_room = sqlx::query(make_room).bind(person.as_str()).bind(MOST_SESSIONS.saturating_sub(1));
-    make_room.execute(&mut *connection).await?;
-    let insert = "INSERT INTO sessions (digest, id, person, created_at, seen_at, ends_at, address, agent) \
-                  VALUES (?1, ?2, ?3, ?4, ?4, ?5, ?6, ?7)";
-    let insert = sqlx::query(insert)
-        .bind(session.digest.as_slice())
-        .bind(session.id.as_ref())
-        .bind(person.as_str())
-        .bind(kept_time(now))
-        .bind(kept_time(session.ends_at))
-        .bind(session.address.to_string())
-        .bind(session.agent.as_deref());
-    insert.execute(connection).await?;
-    Ok(Ok(found.about()))
-}
-
-pub(super) async fn end(person: &PersonId, id: &str, connection: &mut SqliteConnection) -> Verdict<About> {
-    let found = granted!(find(person, connection).await?);
-    let end = sqlx::query("DELETE FROM sessions WHERE person = ?1 AND id = ?2").bind(person.as_str());
-    match end.bind(id).execute(connection).await?.rows_affected() {
-        0 => Ok(Err(Denial::NoSession)),
-        _ => Ok(Ok(found.about())),
-    }
-}
-
-/// Ends all sessions of somebody, or all but one.
-pub(super) async fn end_all(
-    person: &PersonId,
-    but: Option<&str>,
-    connection: &mut SqliteConnection,
-) -> Result<(), sqlx::Error> {
-    let end = sqlx::query("DELETE FROM sessions WHERE person = ?1 AND id IS NOT ?2").bind(person.as_str());
-    end.bind(but).execute(connection).await.map(drop)
-}
 
 /// Notes that a session was used.
 pub(super) struct See {
