@@ -1,7 +1,9 @@
 //! What gateways share over Redis: limits and answers. All of it is there to be lost: whoever cannot ask goes on alone.
 //!
 //! - `link`: the connection, and when it is given up.
+//! - `answers`: answers, purges of them, and who makes a call that several wait for.
 //! - `roll`: how many gateways there are.
 
+pub mod answers;
 pub mod link;
 pub mod roll;

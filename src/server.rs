@@ -33,6 +33,7 @@ use crate::runtime::reload::{Reloader, Shrinking, Source, Tools};
 use crate::runtime::watch::{Seen, follow_certificates, follow_list};
 use crate::server::books::Bookkeeper;
 use crate::server::chores::{Charges, Roll};
+use crate::server::cluster::Clustered;
 use crate::server::doors::{purge, refresh};
 use crate::server::drain::Ending;
 use crate::server::files::raise_files;
@@ -51,6 +52,7 @@ use crate::telemetry::metrics::Metrics;
 
 mod books;
 mod chores;
+mod cluster;
 mod doors;
 mod drain;
 mod files;
@@ -79,6 +81,8 @@ pub struct Start {
     pub access: Option<Box<dyn std::io::Write + Send>>,
     /// How long a request waits for what the disk has of an answer: [`DISK_WAIT`](crate::shelf::DISK_WAIT).
     pub disk_wait: Duration,
+    /// How long a request waits for each answer of Redis: [`ANSWER_WAIT`](crate::cluster::link::ANSWER_WAIT).
+    pub redis_wait: Duration,
     /// What another process hands over; `None`: everything is made anew.
     pub inherited: Option<Inherited>,
 }
@@ -102,6 +106,7 @@ pub struct Running {
     ward: Option<JoinHandle<()>>,
     bookkeeper: Option<Bookkeeper>,
     lasting: Lasting,
+    clustered: Option<Clustered>,
     data: Workers,
     control: Threads,
 }
@@ -122,10 +127,12 @@ pub fn start(start: Start) -> anyhow::Result<Running> {
     let limiter = Limiter::new();
     let buffers = Buffers::default();
     let entries = entries(config, &metrics);
-    let shelf = shelf((config, &start.clock, start.disk_wait), &lasting, &entries, &metrics);
+    let control = Threads::start("control")?;
+    let clustered = Clustered::begin(config, (&start.clock, start.redis_wait), &control)?;
+    let parts = (&lasting, clustered.as_ref());
+    let shelf = shelf((config, &start.clock, start.disk_wait), parts, &entries, &metrics);
     let workers = worker_threads(config);
     let seen = Seen::now(config.keys_file.clone());
-    let control = Threads::start("control")?;
     let resolver = Resolver::new(start.lookup, control.handle().clone());
     let roll = Roll::default();
     let tools = Tools {
@@ -169,6 +176,7 @@ pub fn start(start: Start) -> anyhow::Result<Running> {
         ward: None,
         bookkeeper: Some(bookkeeper),
         lasting,
+        clustered,
         data: Workers::start("data", workers)?,
         control,
     };

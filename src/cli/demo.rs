@@ -19,6 +19,7 @@ use crate::ids::AccountId;
 use crate::proxy::resolver;
 use crate::runtime::reload::Source;
 use crate::server::{Running, Start, start};
+use crate::cluster::link::ANSWER_WAIT;
 use crate::shelf::DISK_WAIT;
 use crate::store::people::person::{Membership, Role};
 use crate::telemetry::init::logging;
@@ -42,6 +43,7 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<()> {
         lookup: resolver::system(),
         access: None,
         disk_wait: DISK_WAIT,
+        redis_wait: ANSWER_WAIT,
         inherited: None,
     })?;
     greet(&running, key.secret.expose(), &mut std::io::stdout())?;

@@ -11,6 +11,7 @@ use crate::proxy::resolver;
 use crate::runtime::reload::Source;
 use crate::server::hand_over::take::receive;
 use crate::server::{Start, start};
+use crate::cluster::link::ANSWER_WAIT;
 use crate::shelf::DISK_WAIT;
 use crate::telemetry::init::logging;
 
@@ -32,6 +33,7 @@ pub fn run(args: &ServeArgs, env: &BTreeMap<String, String>) -> anyhow::Result<(
         lookup: resolver::system(),
         access: Some(Box::new(std::io::stdout())),
         disk_wait: DISK_WAIT,
+        redis_wait: ANSWER_WAIT,
         inherited,
     })?;
     let signals = early.map_or_else(Signals::catch, Ok)?;

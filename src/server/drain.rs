@@ -111,6 +111,9 @@ impl Running {
             let _ = self.lasting.threads().wait_for(bookkeeper.close());
         }
         self.lasting.close();
+        if let Some(clustered) = self.clustered.take() {
+            clustered.leave(&self.control);
+        }
         self.control.stop();
         if let Some(access) = self.access.take() {
             access.close();

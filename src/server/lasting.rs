@@ -11,6 +11,7 @@ use crate::accounts::people::PeopleService;
 use crate::clock::Clock;
 use crate::server::threads::Threads;
 use crate::shelf::Shelf;
+use crate::shelf::follower::follow;
 use crate::shelf::tender::tend;
 use crate::store::Store;
 use crate::store::directory::Directory;
@@ -64,10 +65,15 @@ impl Lasting {
         Arc::new(PeopleService::new(store, clock.clone()))
     }
 
-    /// Begins to write what comes to `shelf`, within the `bound` of each moment, and to delete what expires.
+    /// Begins to write what comes to `shelf`: to where gateways share it, or to the disk, within the `bound` of each moment,
+    /// where it deletes what expires.
     pub(super) fn tend(&mut self, shelf: &Arc<Shelf>, bound: impl Fn() -> ByteSize + Send + Sync + 'static) {
         self.shelf = Some(Arc::clone(shelf));
-        self.threads.handle().spawn(tend(Arc::clone(shelf), bound));
+        if shelf.is_shared() {
+            self.threads.handle().spawn(follow(Arc::clone(shelf)));
+        } else {
+            self.threads.handle().spawn(tend(Arc::clone(shelf), bound));
+        }
     }
 
     /// The runtime that drives it.

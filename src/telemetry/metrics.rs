@@ -12,10 +12,12 @@ use crate::outcome::finished::Outcome;
 use crate::telemetry::metrics::counted::{Counter, CounterVec, Histogram, HistogramVec};
 use crate::telemetry::metrics::families::{counter, counters, gauge, gauges, histograms};
 use crate::telemetry::metrics::route::{OutcomeMetrics, RouteMetrics};
+use crate::telemetry::metrics::shared::SharedMetrics;
 
 pub mod counted;
 mod families;
 pub mod route;
+pub mod shared;
 
 /// Upper bounds of request durations, in seconds.
 const DURATION_BUCKETS: [f64; 14] =
@@ -74,6 +76,8 @@ pub struct Metrics {
     pub usage_lost: Counter,
     /// Answers stored by clients that were not what they had stored.
     pub stored_damaged: Counter,
+    /// What gateways share.
+    pub shared: SharedMetrics,
 }
 
 /// How a cache look-up ended.
@@ -248,6 +252,7 @@ impl Metrics {
                 "safecache_stored_damaged_total",
                 "Answers put by the cache API that were found damaged, and were deleted.",
             )?,
+            shared: SharedMetrics::register(&registry)?,
             registry,
         });
         let info = gauges(

@@ -20,6 +20,7 @@ use safecache::demo::{self, DemoSettings};
 use safecache::proxy::resolver;
 use safecache::runtime::reload::Source;
 use safecache::server::{Running, Start, start};
+use safecache::cluster::link::ANSWER_WAIT;
 use safecache::shelf::DISK_WAIT;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
@@ -69,6 +70,7 @@ fn gateway(path: &Path, clock: Clock, llm: String) -> anyhow::Result<Running> {
         lookup: resolver::system(),
         access: None,
         disk_wait: DISK_WAIT,
+        redis_wait: ANSWER_WAIT,
         inherited: None,
     })
 }
