@@ -78,6 +78,7 @@ impl House {
             lookup: resolver::system(),
             access: Some(Box::new(io::sink())),
             disk_wait: safecache::shelf::DISK_WAIT,
+            redis_wait: safecache::cluster::link::ANSWER_WAIT,
             inherited: None,
         });
         let running = running.map_err(io::Error::other)?;

@@ -80,6 +80,8 @@ pub struct Start {
     pub access: Option<Box<dyn std::io::Write + Send>>,
     /// How long a request waits for what the disk has of an answer: [`DISK_WAIT`](crate::shelf::DISK_WAIT).
     pub disk_wait: Duration,
+    /// How long a request waits for each answer of Redis: [`ANSWER_WAIT`](crate::cluster::link::ANSWER_WAIT).
+    pub redis_wait: Duration,
     /// What another process hands over; `None`: everything is made anew.
     pub inherited: Option<Inherited>,
 }
@@ -118,17 +120,18 @@ pub fn start(start: Start) -> anyhow::Result<Running> {
     let config = &start.config;
     let mut inherited = start.inherited;
     let lock = inherited.as_mut().and_then(Inherited::lock);
-    let lasting = Lasting::open(&config.data_dir, lock)?;
+    let lasting = Lasting::open(config, lock)?;
     let (data_listeners, admin_listener, sockets) = bind_all(config, inherited.as_mut())?;
     let metrics = Metrics::new().context("the metrics could not be set up")?;
     let buffers = Buffers::default();
     let entries = entries(config, &metrics);
-    let shelf = shelf((config, &start.clock, start.disk_wait), &lasting, &entries, &metrics);
+    let control = Threads::start("control")?;
+    let waits = (&start.clock, start.redis_wait);
+    let clustered = Clustered::begin(config.cluster.as_ref(), (&lasting, &metrics), waits, control.handle())?;
+    let parts = (&lasting, &clustered);
+    let shelf = shelf((config, &start.clock, start.disk_wait), parts, &entries, &metrics);
     let workers = worker_threads(config);
     let seen = Seen::now(config.keys_file.clone());
-    let control = Threads::start("control")?;
-    let engines = (&lasting, &metrics);
-    let clustered = Clustered::begin(config.cluster.as_ref(), engines, &start.clock, control.handle())?;
     let resolver = Resolver::new(start.lookup, control.handle().clone());
     let roll = Roll::default();
     let tools = Tools {

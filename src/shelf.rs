@@ -1,18 +1,22 @@
-//! The cache in memory and the one on the disk behind it, as one: what is put here is in both, what is not in memory is
-//! looked for on the disk, and a purge holds for both.
+//! The cache in memory and the one behind it, as one: what is put here is in both, what is not in memory is looked for
+//! behind it, and a purge holds for both. Behind memory is the disk, or what gateways share.
 //!
 //! - `filter` says in memory whether the disk may have an answer, so that a miss asks it for nothing.
 //! - `queue` holds what waits to be written, within a bound; `tender` is the task that writes it, and the only one that
 //!   changes what is on the disk.
 //! - `reads` lets requests for the same answer read it once.
-//! - `purges` knows which purges there have been since a call was begun.
+//! - `purging` begins a purge; `purges` knows which there have been since a call was begun, `told` which answers they
+//!   forget.
 //! - `counts`: what is counted, and said once for each change of state.
+//! - `shared` is the place where gateways share answers, as the shelf asks it; `sharing` reads from there, `writer` writes,
+//!   `follower` tells and hears of purges, of which `followed` knows who had heard what, and by a `flight` one gateway makes
+//!   a call for all.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use crate::cache::entries::{Entries, Entry, Epoch, Origin, Slot};
 use crate::cache::key::EntryKey;
@@ -23,22 +27,32 @@ use crate::llm::translate::AnswerForm;
 use crate::memory::Permit;
 use crate::shelf::counts::{Counts, Read};
 use crate::shelf::filter::Filter;
+use crate::shelf::flight::Hold;
 use crate::shelf::purges::Purges;
-use crate::shelf::queue::{Item, Queue};
+use crate::shelf::queue::{Coming, Item, Queue};
 use crate::shelf::reads::{Reads, Turn};
+use crate::shelf::shared::{Mark, SharedAnswers};
+use crate::shelf::sharing::Sharing;
 use crate::shelf::tender::Command;
 use crate::store::Store;
-use crate::store::failure::{StoreError, Trouble};
-use crate::store::proxied::{Found, Purge};
+use crate::store::proxied::Found;
 use crate::telemetry::metrics::Metrics;
 use crate::units::ByteSize;
 
 mod counts;
 mod filter;
+pub mod flight;
+mod followed;
+pub mod follower;
 mod purges;
+mod purging;
 mod queue;
 mod reads;
+pub mod shared;
+mod sharing;
 pub mod tender;
+mod told;
+mod writer;
 
 /// Longer answers are unpacked on a thread that may take its time, in bytes.
 const LONGEST_AT_ONCE: u64 = 64 * 1024;
@@ -54,10 +68,12 @@ pub struct Shelf {
     entries: Entries,
     store: Arc<dyn Store>,
     clock: Clock,
-    /// How long a request waits for the disk.
+    /// How long a request waits for what lies behind memory.
     wait: Duration,
     /// False: nothing is read from the disk or written to it.
     is_on: AtomicBool,
+    /// In place of the disk.
+    sharing: Option<Arc<Sharing>>,
     purges: Purges,
     filter: Filter,
     queue: Queue,
@@ -76,15 +92,17 @@ pub struct Parts {
     pub store: Arc<dyn Store>,
     /// The clock.
     pub clock: Clock,
-    /// How long a request waits for the disk.
+    /// How long a request waits for what lies behind memory.
     pub wait: Duration,
     /// What answers on the disk may take; 0: there are none.
     pub bound: ByteSize,
+    /// Where gateways share answers: then there are none on the disk.
+    pub shared: Option<Arc<dyn SharedAnswers>>,
     /// Where it counts.
     pub metrics: Arc<Metrics>,
 }
 
-/// An answer to look for on the disk.
+/// An answer to look for behind memory.
 pub struct Wanted<'a> {
     /// Where it would be in memory.
     pub slot: Slot,
@@ -112,23 +130,54 @@ pub struct NewAnswer<'a> {
     pub begun: Monotonic,
     /// The forms in which there is an answer that cannot be given in this one: they stay.
     pub apart: &'a [AnswerForm],
+    /// What keeps other gateways waiting for it.
+    pub hold: Option<Hold>,
+}
+
+/// What came of looking behind memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fetched {
+    /// There may be something new in memory.
+    Something,
+    /// There is nothing.
+    Nothing,
+    /// It could not be asked.
+    Unasked,
+}
+
+impl Fetched {
+    fn or(self, other: Self) -> Self {
+        if self == Self::Something { self } else { other }
+    }
+}
+
+/// What was kept behind memory.
+struct Kept {
+    payload: Vec<u8>,
+    came: UnixTime,
+    /// Which purges its writer had heard of, if gateways share it.
+    mark: Option<Mark>,
 }
 
 impl Shelf {
     /// Joins the parts. Until it is tended, nothing is written.
     pub fn new(parts: Parts) -> Arc<Self> {
         let (commands, inbox) = mpsc::channel(MOST_COMMANDS);
+        let Parts { metrics, .. } = parts;
+        let sharing = parts.shared.map(|answers| Arc::new(Sharing::new(answers, &metrics)));
+        let is_on = parts.bound > ByteSize::default() && sharing.is_none();
         Arc::new(Self {
             entries: parts.entries,
             store: parts.store,
             clock: parts.clock,
             wait: parts.wait,
-            is_on: AtomicBool::new(parts.bound > ByteSize::default()),
+            is_on: AtomicBool::new(is_on),
             purges: Purges::default(),
             filter: Filter::default(),
             queue: Queue::default(),
             reads: Reads::default(),
-            counts: Counts::new(parts.metrics),
+            counts: if sharing.is_some() { Counts::of_shared(metrics) } else { Counts::of_disk(metrics) },
+            sharing,
             commands,
             inbox: Mutex::new(Some(inbox)),
         })
@@ -144,16 +193,25 @@ impl Shelf {
         self.purges.is_good(epoch, key, origin)
     }
 
-    /// Puts a new answer into memory, and queues it for the disk.
+    fn sharing(&self) -> Option<&Arc<Sharing>> {
+        self.sharing.as_ref()
+    }
+
+    /// True if answers are shared with other gateways, and none are on the disk.
+    pub fn is_shared(&self) -> bool {
+        self.sharing.is_some()
+    }
+
+    /// Puts a new answer into memory, and queues it for what lies behind.
     pub fn put(&self, new: NewAnswer<'_>) {
-        let NewAnswer { slot, entry, begun, apart } = new;
+        let NewAnswer { slot, entry, begun, apart, hold } = new;
         let (epoch, origin) = (entry.epoch, entry.origin.clone());
         let replaced = slot.others().filter(|other| !apart.contains(&other.form));
-        let is_on = self.is_on.load(Ordering::Relaxed);
+        let is_on = self.is_on.load(Ordering::Relaxed) || self.is_shared();
         let of_before = std::iter::once(slot).chain(replaced.clone());
         let queued = || {
-            let hidden = of_before.filter(|slot| self.filter.may_have(slot)).collect();
-            Item::of(slot, &entry, self.clock.unix(), replaced.clone(), hidden)
+            let hidden = of_before.filter(|slot| !self.is_shared() && self.filter.may_have(slot)).collect();
+            Item::of(slot, &entry, Coming { came: self.clock.unix(), hold }, replaced.clone(), hidden)
         };
         let item = is_on.then(queued).flatten();
         let put = || self.entries.insert(slot, entry, begun, replaced.clone());
@@ -163,14 +221,15 @@ impl Shelf {
         self.filter.remove(hidden.iter().copied());
         if !self.queue.push(item) {
             self.counts.dropped(1);
-            self.empty(std::iter::once(slot).chain(hidden));
+            self.empty(std::iter::once(slot).chain(hidden), &origin);
         }
     }
 
-    /// What the disk has in these slots is older than what was to take its place: it goes, or is at least found no more.
-    fn empty(&self, slots: impl Iterator<Item = Slot>) {
+    /// What lies behind memory in these slots is older than what was to take its place: it goes, or is at least found no
+    /// more on the disk.
+    fn empty(&self, slots: impl Iterator<Item = Slot>, origin: &Origin) {
         for slot in slots {
-            if !self.queue.push(Item::Drop(slot)) {
+            if !self.queue.push(Item::Drop { slot, account: origin.account.clone() }) {
                 self.filter.remove(std::iter::once(slot));
             }
         }
@@ -184,14 +243,25 @@ impl Shelf {
         }
     }
 
-    /// True if the disk may have an answer to `key`. Costs one look into memory, and waits for nothing.
+    /// True if there may be an answer to `key` behind memory. Costs one look into memory, and waits for nothing.
     pub fn may_have(&self, key: &EntryKey) -> bool {
+        if let Some(sharing) = &self.sharing {
+            return sharing.can_be_read();
+        }
         self.is_on.load(Ordering::Relaxed) && self.filter.which(key).is_any()
     }
 
-    /// Puts into memory what the disk has of an answer, in its own form or else in the others; true if there may be
-    /// something new in memory. Waits no longer than a request may.
-    pub async fn fetch(&self, wanted: Wanted<'_>) -> bool {
+    /// Puts into memory what lies behind it of an answer, in its own form or else in the others. Waits no longer than a
+    /// request may.
+    pub async fn fetch(&self, wanted: Wanted<'_>) -> Fetched {
+        if let Some(sharing) = &self.sharing {
+            return self.fetch_shared(sharing, wanted).await;
+        }
+        let is_any = self.fetch_from_disk(wanted).await;
+        if is_any { Fetched::Something } else { Fetched::Nothing }
+    }
+
+    async fn fetch_from_disk(&self, wanted: Wanted<'_>) -> bool {
         let which = self.filter.which(&wanted.slot.key);
         let forms = std::iter::once(wanted.slot.form).chain(wanted.others.iter().copied());
         let slots = forms.filter(|form| which.has(*form)).map(|form| Slot { form, ..wanted.slot });
@@ -238,7 +308,7 @@ impl Shelf {
                 Ok(Found::Nothing) => Read::Miss,
                 Ok(Found::Damaged) => Read::Damaged,
                 Ok(Found::Payload { payload, created_at, .. }) => {
-                    self.take(&mut wanted, slot, payload, created_at).await
+                    self.take(&mut wanted, slot, Kept { payload, came: created_at, mark: None }).await
                 }
                 Err(error) => self.counts.failed_to_read(&error),
             };
@@ -249,7 +319,8 @@ impl Shelf {
     }
 
     /// Unpacks what was found in `slot` and puts it into memory.
-    async fn take(&self, wanted: &mut Wanted<'_>, slot: Slot, payload: Vec<u8>, came: UnixTime) -> Read {
+    async fn take(&self, wanted: &mut Wanted<'_>, slot: Slot, kept: Kept) -> Read {
+        let Kept { payload, came, mark } = kept;
         let size = unpacked_size(&payload).unwrap_or_default();
         // What is read, and the body that is made of it.
         let needed = size.saturating_mul(2).saturating_add(payload.len() as u64);
@@ -264,17 +335,23 @@ impl Shelf {
                 .unwrap_or(Err(Fault::Damaged)),
         };
         match unpacked {
-            Ok(content) => self.put_kept(wanted, slot, content, came),
+            Ok(content) => self.put_kept(wanted, slot, content, (came, mark)),
             Err(Fault::Newer | Fault::TooLarge) => Read::Miss,
             Err(Fault::Damaged) => {
                 // If there is no room, whoever finds it next tries again.
-                self.queue.push(Item::Drop(slot));
+                self.queue.push(Item::Drop { slot, account: wanted.origin.account.clone() });
                 Read::Damaged
             }
         }
     }
 
-    fn put_kept(&self, wanted: &Wanted<'_>, slot: Slot, content: Content, came: UnixTime) -> Read {
+    fn put_kept(
+        &self,
+        wanted: &Wanted<'_>,
+        slot: Slot,
+        content: Content,
+        (came, mark): (UnixTime, Option<Mark>),
+    ) -> Read {
         let Content { head, body, ttl, usage, model } = content;
         // What came in the future, by a clock that was set back, is new.
         let aged = wanted.now.unix.saturating_since(came);
@@ -293,57 +370,8 @@ impl Shelf {
             origin: origin.clone(),
         };
         let put = || self.entries.insert_kept(slot, entry, now);
-        let is_put = self.purges.while_kept(wanted.epoch, &slot.key, &origin, put).is_some();
+        let is_put = self.purges.while_kept((wanted.epoch, mark), &slot.key, &origin, put).is_some();
         if is_put { Read::Hit } else { Read::Miss }
-    }
-
-    /// Forgets answers, in memory and on the disk, and what calls bring that were begun before; how many answers there
-    /// were, each slot counted once. It goes on when nobody waits for it any more.
-    ///
-    /// # Errors
-    /// The disk could not be changed. Memory has forgotten all the same, and nothing that the purge names is read from
-    /// the disk until it could.
-    pub async fn purge(self: Arc<Self>, purge: Purge) -> Result<u64, StoreError> {
-        let (done, told) = oneshot::channel();
-        let shelf = Arc::clone(&self);
-        let begun = tokio::task::spawn_blocking(move || shelf.begin_purge(purge, done)).await;
-        let closed = || StoreError::new(std::path::Path::new("the cache on the disk"), Trouble::Closed);
-        begun.map_err(|_| closed())??;
-        told.await.map_err(|_| closed())?
-    }
-
-    /// Blocks until there is a place among the commands.
-    fn begin_purge(
-        &self,
-        purge: Purge,
-        done: oneshot::Sender<Result<u64, StoreError>>,
-    ) -> Result<(), StoreError> {
-        let begun = self.purges.begin(&purge);
-        let forgotten = match &purge {
-            Purge::All => self.entries.forget_before(Epoch::after(begun.number)),
-            Purge::Key { key, .. } => {
-                self.entries.forget_key(*key, |slot, origin| purges::concerns(&purge, &slot.key, origin))
-            }
-            purge => self.entries.forget(|slot, origin| purges::concerns(purge, &slot.key, origin)),
-        };
-        let command = Command::Purge { begun, forgotten, done };
-        let closed = |_| StoreError::new(std::path::Path::new("the cache on the disk"), Trouble::Closed);
-        self.commands.blocking_send(command).map_err(closed)
-    }
-
-    /// Writes what waits, as far as that takes no longer than `within`, and ends the task that tends it.
-    pub async fn close(&self, within: Duration) {
-        let (done, told) = oneshot::channel();
-        let ended = async {
-            // An error means that nobody tends it.
-            if self.commands.send(Command::End { within, done }).await.is_ok() {
-                let _ = told.await;
-            }
-        };
-        // What is being changed when it is told has as long again.
-        if tokio::time::timeout(within * 2, ended).await.is_err() {
-            tracing::warn!("the disk is so slow that the cache on it was left as it is");
-        }
     }
 
     fn inbox(&self) -> Option<mpsc::Receiver<Command>> {

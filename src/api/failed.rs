@@ -6,9 +6,12 @@ use crate::store::failure::{StoreError, Trouble};
 
 /// The refusal of a call because of `error`; `what` could not be done, in a sentence for the client.
 pub(super) fn failed(error: &StoreError, what: &'static str) -> Refusal {
-    let is_passing = matches!(error.trouble, Trouble::Busy | Trouble::Closed | Trouble::Unreachable(_));
+    let is_passing = matches!(
+        error.trouble,
+        Trouble::Busy | Trouble::Untold(_) | Trouble::Closed | Trouble::Unreachable(_)
+    );
     if is_passing {
-        tracing::warn!(%error, "a call of the cache API met a store that is busy or closed");
+        tracing::warn!(%error, "a call of the cache API met a store that is busy, closed or out of reach");
         return passing(what).into();
     }
     tracing::error!(%error, "a call of the cache API failed");

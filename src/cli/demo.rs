@@ -12,6 +12,7 @@ use crate::auth::token;
 use crate::cli::DemoArgs;
 use crate::cli::running::{Signals, print_addresses, print_way_in};
 use crate::clock::Clock;
+use crate::cluster::link::ANSWER_WAIT;
 use crate::config;
 use crate::demo::{self, DemoSettings};
 use crate::dice;
@@ -42,6 +43,7 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<()> {
         lookup: resolver::system(),
         access: None,
         disk_wait: DISK_WAIT,
+        redis_wait: ANSWER_WAIT,
         inherited: None,
     })?;
     greet(&running, key.secret.expose(), &mut std::io::stdout())?;

@@ -6,6 +6,7 @@ use std::io::Write;
 use crate::cli::ServeArgs;
 use crate::cli::running::{Signals, print_addresses, print_way_in};
 use crate::clock::Clock;
+use crate::cluster::link::ANSWER_WAIT;
 use crate::config;
 use crate::proxy::resolver;
 use crate::runtime::reload::Source;
@@ -32,6 +33,7 @@ pub fn run(args: &ServeArgs, env: &BTreeMap<String, String>) -> anyhow::Result<(
         lookup: resolver::system(),
         access: Some(Box::new(std::io::stdout())),
         disk_wait: DISK_WAIT,
+        redis_wait: ANSWER_WAIT,
         inherited,
     })?;
     let signals = early.map_or_else(Signals::catch, Ok)?;

@@ -15,7 +15,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::clock::{Clock, Monotonic};
 use crate::cluster::bucket::{self, SCRIPT};
-use crate::cluster::link::{ANSWER_WAIT, Link, Unanswered};
+use crate::cluster::link::{Link, Unanswered};
 use crate::cluster::roll::Roll;
 use crate::cluster::turnstiles::Turnstiles;
 use crate::limits::lease::IDLE;
@@ -97,7 +97,7 @@ impl Leases {
     /// [`Moved`]: the buckets are another process's.
     pub async fn decide(self: &Arc<Self>, holder: &Holder, leased: Leased) -> Result<Verdict, Moved> {
         let begun = self.clock.monotonic();
-        match tokio::time::timeout(ANSWER_WAIT, self.decide_together(holder, leased)).await {
+        match tokio::time::timeout(self.link.wait(), self.decide_together(holder, leased)).await {
             Ok(Some(decided)) => decided,
             // Not answered, or not in time.
             Ok(None) | Err(_) => {

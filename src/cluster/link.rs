@@ -23,6 +23,9 @@ use crate::config::cluster::EngineUrl;
 /// The longest that anybody waits for an answer.
 pub const ANSWER_WAIT: Duration = Duration::from_millis(50);
 
+/// The longest that what is written behind requests may take: nobody waits for it, and it may be long.
+const WRITE_WAIT: Duration = Duration::from_secs(1);
+
 /// How long a new connection may take to come about.
 const CONNECT_WAIT: Duration = Duration::from_secs(1);
 
@@ -63,6 +66,8 @@ pub struct Link {
     client: Client,
     clock: Clock,
     label: Box<str>,
+    /// The longest that anybody waits for an answer.
+    wait: Duration,
     connection: ArcSwapOption<MultiplexedConnection>,
     late: AtomicU32,
     /// Nanoseconds of the clock; [`WELL`]: it does not fail.
@@ -77,11 +82,20 @@ impl Link {
     /// # Errors
     /// The URL cannot be used: why, without a secret.
     pub fn new(url: &EngineUrl, clock: Clock) -> Result<Arc<Self>, String> {
+        Self::waiting(url, clock, ANSWER_WAIT)
+    }
+
+    /// The same, over which answers are waited for as long as `wait`.
+    ///
+    /// # Errors
+    /// As of [`Link::new`].
+    pub fn waiting(url: &EngineUrl, clock: Clock, wait: Duration) -> Result<Arc<Self>, String> {
         let client = Client::open(url.secret().expose())
             .map_err(|error| format!("{}: {}", url.label(), why(&error)))?;
         Ok(Arc::new(Self {
             client,
             label: url.label().into(),
+            wait,
             connection: ArcSwapOption::empty(),
             late: AtomicU32::new(0),
             failing_since: AtomicU64::new(clock.monotonic().as_nanos()),
@@ -109,17 +123,22 @@ impl Link {
         self.is_up.subscribe()
     }
 
+    /// The longest that anybody waits for an answer.
+    pub fn wait(&self) -> Duration {
+        self.wait
+    }
+
     /// What it may be called by.
     pub fn label(&self) -> &str {
         &self.label
     }
 
-    /// Asks, and waits for the answer no longer than [`ANSWER_WAIT`].
+    /// Asks, and waits for the answer no longer than it may: [`ANSWER_WAIT`], where nothing else was said.
     ///
     /// # Errors
     /// There is no answer; but for [`Unanswered::Down`], what was asked for may have been done all the same.
     pub async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Unanswered> {
-        self.guarded(async |mut connection| command.query_async(&mut connection).await).await
+        self.guarded(self.wait, async |mut connection| command.query_async(&mut connection).await).await
     }
 
     /// The same by a script, which is taken there first if it is not known there.
@@ -127,15 +146,25 @@ impl Link {
     /// # Errors
     /// As of [`Link::ask`].
     pub async fn run<T: FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> Result<T, Unanswered> {
-        self.guarded(async |mut connection| call.invoke_async(&mut connection).await).await
+        self.guarded(self.wait, async |mut connection| call.invoke_async(&mut connection).await).await
+    }
+
+    /// The same for what is written behind requests, which may take longer.
+    ///
+    /// # Errors
+    /// As of [`Link::ask`].
+    pub async fn write<T: FromRedisValue>(&self, call: &ScriptInvocation<'_>) -> Result<T, Unanswered> {
+        let wait = self.wait.max(WRITE_WAIT);
+        self.guarded(wait, async |mut connection| call.invoke_async(&mut connection).await).await
     }
 
     async fn guarded<T>(
         &self,
+        wait: Duration,
         call: impl AsyncFnOnce(MultiplexedConnection) -> Result<T, RedisError>,
     ) -> Result<T, Unanswered> {
         let held = self.connection.load_full().ok_or(Unanswered::Down)?;
-        match within(ANSWER_WAIT, call(MultiplexedConnection::clone(&held))).await {
+        match within(wait, call(MultiplexedConnection::clone(&held))).await {
             Ok(answer) => {
                 self.note_well();
                 Ok(answer)
@@ -216,7 +245,7 @@ impl Link {
         let connecting = self.client.get_multiplexed_async_connection_with_config(&config);
         let mut connection = within(CONNECT_WAIT * 2, connecting).await?;
         for _ in 0..PROBES {
-            within(ANSWER_WAIT, connection.req_packed_command(&redis::cmd("PING"))).await?;
+            within(self.wait, connection.req_packed_command(&redis::cmd("PING"))).await?;
         }
         Ok(connection)
     }

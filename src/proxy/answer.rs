@@ -35,7 +35,7 @@ use crate::proxy::headers;
 use crate::proxy::send::{self, Sent};
 use crate::proxy::session::Session;
 use crate::proxy::shared::{Held, Shared};
-use crate::shelf;
+use crate::shelf::{self, Fetched};
 
 /// Answers the request, or says why not.
 ///
@@ -112,6 +112,8 @@ pub(super) struct Plan {
     pub(super) epoch: Epoch,
     /// The forms in which there is an answer that cannot be given in the one that is asked for.
     pub(super) apart: Vec<AnswerForm>,
+    /// True if what lies behind memory could not be asked, and need not be asked again.
+    pub(super) is_unasked: bool,
 }
 
 impl Plan {
@@ -176,7 +178,7 @@ impl Request<'_> {
         });
         let epoch = self.shared.shelf.epoch();
         let fresh = scan.and_then(Scan::into_fresh);
-        Ok(Plan { control, slot, api, fresh, service_tier, epoch, apart: Vec::new() })
+        Ok(Plan { control, slot, api, fresh, service_tier, epoch, apart: Vec::new(), is_unasked: false })
     }
 
     /// Reads the body, unless it was read before; `None` if it is no JSON that can be read.
@@ -239,8 +241,12 @@ impl Request<'_> {
         };
         let slot = *slot;
         let mut found = self.find_in_memory(plan, &slot, ctx).await;
-        if found.is_none() && self.shared.shelf.may_have(&slot.key) && self.fetch(plan, slot, ctx).await {
-            found = self.find_in_memory(plan, &slot, ctx).await;
+        if found.is_none() && self.shared.shelf.may_have(&slot.key) {
+            let fetched = self.fetch(plan, slot, ctx).await;
+            plan.is_unasked = fetched == Fetched::Unasked;
+            if fetched == Fetched::Something {
+                found = self.find_in_memory(plan, &slot, ctx).await;
+            }
         }
         if found.is_some() {
             counters.hits.inc()
@@ -251,7 +257,7 @@ impl Request<'_> {
     }
 
     /// The entry in memory, or the one that another form of it becomes.
-    async fn find_in_memory(
+    pub(super) async fn find_in_memory(
         &self,
         plan: &mut Plan,
         slot: &Slot,
@@ -280,8 +286,8 @@ impl Request<'_> {
         }
     }
 
-    /// Has what the disk may have of the answer put into memory; true if that may have been something.
-    async fn fetch(&self, plan: &Plan, slot: Slot, ctx: &Ctx) -> bool {
+    /// Has what lies behind memory of the answer put there.
+    pub(super) async fn fetch(&self, plan: &Plan, slot: Slot, ctx: &Ctx) -> Fetched {
         let others = slot.others().map(|other| other.form);
         let others: Vec<AnswerForm> = others.filter(|_| plan.api == Api::ChatCompletions).collect();
         let wanted = shelf::Wanted {

@@ -10,11 +10,11 @@ use pingora::http::RequestHeader;
 
 use crate::cache::control::CacheStatus;
 use crate::cache::entries::{Entry, Slot};
-use crate::cache::flights::{Asking, Boarding, Ticket};
+use crate::cache::flights::{Asking, Boarding, FlightKey, Ticket};
 use crate::cache::policy::OnDisconnect;
 use crate::cache::recording::reader::Reader;
 use crate::cache::recording::writer::Writer;
-use crate::cache::recording::{Failure, Recording, WINDOW, begin};
+use crate::cache::recording::{AnswerHead, Failure, Recording, WINDOW, begin};
 use crate::clock::Monotonic;
 use crate::memory::Permit;
 use crate::outcome::finished::Outcome;
@@ -27,6 +27,7 @@ use crate::proxy::headers::{self, Outbound};
 use crate::proxy::reading::Storing;
 use crate::proxy::send::{self, ClientWatch, Sent, rejection_of};
 use crate::proxy::session::Session;
+use crate::shelf::flight::{Hold, Next};
 
 /// How often a request joins anew whose call was given up before anything of it was sent.
 const MOST_STOPS: u32 = 8;
@@ -37,7 +38,19 @@ struct Departure {
     reader: Reader,
     /// While it is held the call may be joined; `None`: it never may.
     ticket: Option<Ticket>,
+    /// While it is held other gateways wait for the answer.
+    hold: Option<Hold>,
     begun: Monotonic,
+}
+
+/// What other gateways have of an answer.
+enum Elsewhere {
+    /// Nothing: the call is to be made here, with a hold if they wait for it.
+    Nothing(Option<Hold>),
+    /// The answer.
+    Answer(Arc<Entry>),
+    /// The client has left meanwhile.
+    Gone,
 }
 
 /// What has come of the calls that a request joined.
@@ -87,7 +100,7 @@ impl Request<'_> {
         self,
         session: &mut Session,
         ctx: &mut Ctx,
-        plan: Plan,
+        mut plan: Plan,
     ) -> Result<Sent, Rejection> {
         let mut joined = Joined::default();
         let mut flight = plan.flight();
@@ -105,7 +118,21 @@ impl Request<'_> {
                         drop((ticket, writer, reader, self.memory, self.body));
                         return send_hit(self.shared, session, ctx, (&entry, age)).await;
                     }
-                    let departure = Departure { writer, reader, ticket: Some(ticket), begun: now };
+                    let elsewhere = Box::pin(self.elsewhere(session, ctx, &mut plan, &key)).await;
+                    let hold = match elsewhere {
+                        Elsewhere::Nothing(hold) => hold,
+                        Elsewhere::Answer(entry) => {
+                            replay(writer, &entry);
+                            drop(ticket);
+                            return self.join(session, ctx, reader).await;
+                        }
+                        Elsewhere::Gone => {
+                            ctx.outcome = Some(Outcome::ClientClosed);
+                            return Ok(Sent::ClientGone);
+                        }
+                    };
+                    let begun = self.shared.clock.monotonic();
+                    let departure = Departure { writer, reader, ticket: Some(ticket), hold, begun };
                     return self.lead(session, ctx, plan, departure).await;
                 }
             };
@@ -123,7 +150,39 @@ impl Request<'_> {
         }
         let (writer, reader) = begin(self.window(ctx).ok_or(Rejection::Overloaded)?);
         let begun = self.shared.clock.monotonic();
-        self.lead(session, ctx, plan, Departure { writer, reader, ticket: None, begun }).await
+        self.lead(session, ctx, plan, Departure { writer, reader, ticket: None, hold: None, begun }).await
+    }
+
+    /// Asks the gateways that share answers: another may be making this call. If so its answer is waited for, for as long as
+    /// an upstream's first byte is.
+    async fn elsewhere(
+        &self,
+        session: &mut Session,
+        ctx: &Ctx,
+        plan: &mut Plan,
+        key: &FlightKey,
+    ) -> Elsewhere {
+        let is_alone = plan.is_unasked || !self.shared.shelf.is_shared();
+        let flight = || self.shared.shelf.flight(key, self.origin(ctx, plan).account.as_ref());
+        let Some(mut flight) = (!is_alone).then(flight).flatten() else { return Elsewhere::Nothing(None) };
+        let landing = async {
+            loop {
+                match flight.next().await {
+                    Next::Call(hold) => return Elsewhere::Nothing(hold),
+                    Next::Look => {}
+                }
+                self.fetch(plan, flight.slot(), ctx).await;
+                if let Some((entry, _)) = self.find_in_memory(plan, &flight.slot(), ctx).await {
+                    flight.landed();
+                    return Elsewhere::Answer(entry);
+                }
+            }
+        };
+        let landing = tokio::time::timeout(self.live.settings.first_byte_timeout, landing);
+        match ClientWatch::default().until_gone(session, landing).await {
+            Some(landed) => landed.unwrap_or(Elsewhere::Nothing(None)),
+            None => Elsewhere::Gone,
+        }
     }
 
     fn stored_meanwhile(&self, plan: &Plan, slot: &Slot, now: Monotonic) -> Option<(Arc<Entry>, Duration)> {
@@ -165,7 +224,7 @@ impl Request<'_> {
         plan: Plan,
         departure: Departure,
     ) -> Result<Sent, Rejection> {
-        let Departure { writer, reader, ticket, begun } = departure;
+        let Departure { writer, reader, ticket, hold, begun } = departure;
         let recording = Arc::clone(writer.recording());
         let is_stored = plan.slot.is_some() && plan.control.may_write;
         let origin = is_stored.then(|| self.origin(ctx, &plan));
@@ -188,6 +247,7 @@ impl Request<'_> {
             memory: self.memory,
             writer,
             storing,
+            hold,
             api: plan.api,
             report: Arc::clone(&ctx.report),
         };
@@ -256,6 +316,18 @@ impl Request<'_> {
             fields,
         })
     }
+}
+
+/// Writes an answer that another gateway's call has brought, for all who wait for it here.
+fn replay(writer: Writer, entry: &Entry) {
+    let Some((head, body)) = entry.recording.head().zip(entry.recording.body()) else {
+        return writer.fail(Failure::Stopped);
+    };
+    writer.head(AnswerHead::clone(&head));
+    if !writer.push(body) {
+        writer.window();
+    }
+    writer.complete(entry.usage);
 }
 
 /// Drives `call` to its end, or until nobody reads `recording` any more.

@@ -32,6 +32,7 @@ use crate::proxy::shared::Held;
 use crate::proxy::upstreams::LiveServer;
 use crate::routing::route::Route;
 use crate::shelf::NewAnswer;
+use crate::shelf::flight::Hold;
 
 /// A call that is about to be made.
 pub(super) struct Fetch {
@@ -44,6 +45,8 @@ pub(super) struct Fetch {
     pub(super) writer: Writer,
     /// Where and how the answer is stored; `None`: not at all.
     pub(super) storing: Option<Storing>,
+    /// What keeps other gateways waiting for the answer.
+    pub(super) hold: Option<Hold>,
     pub(super) api: Api,
     pub(super) report: Arc<Report>,
 }
@@ -138,6 +141,9 @@ impl Fetch {
         }
         let fields = self.sent_fields(head, shared);
         let kept = self.stored_as(head, length);
+        if kept.is_none() {
+            self.hold.take().into_iter().for_each(Hold::apart);
+        }
         let mut reading = Reading::of(head, kept, self.api);
         if !reading.is_kept() {
             self.writer.window();
@@ -161,9 +167,11 @@ impl Fetch {
             let entry = body.and_then(|body| reading.into_entry(body, &summary, now));
             if let Some((storing, entry)) = entry {
                 let Storing { slot, apart, begun, .. } = storing;
-                self.shared.shelf.put(NewAnswer { slot, entry, begun, apart: &apart });
+                let hold = self.hold.take();
+                self.shared.shelf.put(NewAnswer { slot, entry, begun, apart: &apart, hold });
             }
         }
+        self.hold.take().into_iter().for_each(Hold::apart);
         self.writer.complete(self.report.tokens_known().and_then(Tokens::told));
     }
 

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
+use crate::cluster::answers::RedisAnswers;
 use crate::cluster::leases::{self, Leases};
 use crate::cluster::link::Link;
 use crate::cluster::roll::{BEAT_EVERY, GONE_AFTER, RedisRoll, Roll, RollCall};
@@ -22,8 +23,12 @@ use crate::limits::limiter::Limiter;
 use crate::limits::link::{Link as Standing, WhenDown};
 use crate::server::lasting::Lasting;
 use crate::server::threads::Threads;
+use crate::shelf::shared::SharedAnswers;
 use crate::store::postgres::PostgresStore;
 use crate::telemetry::metrics::Metrics;
+
+/// How many questions in a row one who reads an answer asks.
+const QUESTIONS: u32 = 2;
 
 /// How long a gateway that ends may take to say so.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -53,14 +58,14 @@ impl Clustered {
         }
     }
 
-    /// Begins what `cluster` asks for, by tasks of `runtime`.
+    /// Begins what `cluster` asks for, by tasks of `runtime`. Redis is waited for as long as told with the clock.
     ///
     /// # Errors
     /// The URL of Redis cannot be used.
     pub(super) fn begin(
         cluster: Option<&Cluster>,
         (lasting, metrics): (&Lasting, &Arc<Metrics>),
-        clock: &Clock,
+        (clock, wait): (&Clock, Duration),
         runtime: &Handle,
     ) -> anyhow::Result<Self> {
         let mut clustered = Self::alone();
@@ -76,7 +81,7 @@ impl Clustered {
             clustered.postgres = Some((call, roll));
         }
         if let Some(url) = &cluster.redis {
-            let link = Link::new(url, clock.clone()).map_err(|why| anyhow!(why))?;
+            let link = Link::waiting(url, clock.clone(), wait).map_err(|why| anyhow!(why))?;
             runtime.spawn(Arc::clone(&link).keep());
             let call = Arc::new(RedisRoll::new(Arc::clone(&link)));
             let roll = clustered.keep_roll(cluster.replicas, call, &replica, runtime);
@@ -129,6 +134,17 @@ impl Clustered {
     /// Who asks Redis for them.
     pub(super) fn leases(&self) -> Option<&Arc<Leases>> {
         self.leases.as_ref()
+    }
+
+    /// The answers that are shared.
+    pub(super) fn answers(&self) -> Option<Arc<dyn SharedAnswers>> {
+        let (link, _) = self.redis.as_ref()?;
+        Some(Arc::new(RedisAnswers::new(Arc::clone(link))))
+    }
+
+    /// How long it takes at most to read one of them.
+    pub(super) fn longest_read(&self) -> Option<Duration> {
+        self.redis.as_ref().map(|(link, _)| link.wait() * QUESTIONS)
     }
 
     /// Says that this gateway is there no more, and gives back what it has leased. To be called when no request is left.

@@ -110,8 +110,8 @@ impl Running {
             // Nothing comes back from a runtime that has ended; then there is nothing to write any more.
             let _ = self.lasting.threads().wait_for(bookkeeper.close());
         }
-        self.clustered.close(&self.control);
         self.lasting.close();
+        self.clustered.close(&self.control);
         self.control.stop();
         if let Some(access) = self.access.take() {
             access.close();

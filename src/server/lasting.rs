@@ -1,7 +1,6 @@
 //! The store as the gateway opens, tends and closes it, on a runtime of its own: neither requests nor reloads wait for it.
 
 use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,13 +8,17 @@ use anyhow::Context;
 
 use crate::accounts::people::PeopleService;
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::server::threads::Threads;
 use crate::shelf::Shelf;
+use crate::shelf::follower::follow;
 use crate::shelf::tender::tend;
 use crate::store::Store;
 use crate::store::directory::Directory;
 use crate::store::folder::FolderLock;
 use crate::store::people::People;
+use crate::store::postgres::directory::PostgresDirectory;
+use crate::store::postgres::{PostgresStore, connections};
 use crate::store::sqlite::SqliteStore;
 use crate::store::sqlite::directory::SqliteDirectory;
 use crate::store::sqlite::writer::Bounds;
@@ -27,52 +30,104 @@ const LAST_WRITES: Duration = Duration::from_secs(5);
 /// What cannot be of a store that was opened here.
 const NOT_OURS: &str = "the data folder is another process's";
 
+/// What is said if nothing comes back from the store's runtime.
+const ENDED_EARLY: &str = "the store's runtime ended early";
+
 /// The open store and what drives it.
 pub(super) struct Lasting {
-    store: Arc<SqliteStore>,
+    kept: Kept,
     threads: Threads,
     /// What is tended.
     shelf: Option<Arc<Shelf>>,
 }
 
+/// Where it is kept.
+enum Kept {
+    /// In the data folder.
+    Here(Arc<SqliteStore>),
+    /// In PostgreSQL; the folder is this gateway's all the same.
+    There(Arc<PostgresStore>, FolderLock),
+}
+
 impl Lasting {
-    /// Opens the store in `folder`, whose lock is taken, or `inherited`.
-    pub(super) fn open(folder: &Path, inherited: Option<OwnedFd>) -> anyhow::Result<Self> {
+    /// Opens the store of `config`: in PostgreSQL, or in its data folder. The folder's lock is taken, or `inherited`.
+    pub(super) fn open(config: &Config, inherited: Option<OwnedFd>) -> anyhow::Result<Self> {
+        let folder = &config.data_dir;
         let lock = match inherited {
             None => FolderLock::take(folder)?,
             Some(handle) => FolderLock::take_over(folder, handle)?,
         };
         let threads = Threads::start("store")?;
-        let opened = threads.wait_for(SqliteStore::open(lock, Bounds::default()));
-        let store = Arc::new(opened.context("the store's runtime ended early")??);
-        Ok(Self { store, threads, shelf: None })
+        let cluster = config.cluster.as_ref();
+        let kept = match cluster.and_then(|cluster| cluster.postgres.as_ref()) {
+            None => {
+                let opened = threads.wait_for(SqliteStore::open(lock, Bounds::default()));
+                let store = opened.context(ENDED_EARLY)??;
+                if cluster.is_some() {
+                    store.directory().keep_as_it_is();
+                }
+                Kept::Here(Arc::new(store))
+            }
+            Some(url) => {
+                let address = url.secret().clone();
+                let opening =
+                    async move { PostgresStore::open(&address, connections::Bounds::default()).await };
+                Kept::There(Arc::new(threads.wait_for(opening).context(ENDED_EARLY)??), lock)
+            }
+        };
+        Ok(Self { kept, threads, shelf: None })
     }
 
     /// The store itself.
     pub(super) fn store(&self) -> Arc<dyn Store> {
-        Arc::<SqliteStore>::clone(&self.store)
+        match &self.kept {
+            Kept::Here(store) => Arc::<SqliteStore>::clone(store),
+            Kept::There(store, _) => Arc::<PostgresStore>::clone(store),
+        }
     }
 
     /// Accounts and keys.
     pub(super) fn directory(&self) -> Arc<dyn Directory> {
-        Arc::<SqliteDirectory>::clone(self.store.directory())
+        match &self.kept {
+            Kept::Here(store) => Arc::<SqliteDirectory>::clone(store.directory()),
+            Kept::There(store, _) => Arc::<PostgresDirectory>::clone(store.directory()),
+        }
     }
 
     /// Who may log in, by the time of `clock`.
     pub(super) fn people(&self, clock: &Clock) -> Arc<PeopleService> {
-        let store: Arc<dyn People> = Arc::<SqliteDirectory>::clone(self.store.directory());
-        Arc::new(PeopleService::new(store, clock.clone()))
+        let people: Arc<dyn People> = match &self.kept {
+            Kept::Here(store) => Arc::<SqliteDirectory>::clone(store.directory()),
+            Kept::There(store, _) => Arc::<PostgresDirectory>::clone(store.directory()),
+        };
+        Arc::new(PeopleService::new(people, clock.clone()))
     }
 
     /// PostgreSQL, if that is where it is kept.
-    pub(super) fn postgres(&self) -> Option<&Arc<crate::store::postgres::PostgresStore>> {
-        None
+    pub(super) fn postgres(&self) -> Option<&Arc<PostgresStore>> {
+        match &self.kept {
+            Kept::Here(_) => None,
+            Kept::There(store, _) => Some(store),
+        }
     }
 
-    /// Begins to write what comes to `shelf`, within the `bound` of each moment, and to delete what expires.
+    /// The folder's lock.
+    fn lock(&self) -> anyhow::Result<&FolderLock> {
+        match &self.kept {
+            Kept::Here(store) => store.lock().context(NOT_OURS),
+            Kept::There(_, lock) => Ok(lock),
+        }
+    }
+
+    /// Begins to write what comes to `shelf`: to where gateways share it, or to the disk, within the `bound` of each moment,
+    /// where it deletes what expires.
     pub(super) fn tend(&mut self, shelf: &Arc<Shelf>, bound: impl Fn() -> ByteSize + Send + Sync + 'static) {
         self.shelf = Some(Arc::clone(shelf));
-        self.threads.handle().spawn(tend(Arc::clone(shelf), bound));
+        if shelf.is_shared() {
+            self.threads.handle().spawn(follow(Arc::clone(shelf)));
+        } else {
+            self.threads.handle().spawn(tend(Arc::clone(shelf), bound));
+        }
     }
 
     /// The runtime that drives it.
@@ -82,17 +137,17 @@ impl Lasting {
 
     /// The folder's lock, for a process that takes over.
     pub(super) fn share_lock(&self) -> anyhow::Result<OwnedFd> {
-        Ok(self.store.lock().context(NOT_OURS)?.share()?)
+        Ok(self.lock()?.share()?)
     }
 
     /// The folder is this process's from here on, for who asks.
     pub(super) fn sign_lock(&self) -> anyhow::Result<()> {
-        Ok(self.store.lock().context(NOT_OURS)?.sign()?)
+        Ok(self.lock()?.sign()?)
     }
 
     /// Writes and commits what waits, and ends.
     pub(super) fn close(mut self) {
-        let (store, shelf) = (Arc::clone(&self.store), self.shelf.take());
+        let (store, shelf) = (self.store(), self.shelf.take());
         let closing = async move {
             if let Some(shelf) = shelf {
                 shelf.close(LAST_WRITES).await;

@@ -17,6 +17,7 @@ use crate::runtime::live::Live;
 use crate::runtime::reload::{self, Derive, Reloader, Tools};
 use crate::server::books::{Bookkeeper, Books};
 use crate::server::chores::Roll;
+use crate::server::cluster::Clustered;
 use crate::server::doors::purger;
 use crate::server::followed::Follower;
 use crate::server::lasting::Lasting;
@@ -118,10 +119,10 @@ pub(super) fn entries(config: &Config, metrics: &Arc<Metrics>) -> Entries {
     })
 }
 
-/// The cache in memory with the disk behind it.
+/// The cache in memory, with what gateways share behind it, or else the disk.
 pub(super) fn shelf(
     (config, clock, wait): (&Config, &Clock, Duration),
-    lasting: &Lasting,
+    (lasting, clustered): (&Lasting, &Clustered),
     entries: &Entries,
     metrics: &Arc<Metrics>,
 ) -> Arc<Shelf> {
@@ -129,8 +130,9 @@ pub(super) fn shelf(
         entries: entries.clone(),
         store: lasting.store(),
         clock: clock.clone(),
-        wait,
+        wait: clustered.longest_read().unwrap_or(wait),
         bound: config.cache.disk,
+        shared: clustered.answers(),
         metrics: Arc::clone(metrics),
     })
 }

@@ -1,24 +1,24 @@
-//! What is counted of the disk, and what is said of it: once when it fails, and once when it does no more.
+//! What is counted of what lies behind memory, and what is said of it: once when it fails, and once when it does no more.
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::store::failure::StoreError;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::metrics::counted::Counter;
 
-/// How a look-up on the disk ended.
+/// How a look-up behind memory ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Read {
     /// What was found is in memory now.
     Hit,
     /// Nothing was found that may be served.
     Miss,
-    /// The disk took too long.
+    /// It took too long.
     Timeout,
     /// What was found is not what was written.
     Damaged,
-    /// The disk could not be read.
+    /// It could not be read.
     Failed,
 }
 
@@ -62,7 +62,7 @@ impl Health {
     }
 
     /// Says so if that is new.
-    fn note(&self, error: Option<&StoreError>) {
+    fn note(&self, error: Option<&dyn Display>) {
         let fails = error.is_some();
         if self.fails.load(Ordering::Relaxed) == fails || self.fails.swap(fails, Ordering::Relaxed) == fails {
             return;
@@ -75,7 +75,8 @@ impl Health {
 }
 
 impl Counts {
-    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
+    /// Of the disk.
+    pub(super) fn of_disk(metrics: Arc<Metrics>) -> Self {
         Self {
             reads: Read::ALL.map(|read| metrics.disk_reads(read.as_str())),
             stored: metrics.disk_writes("stored"),
@@ -84,6 +85,20 @@ impl Counts {
             reading: Health::of("cached answers are read from the disk"),
             writing: Health::of("cached answers are written to the disk"),
             tending: Health::of("the cache on the disk is tended"),
+            metrics,
+        }
+    }
+
+    /// Of what gateways share.
+    pub(super) fn of_shared(metrics: Arc<Metrics>) -> Self {
+        Self {
+            reads: Read::ALL.map(|read| metrics.shared.reads(read.as_str())),
+            stored: metrics.shared.writes("stored"),
+            dropped: metrics.shared.writes("dropped"),
+            failed: metrics.shared.writes("failed"),
+            reading: Health::of("answers are read that gateways share"),
+            writing: Health::of("answers are written that gateways share"),
+            tending: Health::of("the purges of other gateways are followed"),
             metrics,
         }
     }
@@ -97,8 +112,8 @@ impl Counts {
         }
     }
 
-    /// The disk cannot be read.
-    pub(super) fn failed_to_read(&self, error: &StoreError) -> Read {
+    /// It cannot be read.
+    pub(super) fn failed_to_read(&self, error: &dyn Display) -> Read {
         self.reading.note(Some(error));
         Read::Failed
     }
@@ -115,13 +130,13 @@ impl Counts {
     }
 
     /// Counts answers that could not be written.
-    pub(super) fn failed(&self, answers: u64, error: &StoreError) {
+    pub(super) fn failed(&self, answers: u64, error: &dyn Display) {
         self.failed.inc_by(answers);
         self.writing.note(Some(error));
     }
 
     /// What is done beside reading and writing was done, or why not.
-    pub(super) fn tended(&self, error: Option<&StoreError>) {
+    pub(super) fn tended(&self, error: Option<&dyn Display>) {
         self.tending.note(error);
     }
 

@@ -1,30 +1,21 @@
 //! Which purges there have been since a call was begun: what that brings may be forgotten before it is there.
 //!
 //! Purges are counted, and a call remembers the count of its beginning. As long as the count is the same, which one load
-//! tells, no purge has to be looked at. What an account has purged is remembered apart from others', so that it costs
-//! them nothing; one that purges often, or with many models, is remembered as having purged all of its own. Of accounts
-//! that purged there are bounded numbers too: beyond it calls that were begun before the oldest half are forgotten.
+//! tells, no purge has to be looked at. Where gateways share answers, the purges of all of them are numbered in one log, and
+//! of that this gateway remembers the same (`followed`).
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::cache::entries::{Epoch, Origin};
 use crate::cache::key::EntryKey;
 use crate::ids::AccountId;
-use crate::store::answer::may_see;
+use crate::shelf::followed::{Followed, ReplicaMark};
+use crate::shelf::shared::{Begins, Mark, News, Position};
+use crate::shelf::told::{MOST_PARTS, Told, concerns};
 use crate::store::proxied::Purge;
 
-/// The most purges of an account that are told apart.
-const MOST_PARTS: usize = 16;
-
-/// The most models of such a purge.
-const MOST_MODELS: usize = 16;
-
-/// The most accounts and the most routes that are told apart.
-const MOST_NAMES: usize = 8192;
-
-/// The most purges that the disk still has to learn of; beyond it, it has to forget all.
+/// The most purges that what lies behind memory still has to learn of; beyond it, it has to forget all.
 const MOST_UNFINISHED: usize = 256;
 
 /// All purges. The lock is held while an answer is put into memory, by all who do so together, and for a moment by a
@@ -37,50 +28,30 @@ pub(super) struct Purges {
 
 #[derive(Debug, Default)]
 struct Log {
-    /// What was begun before is forgotten.
-    floor: u64,
-    routes: HashMap<Arc<str>, u64>,
-    accounts: HashMap<AccountId, Forgotten>,
-    /// What the disk still has.
+    told: Told,
+    /// What the disk, or other gateways, still have.
     unfinished: Vec<Unfinished>,
+    followed: Followed,
 }
 
-/// What an account has forgotten.
-#[derive(Debug, Default)]
-struct Forgotten {
-    /// The newest purge.
-    newest: u64,
-    /// The newest of all its answers.
-    all: u64,
-    /// Those behind it of some of its answers.
-    parts: Vec<(u64, Purge)>,
-}
-
-/// A purge that the disk has to learn of.
+/// A purge that the disk has to learn of, or the other gateways.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Unfinished {
     /// Which one.
     pub(super) number: u64,
     /// What of.
     pub(super) purge: Purge,
-    /// True if the disk could not.
+    /// True if it could not.
     pub(super) has_failed: bool,
 }
 
-/// True if `purge` forgets an answer to `key`.
-pub(super) fn concerns(purge: &Purge, key: &EntryKey, origin: &Origin) -> bool {
-    match purge {
-        Purge::Key { account, key: purged, allowed_models } => {
-            purged == key
-                && origin.account.as_ref() == Some(account)
-                && may_see(allowed_models, origin.model.as_deref())
-        }
-        Purge::Account { account, allowed_models } => {
-            origin.account.as_ref() == Some(account) && may_see(allowed_models, origin.model.as_deref())
-        }
-        Purge::Route(route) => *route == origin.route,
-        Purge::All => true,
-    }
+/// What memory has to forget.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Forget {
+    /// All of before.
+    Before(Epoch),
+    /// What these name.
+    These(Vec<Purge>),
 }
 
 /// Whose answers a purge is about; `None`: not one account's.
@@ -104,7 +75,7 @@ impl Purges {
 
     /// True if no purge since `epoch` forgets what was begun then.
     pub(super) fn is_good(&self, epoch: Epoch, key: &EntryKey, origin: impl FnOnce() -> Origin) -> bool {
-        epoch == self.epoch() || !self.read().forgets(epoch, key, &origin())
+        epoch == self.epoch() || !self.read().told.forgets(epoch.purges(), key, &origin())
     }
 
     /// Does `put` if no purge since `epoch` forgets what it puts; none begins meanwhile.
@@ -119,45 +90,104 @@ impl Purges {
         self.keeps(&log, epoch, key, origin).then(put)
     }
 
-    /// The same for what comes from the disk, which may still have what a purge forgets that began long before.
+    /// The same for what comes from the disk, which may still have what a purge forgets that began long before, or from
+    /// where gateways share it: then `mark` says which purges its writer knew.
     pub(super) fn while_kept<T>(
         &self,
-        epoch: Epoch,
+        (epoch, mark): (Epoch, Option<Mark>),
         key: &EntryKey,
         origin: &Origin,
         put: impl FnOnce() -> T,
     ) -> Option<T> {
         let log = self.read();
-        let is_gone = log.unfinished.iter().any(|one| concerns(&one.purge, key, origin));
+        let is_dead = mark.is_some_and(|mark| log.followed.is_dead(mark, key, origin));
+        let is_gone = is_dead || log.unfinished.iter().any(|one| concerns(&one.purge, key, origin));
         (!is_gone && self.keeps(&log, epoch, key, origin)).then(put)
     }
 
     /// True if no purge since `epoch` forgets it. As long as `log` is held, none begins.
     fn keeps(&self, log: &Log, epoch: Epoch, key: &EntryKey, origin: &Origin) -> bool {
-        epoch == self.epoch() || !log.forgets(epoch, key, origin)
+        epoch == self.epoch() || !log.told.forgets(epoch.purges(), key, origin)
     }
 
     /// A purge begins: what is put from here on is held against it. What the disk has to learn, which may be more.
     pub(super) fn begin(&self, purge: &Purge) -> Unfinished {
         let mut log = self.write();
-        let number = self.count.fetch_add(1, Ordering::SeqCst) + 1;
-        log.note(number, purge);
+        let number = self.next();
+        log.told.note(number, purge);
         log.begin(number, purge)
     }
 
-    /// The disk has forgotten the one with this number, too.
+    /// What lies behind memory has learned of the one with this number, too.
     pub(super) fn finish(&self, number: u64) {
         self.write().unfinished.retain(|one| one.number != number);
     }
 
-    /// The disk could not.
+    /// It could not.
     pub(super) fn fail(&self, number: u64) {
         self.write().unfinished.iter_mut().for_each(|one| one.has_failed |= one.number == number);
     }
 
-    /// One that the disk could not do.
+    /// One that it could not.
     pub(super) fn next_failed(&self) -> Option<Unfinished> {
         self.read().unfinished.iter().find(|one| one.has_failed).cloned()
+    }
+
+    /// True if nothing has to learn of the one with this number any more.
+    pub(super) fn is_finished(&self, number: u64) -> bool {
+        !self.read().unfinished.iter().any(|one| one.number == number)
+    }
+
+    /// What is known of the log that gateways share; `None`: nothing yet.
+    pub(super) fn position(&self) -> Option<Position> {
+        self.read().followed.position()
+    }
+
+    /// Which of the shared purges this gateway had heard of when what was begun in `epoch` was; `None`: not known.
+    pub(super) fn mark(&self, epoch: Epoch) -> Option<Mark> {
+        self.read().followed.mark(epoch)
+    }
+
+    /// Takes up the news of the log that gateways share; what memory has to forget for them. Those of this `replica` it has
+    /// forgotten already.
+    pub(super) fn follow(&self, news: &News, replica: ReplicaMark) -> Forget {
+        let mut log = self.write();
+        match news.begins {
+            Begins::Anew => {
+                let number = self.next();
+                log.told.note(number, &Purge::All);
+                log.followed = Followed::anew(news, number);
+                let is_logged = |one: &Unfinished| {
+                    news.purges.iter().any(|logged| replica.own(logged.id) == Some(one.number))
+                };
+                log.unfinished.retain(|one| !is_logged(one));
+                Forget::Before(Epoch::after(number))
+            }
+            Begins::GoesOn => {
+                let mut forgets = Vec::new();
+                for logged in &news.purges {
+                    let own = replica.own(logged.id);
+                    let count = match own {
+                        Some(number) => {
+                            log.unfinished.retain(|one| one.number != number);
+                            number
+                        }
+                        None => {
+                            let number = self.next();
+                            log.told.note(number, &logged.purge);
+                            forgets.push(logged.purge.clone());
+                            number
+                        }
+                    };
+                    log.followed.note(logged, count);
+                }
+                Forget::These(forgets)
+            }
+        }
+    }
+
+    fn next(&self) -> u64 {
+        self.count.fetch_add(1, Ordering::SeqCst) + 1
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Log> {
@@ -170,55 +200,6 @@ impl Purges {
 }
 
 impl Log {
-    fn forgets(&self, epoch: Epoch, key: &EntryKey, origin: &Origin) -> bool {
-        let since = epoch.purges();
-        let is_forgotten = |account: &AccountId| {
-            let forgotten = self.accounts.get(account).filter(|forgotten| since < forgotten.newest);
-            forgotten.is_some_and(|forgotten| {
-                let mut parts = forgotten.parts.iter();
-                since < forgotten.all
-                    || parts.any(|(number, purge)| since < *number && concerns(purge, key, origin))
-            })
-        };
-        since < self.floor
-            || self.routes.get(&origin.route).is_some_and(|number| since < *number)
-            || origin.account.as_ref().is_some_and(is_forgotten)
-    }
-
-    fn note(&mut self, number: u64, purge: &Purge) {
-        match purge {
-            Purge::All => {
-                self.floor = number;
-                self.routes.clear();
-                self.accounts.clear();
-            }
-            Purge::Route(route) => {
-                self.routes.insert(Arc::clone(route), number);
-                self.floor = self.floor.max(drop_older_half(&mut self.routes, |number| *number));
-            }
-            Purge::Account { account, allowed_models } => {
-                let is_part = (1..=MOST_MODELS).contains(&allowed_models.len());
-                self.account(account).note(number, is_part.then_some(purge));
-                self.bound_accounts();
-            }
-            Purge::Key { account, key, allowed_models } => {
-                let is_part = allowed_models.len() <= MOST_MODELS;
-                let whole =
-                    Purge::Key { account: account.clone(), key: *key, allowed_models: Box::default() };
-                self.account(account).note(number, Some(if is_part { purge } else { &whole }));
-                self.bound_accounts();
-            }
-        }
-    }
-
-    fn account(&mut self, account: &AccountId) -> &mut Forgotten {
-        self.accounts.entry(account.clone()).or_default()
-    }
-
-    fn bound_accounts(&mut self) {
-        self.floor = self.floor.max(drop_older_half(&mut self.accounts, |forgotten| forgotten.newest));
-    }
-
     fn begin(&mut self, number: u64, purge: &Purge) -> Unfinished {
         let mut begun = Unfinished { number, purge: purge.clone(), has_failed: false };
         let account = account_of(purge);
@@ -237,41 +218,16 @@ impl Log {
     }
 }
 
-impl Forgotten {
-    /// `part`: of some of its answers; `None`: of all.
-    fn note(&mut self, number: u64, part: Option<&Purge>) {
-        self.newest = number;
-        match part {
-            Some(part) if self.parts.len() < MOST_PARTS => self.parts.push((number, part.clone())),
-            _ => {
-                self.all = number;
-                self.parts.clear();
-            }
-        }
-    }
-}
-
-/// Drops the older half of what is more than is told apart; the newest purge of those, or 0.
-fn drop_older_half<K: Eq + std::hash::Hash, V>(names: &mut HashMap<K, V>, newest: impl Fn(&V) -> u64) -> u64 {
-    if names.len() <= MOST_NAMES {
-        return 0;
-    }
-    let mut numbers: Vec<u64> = names.values().map(&newest).collect();
-    let (_, median, _) = numbers.select_nth_unstable(MOST_NAMES / 2);
-    let median = *median;
-    names.retain(|_, value| median < newest(value));
-    median
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use super::{MOST_MODELS, MOST_NAMES, MOST_PARTS, MOST_UNFINISHED, Purges, all_of};
+    use super::{MOST_UNFINISHED, Purges, all_of};
     use crate::auth::model_glob::ModelGlob;
     use crate::cache::entries::{Epoch, Origin};
     use crate::cache::key::EntryKey;
     use crate::ids::AccountId;
+    use crate::shelf::told::{MOST_MODELS, MOST_NAMES, MOST_PARTS};
     use crate::store::proxied::Purge;
 
     fn key(number: usize) -> EntryKey {
@@ -350,7 +306,7 @@ mod tests {
         purges.begin(&of_key(1, 5));
         assert!(is_good(&purges, since, 1, 100) && !is_good(&purges, since, 1, 5));
         let log = purges.read();
-        assert!(log.accounts.values().all(|forgotten| forgotten.parts.len() <= MOST_PARTS));
+        assert!(log.told.accounts.values().all(|forgotten| forgotten.parts.len() <= MOST_PARTS));
     }
 
     #[test]
@@ -376,15 +332,16 @@ mod tests {
         let later = Epoch::after(middle.purges() + 1);
         assert!(is_good(&purges, later, MOST_NAMES * 2, 1));
         assert!(!is_good(&purges, later, MOST_NAMES - 1, 1));
-        assert!(purges.read().accounts.len() <= MOST_NAMES / 2 + 1);
+        assert!(purges.read().told.accounts.len() <= MOST_NAMES / 2 + 1);
         (0..=MOST_NAMES).for_each(|n| drop(purges.begin(&Purge::Route(Arc::from(format!("/{n}"))))));
-        assert!(purges.read().routes.len() <= MOST_NAMES / 2 + 1);
+        assert!(purges.read().told.routes.len() <= MOST_NAMES / 2 + 1);
     }
 
     #[test]
     fn the_disk_is_not_believed_until_it_has_forgotten() {
         let purges = Purges::default();
-        let is_read = |number| purges.while_kept(purges.epoch(), &key(1), &origin(number), || ()).is_some();
+        let is_read =
+            |number| purges.while_kept((purges.epoch(), None), &key(1), &origin(number), || ()).is_some();
         let begun = purges.begin(&all_of(&account(1)));
         assert_eq!([is_read(1), is_read(2)], [false, true]);
         assert_eq!(purges.next_failed(), None);
@@ -397,7 +354,8 @@ mod tests {
     #[test]
     fn what_the_disk_has_to_forget_is_bounded() {
         let purges = Purges::default();
-        let is_read = |number| purges.while_kept(purges.epoch(), &key(200), &origin(number), || ()).is_some();
+        let is_read =
+            |number| purges.while_kept((purges.epoch(), None), &key(200), &origin(number), || ()).is_some();
         let begun: Vec<_> = (0..MOST_PARTS).map(|asked| purges.begin(&of_key(1, asked))).collect();
         purges.fail(begun[3].number);
         assert!(is_read(1));

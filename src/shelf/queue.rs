@@ -1,4 +1,5 @@
-//! What waits to be written: bounded in number and bytes, so that a slow disk costs writes and not memory.
+//! What waits to be written: bounded in number and bytes, so that a slow disk, or a slow place that gateways share, costs
+//! writes and not memory.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,6 +9,8 @@ use tokio::sync::Notify;
 use crate::cache::entries::{Entry, Epoch, Origin, Slot};
 use crate::cache::packed::{Content, pack};
 use crate::clock::UnixTime;
+use crate::ids::AccountId;
+use crate::shelf::flight::Hold;
 use crate::store::proxied::NewProxied;
 
 /// The most that waits.
@@ -31,7 +34,12 @@ pub(super) enum Item {
     /// An answer.
     Keep(Box<Keep>),
     /// Something to delete.
-    Drop(Slot),
+    Drop {
+        /// Where.
+        slot: Slot,
+        /// Whose; `None`: everybody's.
+        account: Option<AccountId>,
+    },
 }
 
 /// An answer to write.
@@ -51,6 +59,15 @@ pub(super) struct Keep {
     pub(super) epoch: Epoch,
     /// When it came.
     pub(super) came: UnixTime,
+    /// Until it is written others wait for it.
+    pub(super) hold: Option<Hold>,
+}
+
+/// When an answer came, and who waits for it.
+#[derive(Debug)]
+pub(super) struct Coming {
+    pub(super) came: UnixTime,
+    pub(super) hold: Option<Hold>,
 }
 
 /// The queue.
@@ -71,7 +88,7 @@ impl Item {
     pub(super) fn of(
         slot: Slot,
         entry: &Entry,
-        came: UnixTime,
+        Coming { came, hold }: Coming,
         replaced: impl Iterator<Item = Slot>,
         hidden: Vec<Slot>,
     ) -> Option<Self> {
@@ -85,14 +102,14 @@ impl Item {
         };
         let replaced = replaced.collect();
         let (origin, epoch) = (entry.origin.clone(), entry.epoch);
-        Some(Self::Keep(Box::new(Keep { slot, replaced, hidden, content, origin, epoch, came })))
+        Some(Self::Keep(Box::new(Keep { slot, replaced, hidden, content, origin, epoch, came, hold })))
     }
 
     /// The slots in which the disk may have something older.
     pub(super) fn hidden(&self) -> &[Slot] {
         match self {
             Self::Keep(keep) => &keep.hidden,
-            Self::Drop(slot) => std::slice::from_ref(slot),
+            Self::Drop { slot, .. } => std::slice::from_ref(slot),
         }
     }
 
@@ -103,7 +120,10 @@ impl Item {
                 let fields: usize = fields.map(|(name, value)| name.as_str().len() + value.len()).sum();
                 OVERHEAD + (keep.content.body.len() + fields) as u64
             }
-            Self::Drop(_) => size_of::<Self>() as u64,
+            Self::Drop { account, .. } => {
+                let account = account.as_ref().map_or(0, |account| account.as_str().len());
+                (size_of::<Self>() + account) as u64
+            }
         }
     }
 }
@@ -153,6 +173,12 @@ impl Queue {
         }
         waiting.bytes = waiting.bytes.saturating_sub(bytes);
         taken
+    }
+
+    /// How many answers still wait, which are given up.
+    pub(super) fn give_up(&self) -> u64 {
+        let left = std::iter::repeat_with(|| self.take()).take_while(|items| !items.is_empty());
+        left.flatten().filter(|item| matches!(item, Item::Keep(_))).count() as u64
     }
 
     /// Waits until something may be there. One task may wait.

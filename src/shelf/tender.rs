@@ -179,7 +179,7 @@ impl<B: Fn() -> ByteSize> Tender<B> {
     async fn step(&mut self) {
         let stepped = self.steps().await;
         self.rests |= stepped.is_err();
-        self.shelf.counts.tended(stepped.err().as_ref());
+        self.shelf.counts.tended(stepped.as_ref().err().map(|error| error as _));
         if !self.chores.is_any() {
             self.show().await;
         }
@@ -293,7 +293,7 @@ impl<B: Fn() -> ByteSize> Tender<B> {
         let (mut keeps, mut drops, mut hidden): (Vec<Keep>, Vec<Slot>, Vec<Slot>) = Default::default();
         for item in items {
             match item {
-                Item::Drop(slot) => {
+                Item::Drop { slot, .. } => {
                     keeps.retain(|keep| keep.slot != slot);
                     drops.push(slot);
                     hidden.push(slot);
@@ -385,8 +385,7 @@ impl<B: Fn() -> ByteSize> Tender<B> {
         self.rests = false;
         let written = async { while !self.rests && self.write().await {} };
         let is_late = tokio::time::timeout(within, written).await.is_err();
-        let left = std::iter::repeat_with(|| self.shelf.queue.take()).take_while(|items| !items.is_empty());
-        let left = left.flatten().filter(|item| matches!(item, Item::Keep(_))).count() as u64;
+        let left = self.shelf.queue.give_up();
         self.shelf.counts.dropped(left);
         if left > 0 || is_late {
             tracing::warn!(

@@ -63,6 +63,8 @@ pub enum Trouble {
     Missing,
     /// It is no backup, or one that broke off or was changed.
     BadBackup(&'static str),
+    /// Other gateways could not be told: why.
+    Untold(String),
     /// The store has ended.
     Closed,
     /// Anything else.
@@ -103,6 +105,10 @@ impl fmt::Display for Trouble {
             Self::NotEmpty => f.write_str("is not empty; a restore wants an empty folder, or none"),
             Self::Missing => f.write_str("is not there"),
             Self::BadBackup(why) => write!(f, "is no backup that can be restored: {why}"),
+            Self::Untold(why) => write!(
+                f,
+                "may still be given by other gateways, until they can be told, which is tried again and again: {why}"
+            ),
             Self::Closed => f.write_str("is closed: the gateway is ending"),
             Self::Failed(what) => write!(f, "failed: {what}"),
         }

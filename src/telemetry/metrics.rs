@@ -13,11 +13,13 @@ use crate::telemetry::metrics::cluster::ClusterMetrics;
 use crate::telemetry::metrics::counted::{Counter, CounterVec, Histogram, HistogramVec};
 use crate::telemetry::metrics::families::{counter, counters, gauge, gauges, histograms};
 use crate::telemetry::metrics::route::{OutcomeMetrics, RouteMetrics};
+use crate::telemetry::metrics::shared::SharedMetrics;
 
 pub mod cluster;
 pub mod counted;
 mod families;
 pub mod route;
+pub mod shared;
 
 /// Upper bounds of request durations, in seconds.
 const DURATION_BUCKETS: [f64; 14] =
@@ -78,6 +80,8 @@ pub struct Metrics {
     pub stored_damaged: Counter,
     /// Of what gateways share.
     pub cluster: ClusterMetrics,
+    /// What gateways share.
+    pub shared: SharedMetrics,
 }
 
 /// How a cache look-up ended.
@@ -253,6 +257,7 @@ impl Metrics {
                 "Answers put by the cache API that were found damaged, and were deleted.",
             )?,
             cluster: ClusterMetrics::new(&registry)?,
+            shared: SharedMetrics::register(&registry)?,
             registry,
         });
         let info = gauges(

@@ -15,6 +15,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use safecache::cli::running::{print_addresses, print_way_in};
 use safecache::clock::{Clock, ManualClock, UnixTime};
+use safecache::cluster::link::ANSWER_WAIT;
 use safecache::config;
 use safecache::demo::{self, DemoSettings};
 use safecache::proxy::resolver;
@@ -69,6 +70,7 @@ fn gateway(path: &Path, clock: Clock, llm: String) -> anyhow::Result<Running> {
         lookup: resolver::system(),
         access: None,
         disk_wait: DISK_WAIT,
+        redis_wait: ANSWER_WAIT,
         inherited: None,
     })
 }

@@ -129,6 +129,12 @@ pub struct Edited {
 /// Why a change was not made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Denial {
+    /// Other gateways would not see it.
+    #[error(
+        "nothing can be changed here: several gateways share Redis alone, and keys come from the list; PostgreSQL \
+         (cluster.postgres) would keep accounts, keys and people for all of them"
+    )]
+    ListOnly,
     /// There is no such account.
     #[error("there is no such account")]
     NoAccount,

@@ -122,6 +122,12 @@ pub enum Actor {
 /// Why a change was not made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Denial {
+    /// Other gateways would not see it.
+    #[error(
+        "nobody can be let in here: several gateways share Redis alone; PostgreSQL (cluster.postgres) would keep people \
+         for all of them"
+    )]
+    ListOnly,
     /// Somebody has the name to log in with.
     #[error("somebody has this name already; take another one")]
     NameTaken,

@@ -4,6 +4,7 @@
 //! - `reading`: pages of them, and what has changed of the keys.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -41,6 +42,8 @@ pub struct SqliteDirectory {
     path: PathBuf,
     pub(super) writer: Writer,
     pub(super) readers: SqlitePool,
+    /// One of several, none of which sees what the others change: nothing is, and no key is told of.
+    is_kept: AtomicBool,
 }
 
 impl SqliteDirectory {
@@ -60,7 +63,18 @@ impl SqliteDirectory {
         let path = FileKind::Accounts.path(folder);
         let writer = Writer::start(path.clone(), connection, bounds);
         let options = file::options(&path, FileKind::Accounts, bounds.lock_wait).pragma("query_only", "ON");
-        Self { path, writer, readers: pool(READERS, &options, bounds) }
+        Self { path, writer, readers: pool(READERS, &options, bounds), is_kept: AtomicBool::new(false) }
+    }
+
+    /// From here on nothing is changed, and who follows the keys is told of none: other gateways, for which it would have to
+    /// hold too, do not see this file.
+    pub fn keep_as_it_is(&self) {
+        self.is_kept.store(true, Ordering::Relaxed);
+    }
+
+    /// True if nothing may be changed.
+    pub(super) fn is_kept(&self) -> bool {
+        self.is_kept.load(Ordering::Relaxed)
     }
 
     /// Commits what waits, and ends.
@@ -82,6 +96,9 @@ impl Directory for SqliteDirectory {
         author: Author,
         now: UnixTime,
     ) -> Result<Result<Edited, Denial>, StoreError> {
+        if self.is_kept() {
+            return Ok(Err(Denial::ListOnly));
+        }
         self.writer.submit(Signed { edit, author, now }).await
     }
 
@@ -106,6 +123,9 @@ impl Directory for SqliteDirectory {
     }
 
     async fn follow(&self, cursor: &Cursor, limit: u32, now: UnixTime) -> Result<Followed, StoreError> {
+        if self.is_kept() {
+            return Ok(Followed { keys: Vec::new(), cursor: cursor.clone() });
+        }
         reading::follow(&self.readers, cursor, limit, now).await.map_err(|error| self.error(error))
     }
 

@@ -31,6 +31,9 @@ impl People for SqliteDirectory {
         actor: Actor,
         now: UnixTime,
     ) -> Result<Result<Option<PersonId>, Denial>, StoreError> {
+        if self.is_kept() {
+            return Ok(Err(Denial::ListOnly));
+        }
         self.writer.submit(Signed { edit, actor, now }).await
     }
 

@@ -2,8 +2,9 @@
 //! together.
 
 use std::net::SocketAddr;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -66,7 +67,7 @@ struct Came {
 /// Asks through all members at once, as fast as they answer, while `meanwhile` goes on; how long that was.
 fn drive(members: &[Member], id: &'static str, meanwhile: impl FnOnce()) -> (Came, Duration) {
     let begun = Instant::now();
-    let is_over = std::sync::atomic::AtomicBool::new(false);
+    let is_over = AtomicBool::new(false);
     let all = Mutex::new(Came::default());
     std::thread::scope(|scope| {
         for member in members {
@@ -74,7 +75,7 @@ fn drive(members: &[Member], id: &'static str, meanwhile: impl FnOnce()) -> (Cam
             scope.spawn(move || {
                 let mut client = member.process.connect();
                 let mut came = Came::default();
-                while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                while !is_over.load(Ordering::Relaxed) {
                     let asked = Instant::now();
                     let answer = member.ask(&mut client, id);
                     came.slowest = came.slowest.max(asked.elapsed());
@@ -91,7 +92,7 @@ fn drive(members: &[Member], id: &'static str, meanwhile: impl FnOnce()) -> (Cam
             });
         }
         meanwhile();
-        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+        is_over.store(true, Ordering::Relaxed);
     });
     (all.into_inner().unwrap(), begun.elapsed())
 }
@@ -129,4 +130,143 @@ fn a_key_passes_what_its_plan_allows_through_all_gateways_together() {
     assert_eq!(came.alone, 0, "{came:?}");
     assert!(came.admitted as f64 <= most, "{came:?} in {took:?}: more than {most}");
     assert!(came.admitted as f64 >= 0.98 * most, "{came:?} in {took:?}: less than 98 % of {most}");
+}
+
+#[test]
+fn what_is_left_is_told_alike_by_all_but_for_what_others_have_leased() {
+    let redis = Redis::start();
+    let members = members(&redis, 3);
+    let begun = Instant::now();
+    let mut clients: Vec<Client> = members.iter().map(|member| member.process.connect()).collect();
+    for spent in 1..=600_u64 {
+        let which = usize::try_from(spent % 3).unwrap();
+        let answer = members[which].ask(&mut clients[which], "pro");
+        let told = answer.header("ratelimit").and_then(|told| told.split("r=").nth(1)?.split(';').next());
+        let left: u64 = told.and_then(|left| left.parse().ok()).unwrap_or_else(|| panic!("{answer:?}"));
+        let most = (1000 - spent) as f64 + 10.0 * begun.elapsed().as_secs_f64() + 1.0;
+        // A lease is a sixth of what there is at most, and two others have one.
+        let least = (1000 - spent) as f64 - 2.0 * 167.0;
+        assert!(
+            least <= left as f64 && left as f64 <= most.min(1000.0),
+            "{left} after {spent}: {least} to {most}"
+        );
+    }
+}
+
+/// Has all of them go on alone, and then together again, whatever `fails` and `heals` do to their lines.
+fn alone_for_a_while(fails: impl Fn(&FaultProxy), heals: impl Fn(&FaultProxy)) -> (Came, Duration) {
+    let redis = Redis::start();
+    let members = members(&redis, 4);
+    drive(&members, "pro", || {
+        pass(Duration::from_millis(1500));
+        members.iter().for_each(|member| fails(&member.line));
+        members.iter().for_each(|member| member.until_up(false));
+        pass(Duration::from_millis(2500));
+        members.iter().for_each(|member| heals(&member.line));
+        members.iter().for_each(|member| member.until_up(true));
+        pass(Duration::from_millis(1500));
+    })
+}
+
+#[track_caller]
+fn holds(what: &str, (came, took): (Came, Duration), more: f64) {
+    let most = due(took);
+    println!(
+        "{what}: admitted {} of {most:.1} due in {took:?} and {more:.1} by the loss; {came:?}",
+        came.admitted
+    );
+    // A lease of one may be on its way to each.
+    assert!(came.admitted as f64 <= most + more + 4.0, "{what}: {came:?} in {took:?}, {most} were due");
+    assert!(came.admitted as f64 >= 0.9 * most, "{what}: {came:?} in {took:?}, {most} were due");
+    assert!(came.slowest < Duration::from_secs(1), "{what}: {came:?}");
+}
+
+#[test]
+fn without_redis_each_keeps_to_its_part_and_pays_for_it_when_it_is_back() {
+    let cut = alone_for_a_while(FaultProxy::cut, FaultProxy::pass);
+    assert!(cut.0.alone > 0, "{cut:?}");
+    holds("cut", cut, 0.0);
+    let slow = alone_for_a_while(|line| line.slow(Duration::from_millis(200)), FaultProxy::pass);
+    assert!(slow.0.alone > 0, "{slow:?}");
+    holds("slow", slow, 0.0);
+}
+
+#[test]
+fn a_redis_that_flaps_multiplies_nothing() {
+    let redis = Redis::start();
+    let members = members(&redis, 4);
+    let came = drive(&members, "pro", || {
+        for _ in 0..5 {
+            pass(Duration::from_millis(300));
+            members.iter().for_each(|member| member.line.cut());
+            pass(Duration::from_millis(200));
+            members.iter().for_each(|member| member.line.pass());
+        }
+        members.iter().for_each(|member| member.until_up(true));
+    });
+    holds("flapping", came, 0.0);
+}
+
+#[test]
+fn a_redis_that_comes_back_empty_is_told_what_is_known() {
+    let mut redis = Redis::start();
+    let members = members(&redis, 4);
+    let came = drive(&members, "pro", || {
+        pass(Duration::from_millis(1500));
+        redis.restart_empty();
+        members.iter().for_each(|member| member.until_up(true));
+        pass(Duration::from_millis(1500));
+    });
+    holds("restarted empty", came, 0.0);
+}
+
+#[test]
+fn a_redis_that_fails_over_to_one_that_lags_is_told_what_is_known() {
+    let (leader, follower) = (Redis::start(), Redis::start());
+    let replication = FaultProxy::before(leader.address());
+    follower.ask(&["REPLICAOF", "127.0.0.1", &replication.address().port().to_string()]);
+    eventually("it follows", || follower.ask(&["WAIT", "0", "0"]).starts_with(':') && synced(&follower));
+    let members = members(&leader, 4);
+    let lag = Duration::from_millis(1000);
+    let came = drive(&members, "pro", || {
+        pass(Duration::from_millis(1500));
+        replication.stall();
+        pass(lag);
+        follower.ask(&["REPLICAOF", "NO", "ONE"]);
+        members.iter().for_each(|member| member.line.lead_to(follower.address()));
+        members.iter().for_each(|member| member.until_up(true));
+        pass(Duration::from_millis(1500));
+    });
+    holds("failed over", came, 10.0 * lag.as_secs_f64());
+}
+
+fn synced(follower: &Redis) -> bool {
+    follower.ask(&[
+        "EVAL",
+        "return redis.call('INFO', 'replication'):find('master_link_status:up') and 1 or 0",
+        "0",
+    ]) == ":1"
+}
+
+#[test]
+fn what_passes_without_redis_is_as_configured() {
+    let redis = Redis::start();
+    for (policy, status) in [("open", 404), ("closed", 429)] {
+        let member = Member::start(redis.address(), 2, &format!(", without_redis: {policy}"));
+        let mut client = member.process.connect();
+        assert_eq!(member.ask(&mut client, "slow").header("x-safecache-limits"), None);
+        member.line.cut();
+        member.until_up(false);
+        for _ in 0..100 {
+            let answer = member.ask(&mut client, "slow");
+            assert_eq!(
+                (answer.status, answer.header("x-safecache-limits")),
+                (status, Some(policy)),
+                "{answer:?}"
+            );
+        }
+        member.line.pass();
+        member.until_up(true);
+        assert_eq!(member.ask(&mut client, "slow").header("x-safecache-limits"), None);
+    }
 }

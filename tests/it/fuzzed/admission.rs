@@ -84,6 +84,7 @@ impl Door {
             lookup: resolver::system(),
             access: None,
             disk_wait: safecache::shelf::DISK_WAIT,
+            redis_wait: safecache::cluster::link::ANSWER_WAIT,
             inherited: None,
         });
         let running = Some(running.unwrap_or_else(|error| panic!("{error:#}")));

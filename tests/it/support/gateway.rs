@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use safecache::auth::key_ring::KeyRing;
 use safecache::clock::{Clock, ManualClock, UnixTime};
+use safecache::cluster::link::ANSWER_WAIT;
 use safecache::config;
 use safecache::limits::limiter::Limiter;
 use safecache::proxy::resolver::{self, Lookup};
@@ -22,7 +23,7 @@ use crate::support::client::{Answer, Client};
 /// The wall clock at which a test's gateway begins: 2027-01-15T08:00:00Z.
 pub(crate) const START: UnixTime = UnixTime::from_secs(1_800_000_000);
 
-/// How long a request waits for the disk: a test machine may be slow.
+/// How long a request waits for the disk, or for Redis: a test machine may be slow.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A reloader on `folder/gateway.yaml`, which is written as `yaml`, without a server.
@@ -46,6 +47,7 @@ pub(crate) struct Gateway {
     running: Option<Running>,
     log: Log,
     time: Clock,
+    redis_wait: Duration,
     /// Moves its time.
     pub(crate) clock: ManualClock,
     /// Its folder: `gateway.yaml`, and whatever the test puts there; `data` is its data folder.
@@ -85,12 +87,22 @@ impl Gateway {
 
     /// The same with a resolver of the test's.
     pub(crate) fn start_resolving(folder: TempDir, yaml: &str, lookup: Lookup) -> Self {
+        Self::start_with(folder, yaml, lookup, PATIENCE)
+    }
+
+    /// The same, that waits for each answer of Redis no longer than a gateway does as a rule.
+    pub(crate) fn start_impatient(yaml: &str) -> Self {
+        let folder = TempDir::new().expect("a temporary folder");
+        Self::start_with(folder, yaml, resolver::system(), ANSWER_WAIT)
+    }
+
+    fn start_with(folder: TempDir, yaml: &str, lookup: Lookup, redis_wait: Duration) -> Self {
         let path = folder.path().join("gateway.yaml");
         write_config(&path, yaml);
         let (clock, manual) = Clock::manual(START);
         let log = Log::default();
-        let running = run(path, clock.clone(), lookup, &log);
-        Self { running: Some(running), log, time: clock, clock: manual, folder }
+        let running = run(path, clock.clone(), (lookup, redis_wait), &log);
+        Self { running: Some(running), log, time: clock, redis_wait, clock: manual, folder }
     }
 
     /// The gateway itself.
@@ -151,7 +163,7 @@ impl Gateway {
         (self.time, self.clock) = Clock::manual(self.time.unix());
         self.log = Log::default();
         let path = self.folder.path().join("gateway.yaml");
-        self.running = Some(run(path, self.time.clone(), resolver::system(), &self.log));
+        self.running = Some(run(path, self.time.clone(), (resolver::system(), self.redis_wait), &self.log));
         self
     }
 
@@ -178,7 +190,7 @@ impl Drop for Gateway {
     }
 }
 
-fn run(path: PathBuf, clock: Clock, lookup: Lookup, log: &Log) -> Running {
+fn run(path: PathBuf, clock: Clock, (lookup, redis_wait): (Lookup, Duration), log: &Log) -> Running {
     let config = config::load(&path, &BTreeMap::new()).unwrap_or_else(|report| panic!("{report}"));
     let running = start(Start {
         config,
@@ -187,6 +199,7 @@ fn run(path: PathBuf, clock: Clock, lookup: Lookup, log: &Log) -> Running {
         lookup,
         access: Some(Box::new(log.clone())),
         disk_wait: PATIENCE,
+        redis_wait,
         inherited: None,
     });
     running.unwrap_or_else(|error| panic!("{error:#}"))
