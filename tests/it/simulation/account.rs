@@ -25,8 +25,8 @@ pub(crate) struct Parts {
     pub(crate) crashed: u64,
     /// Beyond a share that cannot be less than one token.
     pub(crate) indivisible: u64,
-    /// What ran out, in nanoseconds, between a loss and the time at which it would have been told.
-    pub(crate) run_out: i128,
+    /// What nobody could tell any more, in nanoseconds: whoever knew it had crashed, or it ran out before it was told.
+    pub(crate) forgotten: i128,
 }
 
 impl Parts {
@@ -141,8 +141,8 @@ impl Account {
 
     /// Nanoseconds beyond the bound of the plan and the parts that are known to come on top.
     pub(crate) fn beyond(&self) -> i128 {
-        let Parts { run_out, .. } = self.parts;
-        self.excess - self.tau - i128::from(self.parts.allowed()) * self.interval - run_out
+        let forgotten = self.parts.forgotten;
+        self.excess - self.tau - i128::from(self.parts.allowed()) * self.interval - forgotten
     }
 
     /// What is on its way to be charged, which Redis does not know yet.
@@ -197,8 +197,8 @@ impl Account {
         let run_out = i128::from(now - self.lost_at);
         let is_known =
             self.is_blind || missing <= i128::from(self.unheard + self.on_way) * self.interval + run_out;
+        self.parts.forgotten += missing.clamp(0, if self.is_blind { i128::MAX } else { run_out });
         self.is_blind = false;
-        self.parts.run_out += missing.clamp(0, run_out);
         self.truth = self.truth.min(debt);
         if is_known {
             Ok(())
