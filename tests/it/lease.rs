@@ -356,7 +356,9 @@ fn undecided(limiter: &Limiter, holder: &Holder, nanos: u64) -> Leased {
 fn leasing(link: Link) -> (Limiter, Arc<AtomicUsize>) {
     let woken = Arc::new(AtomicUsize::new(0));
     let wakes = Arc::clone(&woken);
-    let wake = move || drop(wakes.fetch_add(1, Ordering::SeqCst));
+    let wake = move || {
+        wakes.fetch_add(1, Ordering::SeqCst);
+    };
     (Limiter::leasing(link, WhenDown::Share, wake), woken)
 }
 

@@ -58,7 +58,7 @@ pub(crate) fn call(state: &mut Option<State>, arguments: &[u64; 9], now: i128, s
     if room < 1.0 {
         wait = debt + interval - tau;
     } else if want > 0.0 {
-        granted = want.min((room / (2.0 * replicas)).floor().min(1024.0).max(1.0));
+        granted = want.min((room / (2.0 * replicas)).floor().clamp(1.0, 1024.0));
         debt += granted * interval;
         net += granted * interval;
     }

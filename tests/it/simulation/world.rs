@@ -39,6 +39,15 @@ pub(crate) struct Setup {
     pub(crate) trouble: Vec<(u64, Trouble)>,
 }
 
+/// What is checked while and after Redis is away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bound {
+    /// The plan, and the parts that are known to come on top.
+    Parts,
+    /// The plan alone, as long as nobody reaches Redis.
+    Strict,
+}
+
 /// What happens to Redis, the network and the replicas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trouble {
@@ -59,6 +68,13 @@ pub(crate) enum Trouble {
     Joined(usize),
     Crash(usize),
     Start(usize),
+}
+
+/// Where a token was.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum From {
+    Lease,
+    Share,
 }
 
 /// What a replica has of one key.
@@ -152,7 +168,7 @@ pub(crate) struct World {
     /// Whether the figure that requests are told can be checked: nothing was lost.
     is_calm: bool,
     /// Whether no bound grows by what is spent while nobody reaches Redis.
-    pub(crate) is_strict: bool,
+    pub(crate) bound: Bound,
     pub(crate) counts: Counts,
 }
 
@@ -182,7 +198,7 @@ impl World {
             log: VecDeque::new(),
             lag: lag.max().unwrap_or(0),
             is_calm: setup.trouble.is_empty(),
-            is_strict: false,
+            bound: Bound::Parts,
             counts: Counts::default(),
             setup,
         };
@@ -326,14 +342,14 @@ impl World {
             let lease = &self.replicas[replica].held[&key].lease;
             let before = lease.unspent();
             let taken = lease.take(link, now);
-            let was_leased = lease.unspent() < before;
+            let from = if lease.unspent() < before { From::Lease } else { From::Share };
             match taken {
                 Taken::Decided(decision) | Taken::Low(decision) => {
                     if self.is_calm {
                         self.check_remaining(replica, key, decision.level());
                     }
                     if decision.wait().is_none() {
-                        self.admit(replica, key, was_leased);
+                        self.admit(replica, key, from);
                     }
                     if let (Taken::Low(_), Link::Up { replicas }) = (taken, link) {
                         let question = self.replicas[replica].held[&key].lease.ask_ahead(replicas, now);
@@ -361,16 +377,16 @@ impl World {
         }
     }
 
-    fn admit(&mut self, replica: usize, key: u32, was_leased: bool) {
+    fn admit(&mut self, replica: usize, key: u32, from: From) {
         self.counts.admitted += 1;
         let others_are_served = self.is_up && {
             let serves = |(other, it): (usize, &Replica)| {
                 other != replica && it.is_alive && !it.is_cut_off && it.down_since.is_none()
             };
-            was_leased || self.replicas.iter().enumerate().any(serves)
+            from == From::Lease || self.replicas.iter().enumerate().any(serves)
         };
         let account = &mut self.accounts[key as usize];
-        if was_leased {
+        if from == From::Lease {
             account.spend(self.now);
         } else {
             self.counts.alone += 1;
@@ -387,7 +403,7 @@ impl World {
                 it.alone.push_back(key);
             }
         }
-        let pending = if self.is_strict && !others_are_served { 0 } else { account.pending() };
+        let pending = if (self.bound == Bound::Strict) && !others_are_served { 0 } else { account.pending() };
         let beyond = account.beyond() - pending;
         assert!(
             beyond <= 0,
@@ -554,7 +570,7 @@ impl World {
                 let local = std::mem::take(&mut held.local);
                 let local_alone = std::mem::take(&mut held.local_alone);
                 account.uncharged -= local;
-                account.parts.alone += if self.is_strict { local_alone } else { local };
+                account.parts.alone += if self.bound == Bound::Strict { local_alone } else { local };
                 false
             }
             Due::Later => true,
@@ -595,7 +611,7 @@ impl World {
             account.uncharged -= local;
             // What is not charged was paid for with time, but only if nobody was served meanwhile.
             let unpaid = local.saturating_sub(charged);
-            account.parts.alone += if self.is_strict { local_alone.min(unpaid) } else { unpaid };
+            account.parts.alone += if self.bound == Bound::Strict { local_alone.min(unpaid) } else { unpaid };
         }
         account.give_back(returned, now);
         account.charge(charged, now);
