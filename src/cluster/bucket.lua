@@ -28,15 +28,19 @@ if ran_at then
   if ran_at ~= tau then
     debt, net = math.ceil(debt * tau / ran_at), math.ceil(net * tau / ran_at)
   end
+else
+  E = 0
 end
 
--- Notice a loss. `debt - net` is where the bucket was seeded, had nothing been charged since.
+-- Notice a loss. `debt - net` is where the bucket was seeded, had nothing been charged since. No two epochs are alike, also
+-- of servers that knew nothing of each other: each is the time at which it began.
 known = math.min(known, 2 * tau)
+local new = math.max(epoch + 1, E + 1, now_s * 1e6 + now_ns / 1e3)
 if not debt then
-  E, S, debt, net = math.max(epoch + 1, now_s * 1e6 + now_ns / 1e3), 0, epoch > 0 and known or 0, 0
-elseif kept_by ~= server or epoch > E or (epoch == E and sequence > S) then
-  E, S, debt, net = math.max(epoch, E) + 1, math.max(sequence, S), math.max(debt, known), 0
-elseif epoch > 0 and epoch < E and known > 0 then
+  E, S, debt, net = new, 0, epoch > 0 and known or 0, 0
+elseif kept_by ~= server or (epoch == E and sequence > S) then
+  E, S, debt, net = new, math.max(sequence, S), math.max(debt, known), 0
+elseif epoch > 0 and epoch ~= E and known > 0 then
   debt = math.min(2 * tau, debt + math.max(0, known - (debt - net)))
 end
 

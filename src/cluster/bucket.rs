@@ -9,13 +9,13 @@
 //!
 //! **What Redis has lost** (it came back empty, or a replica of it that lagged took its place) its callers know in part:
 //! each says in which epoch it was answered last, as the how-manieth, and what the debt would be by now. A bucket notices
-//! by a server that is not the one which wrote it (each has its interpreter at another address), by a caller from a later
-//! epoch or from further on in this one, or by not being there. It then begins a new epoch at the highest debt that it
-//! has been told, its *seed*. Who comes later from an older epoch and knows of a higher one raises the seed; what has
+//! by a server that is not the one which wrote it (each has its interpreter at another address), by a caller who is further
+//! on in its epoch than it is itself, or by not being there. It then begins a new epoch at the highest debt that it
+//! has been told, its *seed*. Who comes later from another epoch and knows of a higher one raises the seed; what has
 //! been charged since stays charged on top, as the bucket keeps apart what was charged since the seeding (`net`). So once
 //! the replica that was answered last before the loss has asked again nothing is missing but what nobody who lives was
-//! told. A new bucket's epoch is the time in microseconds: one that is made anew is never taken for its predecessor, of
-//! which somebody may still know.
+//! told, and a debt that ran out in the meantime: at most the rate times that time. An epoch is named by the microsecond
+//! at which it began, so that servers that know nothing of each other never give two the same name.
 //!
 //! Until that replica has asked, others may be granted what it knows to be gone: at most what was missing, once a loss.
 //! [`Lease::tell`](crate::limits::lease::Lease::tell) is for that: whoever is told of a loss tells everything it knows.

@@ -56,6 +56,7 @@ mod http2;
 mod key_list;
 mod key_ring;
 mod keys_command;
+mod lease;
 mod leaving;
 mod limits;
 mod limits_front;

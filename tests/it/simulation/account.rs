@@ -19,16 +19,18 @@ pub(crate) struct Parts {
     pub(crate) in_lag: u64,
     /// Granted before all who knew more had said so.
     pub(crate) early: u64,
-    /// Spent without Redis while others were served.
+    /// Spent without Redis and never charged, as the share had filled since, while others were served.
     pub(crate) alone: u64,
     /// Spent without Redis by a replica that then crashed.
     pub(crate) crashed: u64,
     /// Beyond a share that cannot be less than one token.
     pub(crate) indivisible: u64,
+    /// What nobody could tell any more, in nanoseconds: whoever knew it had crashed, or it ran out before it was told.
+    pub(crate) forgotten: i128,
 }
 
 impl Parts {
-    /// The bound of a loss alone.
+    /// What may pass beyond the plan.
     pub(crate) fn allowed(&self) -> u64 {
         self.early + self.alone + self.crashed + self.indivisible
     }
@@ -45,15 +47,21 @@ pub(crate) struct Account {
     out: i128,
     pub(crate) granted: u64,
     pub(crate) returned: u64,
-    /// Granted in answers that nobody heard.
+    /// Granted and charged in answers that nobody heard.
     unheard: u64,
+    /// The same in answers that are on their way.
+    pub(crate) on_way: u64,
     /// Spent without Redis and not charged yet.
     pub(crate) uncharged: u64,
+    /// As long as a charge is on its way Redis grants as if there were none. So much of that has not been paid back in
+    /// time since, in nanoseconds.
+    pending: i128,
     pub(crate) parts: Parts,
     /// Replicas that have yet to tell what they know.
     pub(crate) untold: u32,
-    /// One of them crashed.
+    /// Something is known by nobody any more: whoever knew it crashed, or it was lost once more before all had told.
     pub(crate) is_blind: bool,
+    pub(crate) lost_at: u64,
     pub(crate) most_beyond: u64,
     pub(crate) offered: u64,
     pub(crate) admitted: u64,
@@ -76,10 +84,13 @@ impl Account {
             granted: 0,
             returned: 0,
             unheard: 0,
+            on_way: 0,
             uncharged: 0,
+            pending: 0,
             parts: Parts::default(),
             untold: 0,
             is_blind: false,
+            lost_at: 0,
             most_beyond: 0,
             offered: 0,
             admitted: 0,
@@ -93,6 +104,7 @@ impl Account {
         self.at = now;
         self.excess = (self.excess - passed).max(-self.out * self.interval);
         self.truth = (self.truth - passed).max(0);
+        self.pending = (self.pending - passed).max(i128::from(self.uncharged) * self.interval);
     }
 
     pub(crate) fn out(&self) -> i128 {
@@ -116,6 +128,7 @@ impl Account {
     pub(crate) fn spend_alone(&mut self, now: u64) {
         self.settle(now);
         self.uncharged += 1;
+        self.pending += self.interval;
         self.pass();
     }
 
@@ -126,9 +139,15 @@ impl Account {
         self.most_beyond = self.most_beyond.max((beyond as u64).div_ceil(self.interval as u64));
     }
 
-    /// What is beyond the bound, were `uncharged` tokens all right.
-    pub(crate) fn beyond(&self, uncharged: u64) -> i128 {
-        self.excess - self.tau - i128::from(self.parts.allowed() + uncharged) * self.interval
+    /// Nanoseconds beyond the bound of the plan and the parts that are known to come on top.
+    pub(crate) fn beyond(&self) -> i128 {
+        let forgotten = self.parts.forgotten;
+        self.excess - self.tau - i128::from(self.parts.allowed()) * self.interval - forgotten
+    }
+
+    /// What is on its way to be charged, which Redis does not know yet.
+    pub(crate) fn pending(&self) -> i128 {
+        self.pending
     }
 
     pub(crate) fn grant(&mut self, tokens: u64, now: u64) {
@@ -156,8 +175,13 @@ impl Account {
     /// Tokens that nobody will spend.
     pub(crate) fn lose(&mut self, tokens: u64, now: u64) {
         self.settle(now);
-        self.unheard += tokens;
         self.drop_out(tokens);
+    }
+
+    /// An answer that granted and charged so many is heard by nobody.
+    pub(crate) fn not_heard(&mut self, granted: u64, charged: u64, now: u64) {
+        self.unheard += granted + charged;
+        self.lose(granted, now);
     }
 
     fn drop_out(&mut self, tokens: u64) {
@@ -165,14 +189,22 @@ impl Account {
         self.excess = self.excess.max(-self.out * self.interval);
     }
 
-    /// Everybody who knew something has told it: Redis knows all again that somebody was told, or `None` is returned.
-    pub(crate) fn all_told(&mut self, debt: i128, now: u64) -> Option<()> {
+    /// Everybody who knew something has told it: Redis knows all again that somebody was told, or what is missing is returned.
+    pub(crate) fn all_told(&mut self, debt: i128, now: u64) -> Result<(), String> {
         self.settle(now);
         let missing = self.truth - debt;
-        let is_known = self.is_blind || missing <= i128::from(self.unheard) * self.interval;
+        // A debt that has run out since the loss is told by nobody.
+        let run_out = i128::from(now - self.lost_at);
+        let is_known =
+            self.is_blind || missing <= i128::from(self.unheard + self.on_way) * self.interval + run_out;
+        self.parts.forgotten += missing.clamp(0, if self.is_blind { i128::MAX } else { run_out });
         self.is_blind = false;
         self.truth = self.truth.min(debt);
-        is_known.then_some(())
+        if is_known {
+            Ok(())
+        } else {
+            Err(format!("missing {missing} ns, unheard {} of {} ns", self.unheard, self.interval))
+        }
     }
 
     /// From now on the bound is the plan's alone again.

@@ -33,15 +33,13 @@ pub(crate) fn call(state: &mut Option<State>, arguments: &[u64; 9], now: i128, s
                 owed = (owed * tau / kept.tau).ceil();
                 charged_since = (charged_since * tau / kept.tau).ceil();
             }
-            if kept.server != server
-                || epoch > kept.epoch
-                || (epoch == kept.epoch && sequence > kept.sequence)
-            {
-                (e, s) = (epoch.max(kept.epoch) + 1.0, sequence.max(kept.sequence));
+            if kept.server != server || (epoch == kept.epoch && sequence > kept.sequence) {
+                let new = (epoch + 1.0).max(kept.epoch + 1.0).max((now / 1000) as f64);
+                (e, s) = (new, sequence.max(kept.sequence));
                 (debt, net) = (owed.max(known), 0.0);
             } else {
                 (e, s, debt, net) = (kept.epoch, kept.sequence, owed, charged_since);
-                if epoch > 0.0 && epoch < e && known > 0.0 {
+                if epoch > 0.0 && epoch != e && known > 0.0 {
                     debt = (2.0 * tau).min(debt + (known - (debt - net)).max(0.0));
                 }
             }
@@ -60,7 +58,7 @@ pub(crate) fn call(state: &mut Option<State>, arguments: &[u64; 9], now: i128, s
     if room < 1.0 {
         wait = debt + interval - tau;
     } else if want > 0.0 {
-        granted = want.min((room / (2.0 * replicas)).floor().min(1024.0).max(1.0));
+        granted = want.min((room / (2.0 * replicas)).floor().clamp(1.0, 1024.0));
         debt += granted * interval;
         net += granted * interval;
     }

@@ -169,7 +169,7 @@ fn another_server_is_noticed_and_the_same_one_is_not() {
     second.ask(&["SET", "sc:1:{k:k}:b", &value]);
     // Who asks knows nothing: that the value was another server's is all there is to notice.
     let moved = told(&ask(&mut second, &owner, &question(4)));
-    assert_eq!(moved.epoch, again.epoch + 1, "a replica that took over is noticed by its value");
+    assert!(moved.epoch > again.epoch, "a replica that took over is noticed by its value");
     assert_eq!(told(&ask(&mut second, &owner, &question(4))).epoch, moved.epoch);
 }
 

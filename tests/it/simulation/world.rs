@@ -39,6 +39,15 @@ pub(crate) struct Setup {
     pub(crate) trouble: Vec<(u64, Trouble)>,
 }
 
+/// What is checked while and after Redis is away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bound {
+    /// The plan, and the parts that are known to come on top.
+    Parts,
+    /// The plan alone, as long as nobody reaches Redis.
+    Strict,
+}
+
 /// What happens to Redis, the network and the replicas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trouble {
@@ -59,6 +68,13 @@ pub(crate) enum Trouble {
     Joined(usize),
     Crash(usize),
     Start(usize),
+}
+
+/// Where a token was.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum From {
+    Lease,
+    Share,
 }
 
 /// What a replica has of one key.
@@ -103,6 +119,7 @@ struct Message {
     local: u64,
     local_alone: u64,
     reply: [i64; 6],
+    server: u64,
     seen: (u64, u64),
 }
 
@@ -151,7 +168,7 @@ pub(crate) struct World {
     /// Whether the figure that requests are told can be checked: nothing was lost.
     is_calm: bool,
     /// Whether no bound grows by what is spent while nobody reaches Redis.
-    pub(crate) is_strict: bool,
+    pub(crate) bound: Bound,
     pub(crate) counts: Counts,
 }
 
@@ -181,7 +198,7 @@ impl World {
             log: VecDeque::new(),
             lag: lag.max().unwrap_or(0),
             is_calm: setup.trouble.is_empty(),
-            is_strict: false,
+            bound: Bound::Parts,
             counts: Counts::default(),
             setup,
         };
@@ -196,7 +213,9 @@ impl World {
     /// Lets time pass until `end`.
     pub(crate) fn run_until(&mut self, end: u64) {
         while self.events.peek().is_some_and(|Reverse(At(at, ..))| *at <= end) {
-            let Some(Reverse(At(at, _, event))) = self.events.pop() else { return };
+            let Some(Reverse(At(at, _, event))) = self.events.pop() else {
+                return;
+            };
             self.now = at;
             self.happen(event);
         }
@@ -323,14 +342,14 @@ impl World {
             let lease = &self.replicas[replica].held[&key].lease;
             let before = lease.unspent();
             let taken = lease.take(link, now);
-            let was_leased = lease.unspent() < before;
+            let from = if lease.unspent() < before { From::Lease } else { From::Share };
             match taken {
                 Taken::Decided(decision) | Taken::Low(decision) => {
                     if self.is_calm {
                         self.check_remaining(replica, key, decision.level());
                     }
                     if decision.wait().is_none() {
-                        self.admit(replica, key, was_leased);
+                        self.admit(replica, key, from);
                     }
                     if let (Taken::Low(_), Link::Up { replicas }) = (taken, link) {
                         let question = self.replicas[replica].held[&key].lease.ask_ahead(replicas, now);
@@ -358,16 +377,16 @@ impl World {
         }
     }
 
-    fn admit(&mut self, replica: usize, key: u32, was_leased: bool) {
+    fn admit(&mut self, replica: usize, key: u32, from: From) {
         self.counts.admitted += 1;
         let others_are_served = self.is_up && {
             let serves = |(other, it): (usize, &Replica)| {
                 other != replica && it.is_alive && !it.is_cut_off && it.down_since.is_none()
             };
-            was_leased || self.replicas.iter().enumerate().any(serves)
+            from == From::Lease || self.replicas.iter().enumerate().any(serves)
         };
         let account = &mut self.accounts[key as usize];
-        if was_leased {
+        if from == From::Lease {
             account.spend(self.now);
         } else {
             self.counts.alone += 1;
@@ -384,11 +403,11 @@ impl World {
                 it.alone.push_back(key);
             }
         }
-        let uncharged = if self.is_strict && !others_are_served { 0 } else { account.uncharged };
-        let beyond = account.beyond(uncharged);
+        let pending = if (self.bound == Bound::Strict) && !others_are_served { 0 } else { account.pending() };
+        let beyond = account.beyond() - pending;
         assert!(
             beyond <= 0,
-            "key {key} is {beyond} ns beyond its plan at {} ms; {:?}, {uncharged} uncharged, {}",
+            "key {key} is {beyond} ns beyond its plan at {} ms; {:?}, {}",
             self.now / MS,
             account.parts,
             self.setup.seed
@@ -400,7 +419,9 @@ impl World {
         let (held, account) = (&self.replicas[replica].held[&key], &self.accounts[key as usize]);
         let here = i128::from(held.lease.unspent());
         let debt = self.redis.debt(key, self.redis_now());
-        let truth = (account.tau - debt).max(0) / account.interval + account.out();
+        // What comes back to a full bucket is no more than it holds.
+        let most = account.tau / account.interval;
+        let truth = ((account.tau - debt).max(0) / account.interval + account.out()).min(most);
         let granted = i128::from(account.granted - held.seen.0);
         let returned = i128::from(account.returned - held.seen.1);
         let (told, elsewhere) = (i128::from(told), account.out() - here);
@@ -423,8 +444,9 @@ impl World {
         let held = it.held.get_mut(&key).expect("it asks");
         held.flight = Some(number);
         let (local, local_alone) = (held.local, held.local_alone);
-        let (reply, seen, returned) = ([0; 6], (0, 0), question.returned);
-        let message = Message { replica, life, key, number, question, local, local_alone, reply, seen };
+        let (reply, server, seen, returned) = ([0; 6], self.server, (0, 0), question.returned);
+        let message =
+            Message { replica, life, key, number, question, local, local_alone, reply, server, seen };
         self.at(self.now + PATIENCE, Event::Patience { replica, life, key, number });
         if !self.send(replica, Event::AtRedis(Box::new(message))) {
             self.accounts[key as usize].lose(u64::from(returned), self.now);
@@ -432,12 +454,15 @@ impl World {
     }
 
     fn answered(&mut self, message: Message) {
-        let Message { replica, life, key, number, reply, seen, question, .. } = message;
+        let Message { replica, life, key, number, reply, server, seen, question, .. } = message;
         let granted = reply[3] as u64;
+        self.accounts[key as usize].on_way -= granted + u64::from(question.charged);
         let it = &mut self.replicas[replica];
-        let held = it.held.get_mut(&key).filter(|held| held.flight == Some(number) && it.life == life);
+        // What a server had said that is no more ended with its connections.
+        let is_heard = it.life == life && server == self.server;
+        let held = it.held.get_mut(&key).filter(|held| held.flight == Some(number) && is_heard);
         let Some(held) = held else {
-            self.accounts[key as usize].lose(granted, self.now);
+            self.accounts[key as usize].not_heard(granted, u64::from(question.charged), self.now);
             return;
         };
         assert!(granted <= u64::from(question.want));
@@ -463,7 +488,9 @@ impl World {
     fn tell_all(&mut self, replica: usize) {
         self.replicas[replica].told = self.now;
         let now = time(self.now + self.replicas[replica].origin);
-        let Link::Up { replicas } = self.link(replica) else { return };
+        let Link::Up { replicas } = self.link(replica) else {
+            return;
+        };
         for key in self.keys_of(replica) {
             if let Some(question) = self.replicas[replica].held[&key].lease.tell(replicas, now) {
                 self.ask(replica, key, question);
@@ -511,7 +538,9 @@ impl World {
             self.replicas[replica].replicas = Some(self.living());
         }
         for _ in 0..self.replicas[replica].alone.len() {
-            let Some(key) = self.replicas[replica].alone.pop_front() else { break };
+            let Some(key) = self.replicas[replica].alone.pop_front() else {
+                break;
+            };
             self.replicas[replica].held.get_mut(&key).expect("it is listed").is_alone_listed = false;
             if self.due(replica, key) {
                 self.replicas[replica].held.get_mut(&key).expect("it is listed").is_alone_listed = true;
@@ -519,7 +548,9 @@ impl World {
             }
         }
         while self.replicas[replica].idle.front().is_some_and(|(at, _)| *at <= self.now) {
-            let Some((_, key)) = self.replicas[replica].idle.pop_front() else { break };
+            let Some((_, key)) = self.replicas[replica].idle.pop_front() else {
+                break;
+            };
             self.replicas[replica].held.get_mut(&key).expect("it is listed").is_idle_listed = false;
             if self.due(replica, key) {
                 self.replicas[replica].held.get_mut(&key).expect("it is listed").is_idle_listed = true;
@@ -535,9 +566,11 @@ impl World {
         let held = self.replicas[replica].held.get_mut(&key).expect("it is listed");
         match held.lease.due(link, now) {
             Due::Nothing => {
+                let account = &mut self.accounts[key as usize];
                 let local = std::mem::take(&mut held.local);
-                held.local_alone = 0;
-                self.accounts[key as usize].uncharged -= local;
+                let local_alone = std::mem::take(&mut held.local_alone);
+                account.uncharged -= local;
+                account.parts.alone += if self.bound == Bound::Strict { local_alone } else { local };
                 false
             }
             Due::Later => true,
@@ -567,7 +600,8 @@ impl World {
         let it = &mut self.replicas[replica];
         let held = it.held.get_mut(&key).filter(|_| it.life == message.life);
         if let Some(held) = held {
-            if std::mem::take(&mut held.is_untold) {
+            // One that was given up, and is late, may tell less than is known by now.
+            if held.flight == Some(message.number) && std::mem::take(&mut held.is_untold) {
                 account.untold -= 1;
                 is_last = account.untold == 0;
             }
@@ -575,7 +609,9 @@ impl World {
             let local_alone = message.local_alone.min(held.local_alone);
             (held.local, held.local_alone) = (held.local - local, held.local_alone - local_alone);
             account.uncharged -= local;
-            account.parts.alone += local_alone.saturating_sub(charged);
+            // What is not charged was paid for with time, but only if nobody was served meanwhile.
+            let unpaid = local.saturating_sub(charged);
+            account.parts.alone += if self.bound == Bound::Strict { local_alone.min(unpaid) } else { unpaid };
         }
         account.give_back(returned, now);
         account.charge(charged, now);
@@ -583,17 +619,18 @@ impl World {
         let owner = Owner::Key(KeyId::new("simulated"));
         let arguments = call(&owner, &message.question).arguments;
         let redis_now = self.redis_now();
+        message.server = self.server;
         message.reply = self.redis.call(key, &arguments, redis_now, self.server);
         let granted = message.reply[3] as u64;
         let account = &mut self.accounts[key as usize];
         account.grant(granted, now);
         message.seen = (account.granted, account.returned);
         if is_last {
-            let debt = self.redis.debt(key, redis_now);
-            let told = account.all_told(debt, now);
+            let told = account.all_told(self.redis.debt(key, redis_now), now);
             assert!(
-                told.is_some(),
-                "key {key}: Redis does not know what everybody told, {}",
+                told.is_ok(),
+                "key {key}, {told:?}: Redis does not know what all told at {} ms, {}",
+                now / MS,
                 self.setup.seed
             );
         }
@@ -603,8 +640,10 @@ impl World {
                 self.log.pop_front();
             }
         }
-        if !self.send(replica, Event::Answered(message)) {
-            self.accounts[key as usize].lose(granted, now);
+        if self.send(replica, Event::Answered(message)) {
+            self.accounts[key as usize].on_way += granted + charged;
+        } else {
+            self.accounts[key as usize].not_heard(granted, charged, now);
         }
     }
 
@@ -646,6 +685,9 @@ impl World {
         self.is_up = true;
         self.server += 1;
         for account in &mut self.accounts {
+            // What was granted before all had told is told by nobody once that is lost too; it is one of the parts.
+            account.is_blind |= account.untold > 0;
+            account.lost_at = self.now;
             account.untold = 0;
             account.parts.outstanding += account.out().max(0) as u64;
         }
@@ -659,7 +701,7 @@ impl World {
         for (key, account) in self.accounts.iter_mut().enumerate().filter(|(_, account)| account.untold == 0)
         {
             let told = account.all_told(self.redis.debt(key as u32, redis_now), self.now);
-            assert!(told.is_some(), "key {key}: nobody knows what is lost, {}", self.setup.seed);
+            assert!(told.is_ok(), "key {key}: nobody knows what is lost, {}", self.setup.seed);
         }
     }
 
