@@ -164,7 +164,8 @@ impl<B: Fn() -> ByteSize> Tender<B> {
                 self.begin();
             }
         }
-        self.chores.lists |= self.is_on();
+        // Others may have purged, even where there is nothing to list.
+        self.chores.lists = true;
         self.chores.expires |= self.looks == 0;
         self.chores.purges = self.shelf.purges.next_failed().is_some();
         self.looks = (self.looks + 1) % LOOKS_AN_EXPIRY;
@@ -242,6 +243,10 @@ impl<B: Fn() -> ByteSize> Tender<B> {
             self.others_purged(purges);
         }
         self.purges = Some(purges);
+        if !self.is_on() {
+            self.chores.lists = false;
+            return Ok(());
+        }
         let page = self.shelf.store.proxied_slots(KeyPage { after: self.last, limit: PAGE }).await?;
         self.shelf.filter.add(page.slots.into_iter());
         (self.last, self.chores.lists) = (page.last, page.goes_on);
