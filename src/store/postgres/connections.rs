@@ -32,7 +32,7 @@ const WELL_WITHIN: Duration = Duration::from_secs(2);
 /// What one connection's session keeps to. The server ends sessions whose gateway is gone or holds a transaction open, so
 /// that nobody waits for their locks.
 const SETTINGS: &str = "SELECT set_config('statement_timeout', $1, false), set_config('lock_timeout', $2, false), \
-                        set_config('idle_in_transaction_session_timeout', $2, false), \
+                        set_config('idle_in_transaction_session_timeout', $3, false), \
                         set_config('default_transaction_isolation', 'read committed', false), \
                         set_config('tcp_keepalives_idle', '10', false), \
                         set_config('tcp_keepalives_interval', '5', false), \
@@ -251,12 +251,18 @@ async fn framed<W: Work>(
 
 fn pool(connections: u32, address: &Address, bounds: Bounds) -> PgPool {
     let millis = |time: Duration| time.as_millis().to_string();
-    let (statement, lock) = (millis(bounds.statement), millis(bounds.wait));
+    // Sooner than whoever waits for its locks gives up.
+    let idle = bounds.wait / 2;
+    let (statement, lock, idle) = (millis(bounds.statement), millis(bounds.wait), millis(idle));
     PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(bounds.wait)
         .after_connect(move |connection, _| {
-            let settings = sqlx::query(SETTINGS).bind(statement.clone()).bind(lock.clone()).persistent(false);
+            let settings = sqlx::query(SETTINGS)
+                .bind(statement.clone())
+                .bind(lock.clone())
+                .bind(idle.clone())
+                .persistent(false);
             Box::pin(async move { connection.execute(settings).await.map(drop) })
         })
         .test_before_acquire(false)
