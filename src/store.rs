@@ -45,7 +45,8 @@ mod summing;
 pub mod usage;
 
 /// The only door to what lasts. Shared by all that use it; every method may be called at any time from any task, and
-/// does its work elsewhere. A change that fails has changed nothing.
+/// does its work elsewhere. A change that fails has changed nothing, unless the database was lost while it committed
+/// ([`failure::Trouble::Unreachable`] then): who must know asks, or does again what is done once.
 #[async_trait]
 pub trait Store: Send + Sync {
     /// Keeps an answer in place of what was kept under the same account, hash and model, unless the account's quota

@@ -29,8 +29,8 @@ const LONG_IDLE: Duration = Duration::from_secs(1);
 /// How long a connection that is given back may take to say that it is well.
 const WELL_WITHIN: Duration = Duration::from_secs(2);
 
-/// What one connection's session keeps to. The server ends sessions whose gateway is gone or holds a transaction open, so
-/// that nobody waits for their locks.
+/// What one connection's session keeps to. The server ends sessions whose gateway is gone or stands still with a
+/// transaction open, before those that wait for its locks give up.
 const SETTINGS: &str = "SELECT set_config('statement_timeout', $1, false), set_config('lock_timeout', $2, false), \
                         set_config('idle_in_transaction_session_timeout', $3, false), \
                         set_config('default_transaction_isolation', 'read committed', false), \
@@ -251,19 +251,14 @@ async fn framed<W: Work>(
 
 fn pool(connections: u32, address: &Address, bounds: Bounds) -> PgPool {
     let millis = |time: Duration| time.as_millis().to_string();
-    // Sooner than whoever waits for its locks gives up.
-    let idle = bounds.wait / 2;
-    let (statement, lock, idle) = (millis(bounds.statement), millis(bounds.wait), millis(idle));
+    let (statement, lock, still) = (millis(bounds.statement), millis(bounds.wait), millis(bounds.wait / 2));
     PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(bounds.wait)
         .after_connect(move |connection, _| {
-            let settings = sqlx::query(SETTINGS)
-                .bind(statement.clone())
-                .bind(lock.clone())
-                .bind(idle.clone())
-                .persistent(false);
-            Box::pin(async move { connection.execute(settings).await.map(drop) })
+            let settings =
+                sqlx::query(SETTINGS).bind(statement.clone()).bind(lock.clone()).bind(still.clone());
+            Box::pin(async move { connection.execute(settings.persistent(false)).await.map(drop) })
         })
         .test_before_acquire(false)
         .before_acquire(|connection, used| {

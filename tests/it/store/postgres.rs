@@ -197,6 +197,93 @@ fn a_server_that_stops_is_told_of_and_all_is_well_when_it_is_back() {
         let closed = store.find_answer(question(1), NOW).await.unwrap_err();
         assert_eq!(closed.trouble, Trouble::Closed);
     });
+    let folder = server.folder().to_owned();
+    drop(server);
+    assert!(!folder.exists(), "a server leaves nothing behind");
+}
+
+/// Each of PostgreSQL's errors is told as what somebody does about it; what passes is tried again, within a bound.
+#[test]
+fn errors_are_told_apart() {
+    let database = Database::fresh();
+    run(async {
+        tell(
+            &database,
+            "CREATE SEQUENCE tries; CREATE TABLE failing (code TEXT);
+            CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                PERFORM nextval('tries');
+                RAISE EXCEPTION 'fortytwo' USING ERRCODE = (SELECT code FROM failing);
+            END; $$;
+            CREATE TRIGGER failing BEFORE INSERT ON stored_answers FOR EACH ROW EXECUTE FUNCTION fail()",
+        )
+        .await;
+        let store = postgres(&database).await;
+        let unreachable = Trouble::Unreachable("fortytwo".into());
+        let failed = |what: &str| Trouble::Failed(what.into());
+        for (code, trouble, tries) in [
+            ("53100", Trouble::Full, 1),
+            ("25006", Trouble::ReadOnly, 1),
+            ("42501", Trouble::Forbidden, 1),
+            ("55P03", Trouble::Busy, 1),
+            ("53200", Trouble::Busy, 1),
+            ("40001", Trouble::Busy, 11),
+            ("40P01", Trouble::Busy, 11),
+            ("23505", failed("it refuses a value (SQLSTATE 23505)"), 11),
+            ("22021", failed("it refuses a value (SQLSTATE 22021)"), 1),
+            ("XX000", failed("fortytwo (SQLSTATE XX000)"), 1),
+            ("53300", unreachable.clone(), 1),
+            ("57P01", unreachable.clone(), 10),
+            ("08006", unreachable, 10),
+        ] {
+            tell(&database, &format!("DELETE FROM failing; INSERT INTO failing VALUES ('{code}')")).await;
+            tell(&database, "ALTER SEQUENCE tries RESTART").await;
+            let error = store.put_answer(answer(1, None, "secret")).await.unwrap_err();
+            let mut connection = database.connect().await;
+            let tried: i64 =
+                sqlx::query_scalar("SELECT last_value FROM tries").fetch_one(&mut connection).await.unwrap();
+            assert_eq!((code, error.trouble, tried), (code, trouble, tries));
+        }
+        tell(&database, "DROP TRIGGER failing ON stored_answers").await;
+        put(&store, answer(1, None, "well again")).await;
+        store.close().await;
+    });
+}
+
+/// The server itself ends what takes too long, and who stands still in the middle of something before others give up.
+#[test]
+fn sessions_keep_to_their_bounds() {
+    let database = Database::fresh();
+    run(async {
+        tell(
+            &database,
+            "CREATE TABLE seen (name TEXT, value TEXT);
+            CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                INSERT INTO seen SELECT name, setting FROM pg_settings;
+                RETURN NULL;
+            END; $$;
+            CREATE TRIGGER seen AFTER INSERT ON stored_answers EXECUTE FUNCTION see()",
+        )
+        .await;
+        let store = postgres(&database).await;
+        put(&store, answer(1, None, "x")).await;
+        let mut connection = database.connect().await;
+        for (name, value) in [
+            ("statement_timeout", "10000"),
+            ("lock_timeout", "5000"),
+            ("idle_in_transaction_session_timeout", "2500"),
+            ("tcp_keepalives_idle", "10"),
+            ("transaction_isolation", "read committed"),
+            ("application_name", "safecache"),
+        ] {
+            let seen: String = sqlx::query_scalar("SELECT value FROM seen WHERE name = $1")
+                .bind(name)
+                .fetch_one(&mut connection)
+                .await
+                .unwrap();
+            assert_eq!((name, &*seen), (name, value));
+        }
+        store.close().await;
+    });
 }
 
 #[test]

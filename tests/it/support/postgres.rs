@@ -53,8 +53,8 @@ const SETTINGS: [&str; 9] = [
 pub(crate) struct Server {
     folder: PathBuf,
     port: u16,
-    lifeline: Mutex<ChildStdin>,
-    _shell: Child,
+    lifeline: Mutex<Option<ChildStdin>>,
+    shell: Child,
 }
 
 impl Server {
@@ -103,8 +103,8 @@ impl Server {
             .process_group(0)
             .stdin(Stdio::piped());
         let mut shell = shell.spawn().expect("a shell");
-        let lifeline = Mutex::new(shell.stdin.take().expect("it is piped"));
-        let mut server = Self { folder, port: 0, lifeline, _shell: shell };
+        let lifeline = Mutex::new(shell.stdin.take());
+        let mut server = Self { folder, port: 0, lifeline, shell };
         // Another process may take the port before the server does: then it ends, and another port is tried.
         for _ in 0..5 {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
@@ -126,7 +126,7 @@ impl Server {
     fn up(&self) -> bool {
         let before = self.log().len();
         let mut lifeline = self.lifeline.lock().unwrap_or_else(PoisonError::into_inner);
-        writeln!(lifeline, "{}", self.port).expect("the shell reads");
+        writeln!(lifeline.as_mut().expect("it is piped"), "{}", self.port).expect("the shell reads");
         let mut is_up = false;
         eventually("PostgreSQL is ready", || {
             is_up = self.status().is_some_and(|(_, status)| status == "ready");
@@ -149,6 +149,11 @@ impl Server {
         Some((Pid::from_raw(lines.first()?.parse().ok()?)?, lines.get(7)?.trim().to_owned()))
     }
 
+    /// Where it keeps all that it has.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// What it said.
     fn log(&self) -> String {
         fs::read_to_string(self.folder.join("log")).unwrap_or_default()
@@ -157,6 +162,15 @@ impl Server {
     /// The address of a database, as an operator writes it.
     pub(crate) fn address(&self, database: &str) -> Secret {
         Secret::new(format!("postgres://safecache:{PASSWORD}@127.0.0.1:{}/{database}", self.port))
+    }
+}
+
+/// Ends the server and takes its folder away.
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.lifeline.lock().unwrap_or_else(PoisonError::into_inner).take());
+        // An error means that it has ended already.
+        let _ = self.shell.wait();
     }
 }
 
