@@ -64,7 +64,9 @@ pub struct Followed {
 #[async_trait]
 pub trait Directory: Send + Sync {
     /// Makes a change, and leaves its trail in the same transaction: both or none. What it changes of keys is there for
-    /// [`Directory::follow`] at once.
+    /// [`Directory::follow`] at once. Edits may be made at the same time from several processes: each sees what those before
+    /// it have left, and revisions become visible in their order. Where a database was lost while it committed, the error
+    /// says that nobody knows whether it did.
     async fn edit(
         &self,
         edit: Edit,

@@ -1,6 +1,7 @@
 //! What many gateways share: what one changes the others are told; what a newer version has added is passed over, and what
 //! it writes is not guessed.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -159,6 +160,41 @@ fn edits_that_wait_hold_up_nobody_who_reads() {
         sqlx::raw_sql("ROLLBACK").execute(&mut holder).await.unwrap();
         make(&**directory, 2).await;
         store.close().await;
+    });
+}
+
+/// Its gateway may be paused, or out of reach, with the lock in its hands: the server lets go of it.
+#[test]
+fn an_edit_that_stands_still_holds_up_others_for_a_moment() {
+    let database = Database::fresh();
+    run(async {
+        let bounds = Bounds { wait: Duration::from_secs(2), ..Bounds::default() };
+        let one = PostgresStore::open(&database.address(), bounds).await.expect("a store");
+        let other = PostgresStore::open(&database.address(), bounds).await.expect("a store");
+        let mut watch = database.connect().await;
+        let mut still = pin!(one.directory().edit(Edit::CreateKey(new_key(1)), Author::Operator, NOW));
+        // Step by step, each looked at when it is done: what follows on BEGIN is the lock.
+        let find = "SELECT coalesce(min(state), 'none'), coalesce(min(query), '') FROM pg_stat_activity \
+                    WHERE datname = current_database() AND pid <> pg_backend_pid() AND query LIKE ANY (ARRAY['BEGIN%', \
+                    'SELECT revision FROM revisions%', 'SELECT count(*) FROM keys%', 'INSERT%', 'UPDATE%'])";
+        let mut has_lock = false;
+        while !has_lock {
+            let moved = tokio::time::timeout(Duration::ZERO, &mut still).await;
+            assert!(moved.is_err(), "it was made in one go");
+            let mut state = "active".to_owned();
+            while state == "active" {
+                let query: String;
+                (state, query) = sqlx::query_as(find).fetch_one(&mut watch).await.expect("it is seen");
+                has_lock = state == "idle in transaction" && !query.starts_with("BEGIN");
+            }
+        }
+        make(&**other.directory(), 2).await;
+        // When it goes on, it is made anew.
+        let edited = still.await.expect("the store works").expect("a key");
+        assert_eq!((edited.is_new, edited.revision), (true, 2));
+        assert_eq!(actions(&**other.directory()).await, ["account.create", "key.create", "key.create"]);
+        other.close().await;
+        one.close().await;
     });
 }
 
