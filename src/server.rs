@@ -180,9 +180,7 @@ pub fn start(start: Start) -> anyhow::Result<Running> {
         data: Workers::start("data", workers)?,
         control,
     };
-    if !resolver.ask_all(&live.load().derived).wait(FIRST_RESOLVE) {
-        tracing::warn!("the names of upstreams are still being resolved");
-    }
+    await_names(&resolver, &live);
     let ward = inherited.map(|inherited| inherited.take_levels(&running.shared)).transpose()?;
     // Whoever asks whether it is ready asks the old process until then, and finds the new one so.
     running.open_data(data_listeners)?;
@@ -190,6 +188,13 @@ pub fn start(start: Start) -> anyhow::Result<Running> {
     running.ward = ward.map(|ward| running.attend(ward));
     running.look_after(live, resolver, seen, roll);
     Ok(running)
+}
+
+/// Waits a moment for the addresses of upstreams.
+fn await_names(resolver: &Resolver, live: &Live<Derived>) {
+    if !resolver.ask_all(&live.load().derived).wait(FIRST_RESOLVE) {
+        tracing::warn!("the names of upstreams are still being resolved");
+    }
 }
 
 /// The sockets of the data ports and of the admin port, and all of them for whoever takes them over.

@@ -6,12 +6,12 @@ use std::io::Write;
 use crate::cli::ServeArgs;
 use crate::cli::running::{Signals, print_addresses, print_way_in};
 use crate::clock::Clock;
+use crate::cluster::link::ANSWER_WAIT;
 use crate::config;
 use crate::proxy::resolver;
 use crate::runtime::reload::Source;
 use crate::server::hand_over::take::receive;
 use crate::server::{Start, start};
-use crate::cluster::link::ANSWER_WAIT;
 use crate::shelf::DISK_WAIT;
 use crate::telemetry::init::logging;
 

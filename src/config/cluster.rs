@@ -79,10 +79,10 @@ impl Engine {
     /// What a URL of it looks like.
     pub fn hint(self) -> &'static str {
         match self {
-            Self::Postgres => {
-                "such as postgres://host:5432/database, with user and password before the host"
+            Self::Postgres => "such as postgres://host:5432/database, with user and password before the host",
+            Self::Redis => {
+                "such as redis://host:6379/0, with user and password before the host; rediss:// for TLS"
             }
-            Self::Redis => "such as redis://host:6379/0, with user and password before the host; rediss:// for TLS",
         }
     }
 

@@ -84,9 +84,8 @@ impl Followed {
     /// True if an answer to `key` whose writer had heard of the purges up to `mark` must not be given: another purge
     /// forgets it, or its writer had heard of one that this gateway has not.
     pub(super) fn is_dead(&self, mark: Mark, key: &EntryKey, origin: &Origin) -> bool {
-        let is_known = self.position.is_some_and(|known| {
-            known.mark.log == mark.log && mark.number <= known.mark.number
-        });
+        let is_known =
+            self.position.is_some_and(|known| known.mark.log == mark.log && mark.number <= known.mark.number);
         !is_known || self.told.forgets(mark.number, key, origin)
     }
 }
@@ -118,8 +117,7 @@ mod tests {
     }
 
     fn is_dead(followed: &Followed, account: &str, number: u64) -> bool {
-        let origin =
-            Origin { account: Some(AccountId::new(account)), route: "/v1/*".into(), model: None };
+        let origin = Origin { account: Some(AccountId::new(account)), route: "/v1/*".into(), model: None };
         followed.is_dead(Mark { log: LOG, number }, &EntryKey::from_bytes([1; 32]), &origin)
     }
 
@@ -140,7 +138,10 @@ mod tests {
     fn what_is_older_than_a_log_that_was_cut_is_dead() {
         let purges = vec![logged(1025, of_account("acme")), logged(1026, of_account("acme"))];
         let followed = Followed::anew(&news(1026, purges), 1);
-        assert_eq!([1023, 1024, 1026].map(|number| is_dead(&followed, "globex", number)), [true, false, false]);
+        assert_eq!(
+            [1023, 1024, 1026].map(|number| is_dead(&followed, "globex", number)),
+            [true, false, false]
+        );
         assert_eq!([1024, 1025, 1026].map(|number| is_dead(&followed, "acme", number)), [true, true, false]);
     }
 

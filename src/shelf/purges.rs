@@ -340,7 +340,8 @@ mod tests {
     #[test]
     fn the_disk_is_not_believed_until_it_has_forgotten() {
         let purges = Purges::default();
-        let is_read = |number| purges.while_kept((purges.epoch(), None), &key(1), &origin(number), || ()).is_some();
+        let is_read =
+            |number| purges.while_kept((purges.epoch(), None), &key(1), &origin(number), || ()).is_some();
         let begun = purges.begin(&all_of(&account(1)));
         assert_eq!([is_read(1), is_read(2)], [false, true]);
         assert_eq!(purges.next_failed(), None);
@@ -353,7 +354,8 @@ mod tests {
     #[test]
     fn what_the_disk_has_to_forget_is_bounded() {
         let purges = Purges::default();
-        let is_read = |number| purges.while_kept((purges.epoch(), None), &key(200), &origin(number), || ()).is_some();
+        let is_read =
+            |number| purges.while_kept((purges.epoch(), None), &key(200), &origin(number), || ()).is_some();
         let begun: Vec<_> = (0..MOST_PARTS).map(|asked| purges.begin(&of_key(1, asked))).collect();
         purges.fail(begun[3].number);
         assert!(is_read(1));

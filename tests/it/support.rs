@@ -5,6 +5,7 @@ pub(crate) mod browser;
 pub(crate) mod client;
 pub(crate) mod disk;
 pub(crate) mod fault_proxy;
+pub(crate) mod fleet;
 pub(crate) mod front;
 pub(crate) mod gateway;
 pub(crate) mod h2;

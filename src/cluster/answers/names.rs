@@ -76,8 +76,25 @@ mod tests {
     #[test]
     fn no_two_accounts_share_a_name_whatever_they_are_called() {
         let names = [
-            "", "*", "{*}", "a", "A", "a:", "a}", "a}:e:", "{a", "a%7D", "a}", "%", "%25", "a b", "a\u{e4}",
-            "*}:e:00:json", "a\0", "purges", "a\nb",
+            "",
+            "*",
+            "{*}",
+            "a",
+            "A",
+            "a:",
+            "a}",
+            "a}:e:",
+            "{a",
+            "a%7D",
+            "a}",
+            "%",
+            "%25",
+            "a b",
+            "a\u{e4}",
+            "*}:e:00:json",
+            "a\0",
+            "purges",
+            "a\nb",
         ];
         let distinct: HashSet<&str> = names.into_iter().collect();
         let slot = Slot { key: EntryKey::from_bytes([0; 32]), form: AnswerForm::Json };

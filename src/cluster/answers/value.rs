@@ -72,7 +72,13 @@ impl<'a> Reader<'a> {
             [1] => Some(AccountId::new(std::str::from_utf8(head.text()?).ok()?)),
             _ => return None,
         };
-        Some(SharedAnswer { fence, mark: Mark { log, number }, account, created_at, payload: self.0.to_vec() })
+        Some(SharedAnswer {
+            fence,
+            mark: Mark { log, number },
+            account,
+            created_at,
+            payload: self.0.to_vec(),
+        })
     }
 
     fn take(&mut self, count: usize) -> Option<&'a [u8]> {
@@ -143,7 +149,10 @@ mod tests {
         more.extend_from_slice(&crc32fast::hash(&told).to_le_bytes());
         more.extend_from_slice(&told);
         let Found::Answer(read) = read(&more) else { panic!("an answer") };
-        assert_eq!((read.payload.as_slice(), read.account), (&b"what was said"[..], Some(AccountId::new("acme"))));
+        assert_eq!(
+            (read.payload.as_slice(), read.account),
+            (&b"what was said"[..], Some(AccountId::new("acme")))
+        );
     }
 
     #[test]
