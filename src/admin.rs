@@ -37,7 +37,7 @@ use crate::admin::desk::Desk;
 use crate::ids::AccountId;
 use crate::runtime::reload::{Reloader, Shrinking};
 use crate::store::directory::edit::Author;
-use crate::store::failure::StoreError;
+use crate::store::failure::{StoreError, Trouble};
 use crate::store::proxied::Purge;
 use crate::telemetry::metrics::Metrics;
 
@@ -102,6 +102,7 @@ const NO_TOKEN: &str = "the operator's token is required";
 const NO_RELOAD: &str = "the reload did not end";
 const EITHER: &str = "either `account` or `route`, or none of them";
 const NO_PURGE: &str = "memory has forgotten, but the disk could not be changed";
+const UNTOLD: &str = "this gateway's memory has forgotten, but the others' may not have";
 
 async fn describe() -> Response {
     ([(CONTENT_TYPE, "application/json")], openapi::COMMITTED).into_response()
@@ -199,6 +200,9 @@ async fn purge<D: Send + Sync + 'static>(
     };
     match (admin.purge)(purge).await {
         Ok(purged) => Json(Purged::of(purged)).into_response(),
-        Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, format!("{NO_PURGE}: {error}")),
+        Err(error) => {
+            let what = if matches!(error.trouble, Trouble::Untold(_)) { UNTOLD } else { NO_PURGE };
+            problem(StatusCode::INTERNAL_SERVER_ERROR, format!("{what}: {error}"))
+        }
     }
 }

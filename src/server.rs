@@ -134,14 +134,10 @@ pub fn start(start: Start) -> anyhow::Result<Running> {
     let seen = Seen::now(config.keys_file.clone());
     let resolver = Resolver::new(start.lookup, control.handle().clone());
     let roll = Roll::default();
-    let tools = Tools {
-        source: start.source,
-        files: raise_files(),
-        limiter: clustered.limiter().clone(),
-        metrics: Arc::clone(&metrics),
-        clock: start.clock.clone(),
-        derive: deriving(&metrics, &resolver, &roll),
-    };
+    let limiter = clustered.limiter().clone();
+    let (files, derive) = (raise_files(), deriving(&metrics, &resolver, &roll));
+    let (source, clock) = (start.source, start.clock.clone());
+    let tools = Tools { source, files, limiter, metrics: Arc::clone(&metrics), clock, derive };
     let Ruling { live, reloader, accounts } = ruling(start.config, tools, &lasting, &control)?;
     let (access, writer) = access_log(start.access, workers, &metrics)?;
     let (ledger, bookkeeper) = keep_books((workers, &metrics), &lasting, &start.clock, &live);
@@ -180,9 +176,7 @@ pub fn start(start: Start) -> anyhow::Result<Running> {
         data: Workers::start("data", workers)?,
         control,
     };
-    if !resolver.ask_all(&live.load().derived).wait(FIRST_RESOLVE) {
-        tracing::warn!("the names of upstreams are still being resolved");
-    }
+    await_names(&resolver, &live);
     let ward = inherited.map(|inherited| inherited.take_levels(&running.shared)).transpose()?;
     // Whoever asks whether it is ready asks the old process until then, and finds the new one so.
     running.open_data(data_listeners)?;
@@ -190,6 +184,13 @@ pub fn start(start: Start) -> anyhow::Result<Running> {
     running.ward = ward.map(|ward| running.attend(ward));
     running.look_after(live, resolver, seen, roll);
     Ok(running)
+}
+
+/// Waits a moment for the addresses of upstreams.
+fn await_names(resolver: &Resolver, live: &Live<Derived>) {
+    if !resolver.ask_all(&live.load().derived).wait(FIRST_RESOLVE) {
+        tracing::warn!("the names of upstreams are still being resolved");
+    }
 }
 
 /// The sockets of the data ports and of the admin port, and all of them for whoever takes them over.

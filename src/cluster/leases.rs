@@ -174,7 +174,8 @@ impl Leases {
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut standing = self.link.subscribe();
         loop {
-            self.stand(*standing.borrow_and_update());
+            standing.mark_unchanged();
+            self.stand();
             tokio::select! {
                 // An error means that the link is gone, and this with it.
                 changed = standing.changed() => if changed.is_err() { return },
@@ -186,9 +187,9 @@ impl Leases {
     }
 
     /// Has the limiter know how Redis and the gateways stand.
-    fn stand(&self, is_up: bool) {
+    fn stand(&self) {
         let replicas = self.roll.replicas();
-        self.limiter.set_link(match is_up {
+        self.limiter.set_link(match self.link.is_up() {
             true => Standing::Up { replicas },
             false => Standing::Down { since: self.link.failing_since(), replicas, policy: self.policy },
         });

@@ -20,7 +20,7 @@ use crate::ids::AccountId;
 use crate::store::answer::{PromptHash, Which};
 use crate::store::cursor;
 use crate::store::entries::{EntryKind, ListedEntry, Page, PageOf, Place};
-use crate::store::failure::StoreError;
+use crate::store::failure::{StoreError, Trouble};
 use crate::store::proxied::Purge;
 
 /// Entries on a page.
@@ -139,7 +139,12 @@ pub(super) async fn forget(State(console): Shared, asked: Asked) -> Result<Respo
         Ok(forgotten) => (false, format!("{forgotten} entries are forgotten."), StatusCode::OK),
         Err(error) => {
             tracing::error!(%error, "the console could not delete cached answers");
-            let text = "Memory has forgotten, but the disk could not be changed; try again.";
+            let text = match error.trouble {
+                Trouble::Untold(_) => {
+                    "This gateway has forgotten; others will once they can be told, which is tried again."
+                }
+                _ => "Memory has forgotten, but the disk could not be changed; try again.",
+            };
             (true, text.to_owned(), StatusCode::INTERNAL_SERVER_ERROR)
         }
     };

@@ -118,7 +118,10 @@ impl Request<'_> {
                         drop((ticket, writer, reader, self.memory, self.body));
                         return send_hit(self.shared, session, ctx, (&entry, age)).await;
                     }
-                    let elsewhere = Box::pin(self.elsewhere(session, ctx, &mut plan, &key)).await;
+                    let elsewhere = match self.shared.shelf.is_shared() {
+                        true => Box::pin(self.elsewhere(session, ctx, &mut plan, &key)).await,
+                        false => Elsewhere::Nothing(None),
+                    };
                     let hold = match elsewhere {
                         Elsewhere::Nothing(hold) => hold,
                         Elsewhere::Answer(entry) => {
@@ -131,7 +134,8 @@ impl Request<'_> {
                             return Ok(Sent::ClientGone);
                         }
                     };
-                    let begun = self.shared.clock.monotonic();
+                    // Others may have been waited for.
+                    let begun = if hold.is_some() { self.shared.clock.monotonic() } else { now };
                     let departure = Departure { writer, reader, ticket: Some(ticket), hold, begun };
                     return self.lead(session, ctx, plan, departure).await;
                 }
@@ -162,9 +166,10 @@ impl Request<'_> {
         plan: &mut Plan,
         key: &FlightKey,
     ) -> Elsewhere {
-        let is_alone = plan.is_unasked || !self.shared.shelf.is_shared();
         let flight = || self.shared.shelf.flight(key, self.origin(ctx, plan).account.as_ref());
-        let Some(mut flight) = (!is_alone).then(flight).flatten() else { return Elsewhere::Nothing(None) };
+        let Some(mut flight) = (!plan.is_unasked).then(flight).flatten() else {
+            return Elsewhere::Nothing(None);
+        };
         let landing = async {
             loop {
                 match flight.next().await {

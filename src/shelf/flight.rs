@@ -44,7 +44,7 @@ pub enum Next {
 
 /// A hold on a call that others wait for. Dropped, one of them makes the next.
 pub struct Hold {
-    lock: Lock,
+    lock: Box<Lock>,
     ends: Option<oneshot::Sender<End>>,
 }
 
@@ -128,12 +128,12 @@ impl Hold {
     fn keep(lock: Lock, answers: Arc<dyn SharedAnswers>) -> Self {
         let (ends, ended) = oneshot::channel();
         tokio::spawn(renew(lock.clone(), answers, ended));
-        Self { lock, ends: Some(ends) }
+        Self { lock: Box::new(lock), ends: Some(ends) }
     }
 
     /// The lock, for what lets it go.
     pub(super) fn lock(&self) -> Lock {
-        self.lock.clone()
+        Lock::clone(&self.lock)
     }
 
     /// There will be no answer for others.

@@ -7,6 +7,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::cache::entries::Slot;
@@ -27,6 +29,13 @@ pub const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// What all of it is called in an error.
 const PLACE: &str = "the answers that gateways share";
 
+/// Which time it is that a purge is told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    First,
+    Again,
+}
+
 struct Follower {
     shelf: Arc<Shelf>,
     sharing: Arc<Sharing>,
@@ -35,7 +44,8 @@ struct Follower {
 /// Follows for `shelf`, and writes what comes to it, until it is closed.
 pub async fn follow(shelf: Arc<Shelf>) {
     let Some((mut inbox, sharing)) = shelf.inbox().zip(shelf.sharing().cloned()) else { return };
-    let writing = tokio::spawn(write(Arc::clone(&shelf), Arc::clone(&sharing)));
+    let (end, ended) = oneshot::channel();
+    let writing = tokio::spawn(write(Arc::clone(&shelf), Arc::clone(&sharing), ended));
     let follower = Follower { shelf, sharing };
     let mut looks = interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -48,8 +58,8 @@ pub async fn follow(shelf: Arc<Shelf>) {
                     let _ = done.send(follower.purge(&begun, &forgotten).await);
                 }
                 Some(Command::End { within, done }) => {
-                    writing.abort();
-                    follower.end(within).await;
+                    drop(end);
+                    follower.end(writing, within).await;
                     let _ = done.send(());
                     return;
                 }
@@ -69,7 +79,7 @@ impl Follower {
         }
         if let Some(failed) = self.shelf.purges.next_failed() {
             // What fails again is tried again.
-            let _ = self.tell(&failed).await;
+            let _ = self.tell(&failed, Turn::Again).await;
         }
     }
 
@@ -101,7 +111,7 @@ impl Follower {
 
     /// Has all gateways forget; how many answers memory had `forgotten`, with those that were deleted.
     async fn purge(&self, begun: &Unfinished, forgotten: &[Slot]) -> Result<u64, StoreError> {
-        if let Err(error) = self.tell(begun).await {
+        if let Err(error) = self.tell(begun, Turn::First).await {
             self.shelf.purges.fail(begun.number);
             return Err(StoreError::new(PLACE.as_ref(), Trouble::Untold(error.to_string())));
         }
@@ -117,12 +127,12 @@ impl Follower {
         Ok((forgotten.len() + deleted.len()) as u64)
     }
 
-    /// Writes a purge into the log, unless it is there already, as one that was written too late to be heard of.
-    async fn tell(&self, begun: &Unfinished) -> Result<(), Unshared> {
+    /// Writes a purge into the log, unless it is there already, as one is of whose writing nothing was heard.
+    async fn tell(&self, begun: &Unfinished, turn: Turn) -> Result<(), Unshared> {
         // The log may be begun anew just then.
         for _ in 0..2 {
             self.read_log().await?;
-            if self.shelf.purges.is_finished(begun.number) {
+            if turn == Turn::Again && self.shelf.purges.is_finished(begun.number) {
                 return Ok(());
             }
             let Some(known) = self.shelf.purges.position() else { continue };
@@ -138,9 +148,12 @@ impl Follower {
     }
 
     /// Writes what waits.
-    async fn end(&self, within: Duration) {
-        let written =
-            async { while self.sharing.answers.is_up() && write_some(&self.shelf, &self.sharing).await {} };
+    async fn end(&self, writing: JoinHandle<()>, within: Duration) {
+        let written = async {
+            // What it is about to write is written; one that has failed writes nothing more.
+            let _ = writing.await;
+            while self.sharing.answers.is_up() && write_some(&self.shelf, &self.sharing).await {}
+        };
         let is_late = tokio::time::timeout(within, written).await.is_err();
         let left = self.shelf.queue.give_up();
         self.shelf.counts.dropped(left);

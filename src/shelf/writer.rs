@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use tokio::sync::oneshot;
 
 use crate::cache::packed::pack;
 use crate::shelf::Shelf;
@@ -21,13 +22,20 @@ enum Change {
     Delete(Item),
 }
 
-/// Writes what comes to `shelf`, for as long as it is polled. What comes while nobody can be asked waits, within the bounds of
-/// the queue.
-pub(super) async fn write(shelf: Arc<Shelf>, sharing: Arc<Sharing>) {
+/// Writes what comes to `shelf`, until nobody holds what `ended` waits for. What comes while nobody can be asked waits, within
+/// the bounds of the queue.
+pub(super) async fn write(shelf: Arc<Shelf>, sharing: Arc<Sharing>, mut ended: oneshot::Receiver<()>) {
     loop {
-        shelf.queue.filled().await;
-        while !sharing.answers.is_up() {
-            tokio::time::sleep(REST).await;
+        let ready = async {
+            shelf.queue.filled().await;
+            while !sharing.answers.is_up() {
+                tokio::time::sleep(REST).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            _ = &mut ended => return,
+            () = ready => {}
         }
         write_some(&shelf, &sharing).await;
     }

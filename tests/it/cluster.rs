@@ -1,6 +1,9 @@
-//! What gateways share over Redis: a real server, and the line to it, which the tests trouble.
+//! What gateways share: real servers, and the lines to them, which the tests trouble.
 
+mod answers;
 mod commands;
 mod engines;
+mod flights;
 mod limits;
 mod link;
+mod purges;

@@ -1,6 +1,6 @@
 //! Several gateways on one PostgreSQL: what is changed, stored or counted through one is so for all.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -11,6 +11,7 @@ use crate::support::gateway::{Gateway, key, secret};
 use crate::support::postgres::{Database, PASSWORD, Server};
 use crate::support::process::{Process, safecache, write_config};
 use crate::support::redis::Redis;
+use crate::support::stopwatch::Stopwatch;
 use crate::support::upstream::Upstream;
 use tempfile::TempDir;
 
@@ -39,7 +40,7 @@ fn members(upstream: &Upstream, database: &Database) -> Vec<Gateway> {
 
 /// How long it takes until all of them say so of the key.
 fn until(members: &[Gateway], key: &str, expected: u16) -> Duration {
-    let begun = Instant::now();
+    let begun = Stopwatch::start();
     for member in members {
         member.eventually("all have followed", |member| status(member, key) == expected);
     }
@@ -81,7 +82,9 @@ fn a_change_of_a_key_is_in_force_at_all_gateways_soon() {
     }
     took.sort_unstable();
     let [median, late, longest] = [500, 990, 999].map(|rank| took[rank]);
-    println!("a change is in force at all of 3 gateways in {median:?} (median), {late:?} (99 %), {longest:?} (longest)");
+    println!(
+        "a change is in force at all of 3 gateways in {median:?} (median), {late:?} (99 %), {longest:?} (longest)"
+    );
     assert!(longest < Duration::from_secs(2), "{longest:?}");
     // None was lost.
     for (_, key) in &known {
@@ -141,7 +144,8 @@ fn with_postgresql_alone_each_has_its_part_of_a_limit_and_a_purge_holds_for_all(
     for member in &members {
         member.eventually("the purge is known", |member| {
             let mut client = member.connect();
-            client.request(&format!("POST {CHAT}"), &secret("listed"), only, body.as_bytes()).answer().status == 504
+            client.request(&format!("POST {CHAT}"), &secret("listed"), only, body.as_bytes()).answer().status
+                == 504
         });
     }
 }
@@ -160,7 +164,8 @@ fn requests_go_on_without_postgresql_and_changes_catch_up() {
     until(&members, &known, 200);
     server.stop();
     for member in &members {
-        member.eventually("it is missed", |member| ready(member).text().contains("postgres: cannot be asked"));
+        member
+            .eventually("it is missed", |member| ready(member).text().contains("postgres: cannot be asked"));
         assert_eq!(ready(member).status, 200);
         assert!(member.metric("safecache_postgres_up") == 0.0);
         let mut client = member.connect();
@@ -179,7 +184,9 @@ fn requests_go_on_without_postgresql_and_changes_catch_up() {
     let (_, new) = make(&members[1], &json!({}));
     until(&members, &new, 200);
     members.iter().for_each(|member| {
-        member.eventually("usage is written", |member| member.connect().get("/api/v1/usage", &known).status == 200);
+        member.eventually("usage is written", |member| {
+            member.connect().get("/api/v1/usage", &known).status == 200
+        });
     });
     let told = members[0].connect().get("/api/v1/usage", &known).json();
     assert_eq!(told["totals"]["prompt_tokens"], json!(300), "none is lost, and none counted twice: {told}");

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -14,6 +14,11 @@ use crate::support::fault_proxy::FaultProxy;
 use crate::support::gateway::{key, secret};
 use crate::support::process::Process;
 use crate::support::redis::Redis;
+use crate::support::stopwatch::Stopwatch;
+
+/// What a gateway says of its Redis.
+const UP: &str = "redis: ok";
+const DOWN: &str = "redis: cannot be asked";
 
 /// A gateway on a Redis of which it is told by a line of its own.
 struct Member {
@@ -37,12 +42,11 @@ impl Member {
         );
         let process = Process::serve(folder.path(), &yaml);
         let member = Self { process, line, _folder: folder };
-        member.until_up(true);
+        member.until_told(UP);
         member
     }
 
-    fn until_up(&self, is_up: bool) {
-        let says = if is_up { "redis: ok" } else { "redis: cannot be asked" };
+    fn until_told(&self, says: &str) {
         eventually(says, || self.process.ask_admin("/readyz").text().contains(says));
     }
 
@@ -66,7 +70,7 @@ struct Came {
 
 /// Asks through all members at once, as fast as they answer, while `meanwhile` goes on; how long that was.
 fn drive(members: &[Member], id: &'static str, meanwhile: impl FnOnce()) -> (Came, Duration) {
-    let begun = Instant::now();
+    let begun = Stopwatch::start();
     let is_over = AtomicBool::new(false);
     let all = Mutex::new(Came::default());
     std::thread::scope(|scope| {
@@ -76,7 +80,7 @@ fn drive(members: &[Member], id: &'static str, meanwhile: impl FnOnce()) -> (Cam
                 let mut client = member.process.connect();
                 let mut came = Came::default();
                 while !is_over.load(Ordering::Relaxed) {
-                    let asked = Instant::now();
+                    let asked = Stopwatch::start();
                     let answer = member.ask(&mut client, id);
                     came.slowest = came.slowest.max(asked.elapsed());
                     came.asked += 1;
@@ -136,7 +140,7 @@ fn a_key_passes_what_its_plan_allows_through_all_gateways_together() {
 fn what_is_left_is_told_alike_by_all_but_for_what_others_have_leased() {
     let redis = Redis::start();
     let members = members(&redis, 3);
-    let begun = Instant::now();
+    let begun = Stopwatch::start();
     let mut clients: Vec<Client> = members.iter().map(|member| member.process.connect()).collect();
     for spent in 1..=600_u64 {
         let which = usize::try_from(spent % 3).unwrap();
@@ -158,10 +162,10 @@ fn alone_for_a_while(fails: impl Fn(&FaultProxy), heals: impl Fn(&FaultProxy)) -
     drive(&members, "pro", || {
         pass(Duration::from_millis(1500));
         members.iter().for_each(|member| fails(&member.line));
-        members.iter().for_each(|member| member.until_up(false));
+        members.iter().for_each(|member| member.until_told(DOWN));
         pass(Duration::from_millis(2500));
         members.iter().for_each(|member| heals(&member.line));
-        members.iter().for_each(|member| member.until_up(true));
+        members.iter().for_each(|member| member.until_told(UP));
         pass(Duration::from_millis(1500));
     })
 }
@@ -200,7 +204,7 @@ fn a_redis_that_flaps_multiplies_nothing() {
             pass(Duration::from_millis(200));
             members.iter().for_each(|member| member.line.pass());
         }
-        members.iter().for_each(|member| member.until_up(true));
+        members.iter().for_each(|member| member.until_told(UP));
         // Who was cut off alone has passed its part beside the others, and that is paid for now.
         pass(Duration::from_millis(1500));
     });
@@ -214,7 +218,7 @@ fn a_redis_that_comes_back_empty_is_told_what_is_known() {
     let came = drive(&members, "pro", || {
         pass(Duration::from_millis(1500));
         redis.restart_empty();
-        members.iter().for_each(|member| member.until_up(true));
+        members.iter().for_each(|member| member.until_told(UP));
         pass(Duration::from_millis(1500));
     });
     holds("restarted empty", came, 0.0);
@@ -234,7 +238,7 @@ fn a_redis_that_fails_over_to_one_that_lags_is_told_what_is_known() {
         pass(lag);
         follower.ask(&["REPLICAOF", "NO", "ONE"]);
         members.iter().for_each(|member| member.line.lead_to(follower.address()));
-        members.iter().for_each(|member| member.until_up(true));
+        members.iter().for_each(|member| member.until_told(UP));
         pass(Duration::from_millis(1500));
     });
     holds("failed over", came, 10.0 * lag.as_secs_f64());
@@ -256,7 +260,7 @@ fn what_passes_without_redis_is_as_configured() {
         let mut client = member.process.connect();
         assert_eq!(member.ask(&mut client, "slow").header("x-safecache-limits"), None);
         member.line.cut();
-        member.until_up(false);
+        member.until_told(DOWN);
         for _ in 0..100 {
             let answer = member.ask(&mut client, "slow");
             assert_eq!(
@@ -266,7 +270,7 @@ fn what_passes_without_redis_is_as_configured() {
             );
         }
         member.line.pass();
-        member.until_up(true);
+        member.until_told(UP);
         assert_eq!(member.ask(&mut client, "slow").header("x-safecache-limits"), None);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use safecache::clock::Clock;
 use safecache::cluster::link::{ANSWER_WAIT, Link, Unanswered};
@@ -13,6 +13,7 @@ use safecache::ids::ReplicaId;
 use crate::support::client::DEADLINE;
 use crate::support::fault_proxy::FaultProxy;
 use crate::support::redis::Redis;
+use crate::support::stopwatch::Stopwatch;
 
 /// A link over `proxy`, which is kept by the current runtime.
 fn link(proxy: &FaultProxy) -> Arc<Link> {
@@ -22,9 +23,15 @@ fn link(proxy: &FaultProxy) -> Arc<Link> {
     link
 }
 
-async fn until(link: &Link, is_up: bool) {
+async fn until_up(link: &Link) {
     let mut changes = link.subscribe();
-    let waiting = changes.wait_for(|now| *now == is_up);
+    let waiting = changes.wait_for(|is_up| *is_up);
+    tokio::time::timeout(DEADLINE, waiting).await.expect("in time").expect("the link is there");
+}
+
+async fn until_down(link: &Link) {
+    let mut changes = link.subscribe();
+    let waiting = changes.wait_for(|is_up| !*is_up);
     tokio::time::timeout(DEADLINE, waiting).await.expect("in time").expect("the link is there");
 }
 
@@ -37,14 +44,14 @@ async fn a_broken_connection_is_given_up_and_comes_back() {
     let server = Redis::start();
     let proxy = FaultProxy::before(server.address());
     let link = link(&proxy);
-    until(&link, true).await;
+    until_up(&link).await;
     assert_eq!(ping(&link).await.unwrap(), "PONG");
     proxy.cut();
     assert!(matches!(ping(&link).await, Err(Unanswered::Failed(_) | Unanswered::Down)));
-    until(&link, false).await;
+    until_down(&link).await;
     assert!(matches!(ping(&link).await, Err(Unanswered::Down)));
     proxy.pass();
-    until(&link, true).await;
+    until_up(&link).await;
     assert_eq!(ping(&link).await.unwrap(), "PONG");
 }
 
@@ -53,11 +60,11 @@ async fn a_slow_server_is_as_good_as_none() {
     let server = Redis::start();
     let proxy = FaultProxy::before(server.address());
     let link = link(&proxy);
-    until(&link, true).await;
+    until_up(&link).await;
     proxy.slow(Duration::from_millis(200));
     let mut asked = 0;
     while link.is_up() {
-        let begun = Instant::now();
+        let begun = Stopwatch::start();
         assert!(matches!(ping(&link).await, Err(Unanswered::Late)));
         assert!(begun.elapsed() >= ANSWER_WAIT);
         asked += 1;
@@ -66,7 +73,7 @@ async fn a_slow_server_is_as_good_as_none() {
     // Nothing is known of a server that takes connections and answers late.
     assert!(matches!(ping(&link).await, Err(Unanswered::Down)));
     proxy.pass();
-    until(&link, true).await;
+    until_up(&link).await;
 }
 
 #[tokio::test]
@@ -74,15 +81,15 @@ async fn a_server_that_says_nothing_is_given_up_and_one_that_forgot_all_is_not()
     let mut server = Redis::start();
     let proxy = FaultProxy::before(server.address());
     let link = link(&proxy);
-    until(&link, true).await;
+    until_up(&link).await;
     proxy.stall();
     let asked = futures_util::future::join_all((0..100).map(|_| ping(&link))).await;
     assert!(asked.iter().all(|answer| matches!(answer, Err(Unanswered::Late | Unanswered::Failed(_)))));
-    until(&link, false).await;
+    until_down(&link).await;
     server.restart_empty();
     proxy.cut();
     proxy.pass();
-    until(&link, true).await;
+    until_up(&link).await;
     // The script is not known there any more, and is taken there again.
     let call = RedisRoll::new(Arc::clone(&link));
     assert_eq!(call.beat(&ReplicaId::new("gw_a")).await, Some(1));
@@ -93,15 +100,15 @@ async fn a_server_that_may_not_be_written_to_serves_nobody() {
     let (leader, replica) = (Redis::start(), Redis::start());
     let proxy = FaultProxy::before(leader.address());
     let link = link(&proxy);
-    until(&link, true).await;
+    until_up(&link).await;
     leader.ask(&["REPLICAOF", "127.0.0.1", &replica.address().port().to_string()]);
     let mut write = redis::cmd("SET");
     write.arg("a").arg("b");
     let refused = link.ask::<String>(&write).await.unwrap_err();
     assert!(refused.to_string().starts_with("READONLY"), "{refused}");
-    until(&link, false).await;
+    until_down(&link).await;
     proxy.lead_to(replica.address());
-    until(&link, true).await;
+    until_up(&link).await;
     assert_eq!(link.ask::<String>(&write).await.unwrap(), "OK");
 }
 
@@ -110,7 +117,7 @@ async fn the_roll_counts_who_was_there_lately() {
     let server = Redis::start();
     let proxy = FaultProxy::before(server.address());
     let link = link(&proxy);
-    until(&link, true).await;
+    until_up(&link).await;
     let call = RedisRoll::new(Arc::clone(&link));
     let replicas = ["gw_a", "gw_b", "gw_c"].map(ReplicaId::new);
     for (seen, replica) in (1..).zip(&replicas) {
@@ -134,7 +141,7 @@ async fn the_roll_counts_who_was_there_lately() {
 }
 
 async fn server_sees(server: &Redis, replicas: &str) {
-    let begun = Instant::now();
+    let begun = Stopwatch::start();
     while server.ask(&["ZCARD", "sc:1:replicas"]) != format!(":{replicas}") {
         assert!(begun.elapsed() < DEADLINE, "not so many");
         tokio::task::yield_now().await;

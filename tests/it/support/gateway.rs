@@ -91,7 +91,6 @@ impl Gateway {
     }
 
     /// The same, that waits for each answer of Redis no longer than a gateway does as a rule.
-    #[allow(dead_code)]
     pub(crate) fn start_impatient(yaml: &str) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
         Self::start_with(folder, yaml, resolver::system(), ANSWER_WAIT)
