@@ -17,9 +17,12 @@ use crate::cli::operator::{Operator, Unasked, message};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::store::Store;
+use crate::store::directory::Directory;
 use crate::store::directory::edit::Author;
 use crate::store::failure::{StoreError, Trouble};
 use crate::store::folder::FolderLock;
+use crate::store::people::People;
+use crate::store::postgres::{PostgresStore, connections};
 use crate::store::sqlite::SqliteStore;
 use crate::store::sqlite::writer::Bounds;
 
@@ -32,12 +35,12 @@ pub fn part(text: &str) -> String {
 pub enum Door {
     /// In the running gateway, which has the folder.
     Running(Operator),
-    /// In the folder itself.
+    /// In the folder itself, or in PostgreSQL, if that is configured.
     Folder {
         /// Asked as the gateway's listener would be.
         desk: Desk,
         /// What is changed.
-        store: Arc<SqliteStore>,
+        store: Arc<dyn Store>,
         /// What drives it.
         runtime: Runtime,
     },
@@ -62,19 +65,11 @@ impl Door {
 
     fn folder(config: Config) -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (store, standing) = match FolderLock::take(&config.data_dir) {
-            Ok(lock) => (runtime.block_on(SqliteStore::open(lock, Bounds::default()))?, Ok(())),
-            // A gateway that cannot be asked looks itself for what has changed.
-            Err(StoreError { trouble: Trouble::InUse(_), .. }) => {
-                (runtime.block_on(SqliteStore::beside(&config.data_dir, Bounds::default()))?, Err(Late))
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let store = Arc::new(store);
+        let Kept { store, directory, people, standing } = runtime.block_on(Kept::open(&config))?;
         let config = Arc::new(config);
         let accounts = Accounts::new(accounts::Parts {
-            directory: Arc::clone(store.directory()) as _,
-            store: Arc::clone(&store) as _,
+            directory,
+            store: Arc::clone(&store),
             // If no gateway runs, the next one begins with what is there.
             publish: Box::new(move |_| Box::pin(async move { standing })),
             // No command asks for what the list alone names.
@@ -82,7 +77,7 @@ impl Door {
             config: Box::new(move || Arc::clone(&config)),
             clock: Clock::system(),
         });
-        let people = PeopleService::new(Arc::clone(store.directory()) as _, Clock::system());
+        let people = PeopleService::new(people, Clock::system());
         let (accounts, people) = (Arc::new(accounts), Arc::new(people));
         let desk = Desk { accounts, people, author: Author::CommandLine };
         Ok(Self::Folder { desk, store, runtime })
@@ -131,5 +126,40 @@ impl Door {
         if let Self::Folder { store, runtime, .. } = self {
             runtime.block_on(store.close());
         }
+    }
+}
+
+/// What lasts, and whether a change of it is in force at once.
+struct Kept {
+    store: Arc<dyn Store>,
+    directory: Arc<dyn Directory>,
+    people: Arc<dyn People>,
+    standing: Result<(), Late>,
+}
+
+impl Kept {
+    /// Opens PostgreSQL, if that is configured, or else the data folder.
+    async fn open(config: &Config) -> Result<Self, StoreError> {
+        let cluster = config.cluster.as_ref();
+        if let Some(url) = cluster.and_then(|cluster| cluster.postgres.as_ref()) {
+            let store = PostgresStore::open(url.secret(), connections::Bounds::default()).await?;
+            let (directory, people) =
+                (Arc::clone(store.directory()) as _, Arc::clone(store.directory()) as _);
+            // Gateways hear of it, or look themselves.
+            return Ok(Self { store: Arc::new(store), directory, people, standing: Err(Late) });
+        }
+        let (store, standing) = match FolderLock::take(&config.data_dir) {
+            Ok(lock) => (SqliteStore::open(lock, Bounds::default()).await?, Ok(())),
+            // A gateway that cannot be asked looks itself for what has changed.
+            Err(StoreError { trouble: Trouble::InUse(_), .. }) => {
+                (SqliteStore::beside(&config.data_dir, Bounds::default()).await?, Err(Late))
+            }
+            Err(error) => return Err(error),
+        };
+        if cluster.is_some() {
+            store.directory().keep_as_it_is();
+        }
+        let (directory, people) = (Arc::clone(store.directory()) as _, Arc::clone(store.directory()) as _);
+        Ok(Self { store: Arc::new(store), directory, people, standing })
     }
 }

@@ -2,6 +2,7 @@
 
 use tempfile::TempDir;
 
+use crate::support::postgres::Database;
 use crate::support::process::{Ended, Process, safecache, write_config};
 
 fn run(yaml: &str, args: &[&str]) -> Ended {
@@ -67,4 +68,21 @@ fn what_lasts_in_postgresql_is_not_backed_up_here() {
             "what lasts is in PostgreSQL at db:5432/safecache: back it up and restore it with pg_dump and pg_restore\n"
         );
     }
+}
+
+#[test]
+fn keys_are_made_where_gateways_look_for_them() {
+    let database = Database::fresh();
+    let folder = TempDir::new().unwrap();
+    let engines = format!("cluster: {{postgres: '{}', replicas: 2}}\n", database.address().expose());
+    write_config(folder.path(), &engines);
+    let made = Process::run(folder.path(), &["keys", "create", "--account", "acme", "--json"], "");
+    assert_eq!(made.code, Some(0), "{made:?}");
+    assert!(!folder.path().join("data/accounts.sqlite").exists(), "not in the folder");
+    let listed = Process::run(folder.path(), &["keys", "list"], "");
+    assert!(listed.stdout.contains("acme"), "{listed:?}");
+    let alone =
+        run("cluster: {redis: 'redis://cache', replicas: 2}\n", &["keys", "create", "--account", "acme"]);
+    assert_eq!(alone.code, Some(1), "{alone:?}");
+    assert!(alone.stderr.contains("keys come from the list"), "{alone:?}");
 }
