@@ -4,6 +4,7 @@ use std::io::Read;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use crate::support::client::Answer;
+use crate::support::closed_port::ClosedPort;
 use crate::support::front::{CHAT, House, JSON, PATHS, Piece, Plans};
 use crate::support::upstream::{Exchange, Upstream};
 
@@ -23,7 +24,8 @@ fn refused(house: &House, status: u16, message: &str, should_retry: Option<&str>
 
 #[test]
 fn a_refused_connection_is_a_bad_gateway() {
-    let house = House::before(&[format!("http://{}", closed_port())]);
+    let closed = ClosedPort::any();
+    let house = House::before(&[format!("http://{}", closed.address())]);
     refused(&house, 502, "The upstream could not be reached", None);
 }
 
@@ -208,11 +210,6 @@ fn what_came_before_a_cut_reaches_the_client() {
             assert!(count >= SIZE, "{} {path}: {count}", client.name());
         }
     }
-}
-
-/// A port that nobody listens on.
-fn closed_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("its address")
 }
 
 /// A listener whose backlog is full: connections to it stay half open.

@@ -3,6 +3,7 @@
 pub(crate) mod admin;
 pub(crate) mod browser;
 pub(crate) mod client;
+pub(crate) mod closed_port;
 pub(crate) mod disk;
 pub(crate) mod fault_proxy;
 pub(crate) mod fleet;

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::stored_keys::{ask, done, make, status};
 use crate::support::admin::TOKEN;
 use crate::support::client::Answer;
+use crate::support::closed_port::ClosedPort;
 use crate::support::gateway::{Gateway, key, secret};
 use crate::support::postgres::{Database, PASSWORD, Server};
 use crate::support::process::{Process, safecache, write_config};
@@ -195,7 +196,8 @@ fn requests_go_on_without_postgresql_and_changes_catch_up() {
 #[test]
 fn a_gateway_does_not_start_without_its_postgresql_and_names_no_secret() {
     let folder = TempDir::new().unwrap();
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let closed = ClosedPort::any();
+    let nobody = closed.address();
     let url = format!("postgres://somebody:{PASSWORD}@{nobody}/safecache");
     write_config(folder.path(), &format!("cluster: {{postgres: '{url}', replicas: 2}}\n"));
     let ended = Process::start(safecache(folder.path()).arg("serve")).wait();
