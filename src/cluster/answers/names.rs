@@ -45,7 +45,7 @@ pub(super) fn entry(account: Option<&AccountId>, slot: &Slot) -> String {
     place(account, 'e', slot)
 }
 
-/// The count of an account's calls.
+/// The count of an account's calls, which has no end of its own.
 pub(super) fn calls(account: Option<&AccountId>) -> String {
     format!("sc:1:{}:n", owner(account))
 }

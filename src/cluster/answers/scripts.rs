@@ -1,4 +1,6 @@
 //! What Redis does in one step. Each script touches what is one account's, or what is the log's.
+//!
+//! Calls are counted by account. A count that was lost goes on above the number of the answer that is there.
 
 use redis::Script;
 
@@ -50,11 +52,18 @@ return found
 /// KEYS: slot, count of calls, lock, slots that are to be empty. ARGV: major version, rest of the value, milliseconds, number
 /// of the call or nothing, holder of the lock or nothing.
 const PUT: &str = r"
-local fence = ARGV[4]
-if fence == '' then fence = string.format('%016x', redis.call('INCR', KEYS[2])) end
 local there = redis.call('GETRANGE', KEYS[1], 0, 16)
-local is_later = string.sub(there, 1, 1) == ARGV[1] and
-  (tonumber(string.sub(there, 2), 16) or 0) > (tonumber(fence, 16) or 0)
+local last = string.sub(there, 1, 1) == ARGV[1] and tonumber(string.sub(there, 2), 16) or 0
+local fence = ARGV[4]
+if fence == '' then
+  local number = redis.call('INCR', KEYS[2])
+  if number <= last and last < 2 ^ 52 then
+    number = last + 1
+    redis.call('SET', KEYS[2], string.format('%d', number))
+  end
+  fence = string.format('%016x', number)
+end
+local is_later = last > (tonumber(fence, 16) or 0)
 if not is_later then
   redis.call('SET', KEYS[1], ARGV[1] .. fence .. ARGV[2], 'PX', ARGV[3])
   for place = 4, #KEYS do redis.call('UNLINK', KEYS[place]) end
@@ -111,9 +120,13 @@ if #there > 0 and there ~= ARGV[3] then return {'landed', there} end
 local held = redis.call('GET', KEYS[1])
 if held == '-' then return {'unshared', ''} end
 if held then return {'waits', ''} end
-local number = string.format('%016x', redis.call('INCR', KEYS[3]))
+local number, last = redis.call('INCR', KEYS[3]), tonumber(there, 16) or 0
+if number <= last and last < 2 ^ 52 then
+  number = last + 1
+  redis.call('SET', KEYS[3], string.format('%d', number))
+end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return {'lead', number}
+return {'lead', string.format('%016x', number)}
 ";
 
 /// Keeps a lock for some time more; 0 if it is lost.

@@ -177,6 +177,27 @@ fn what_is_damaged_or_of_another_version_is_a_miss() {
 }
 
 #[test]
+fn where_the_count_of_calls_is_lost_a_later_answer_still_takes_an_earlier_ones_place() {
+    let upstream = upstream();
+    let fleet = Fleet::start(2, &yaml(&upstream, "", ""));
+    let questions: Vec<String> = (0..3).map(other).collect();
+    let last = ("one", questions[2].as_str());
+    questions.iter().for_each(|question| drop(fleet.ask(0, ("one", question), "")));
+    fleet.shared(0, 3.0);
+    let lost = "return redis.call('DEL', 'sc:1:{a:acme}:n')";
+    assert_eq!(fleet.script(lost), 1);
+    let newer = fleet.ask(0, last, "cache-control: no-cache\r\n");
+    fleet.shared(0, 4.0);
+    assert_eq!(fleet.script(lost), 1);
+    // What is there is of no use to this one, which asks for a lock.
+    fleet.gateways[1].clock.advance(Duration::from_secs(3600));
+    let newest = fleet.ask(1, last, "");
+    assert_ne!(newest.text(), newer.text());
+    fleet.shared(1, 1.0);
+    assert_eq!(fleet.script("return tonumber(redis.call('GET', 'sc:1:{a:acme}:n'))"), 5);
+}
+
+#[test]
 fn a_large_answer_is_asked_for_apart_and_one_that_is_too_large_is_not_shared() {
     let upstream = random(1024 * 1024);
     let fleet = Fleet::start(2, &yaml(&upstream, "", ""));

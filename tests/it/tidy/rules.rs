@@ -26,6 +26,7 @@ pub(super) const SIBLINGS: &[(&str, &str, &str)] = &[
     ("auth", "limits", "a key's record carries its plan and remembers its bucket"),
     ("runtime", "telemetry", "a reload is counted where all metrics are"),
     ("routing", "cache", "a route carries its cache policy"),
+    ("cluster", "shelf", "it answers the trait by which the shelf asks for what gateways share"),
 ];
 
 /// Crates that have one place: the crate's name or its beginning, the files, why.
