@@ -52,7 +52,7 @@ pub(super) enum Command {
 /// What there is to do, step by step.
 #[derive(Debug, Default)]
 struct Chores {
-    /// Slots are looked up: all, or those behind the last one known.
+    /// What others have done is looked up: purges, and slots, all or those behind the last one known.
     lists: bool,
     /// What has expired is deleted.
     expires: bool,
@@ -66,8 +66,7 @@ struct Chores {
 
 impl Chores {
     fn is_any(&self) -> bool {
-        let Self { lists, expires, evicts, empties, purges } = *self;
-        lists || expires || evicts || empties || purges
+        self.lists || self.expires || self.evicts || self.empties || self.purges
     }
 }
 
@@ -164,13 +163,12 @@ impl<B: Fn() -> ByteSize> Tender<B> {
                 self.begin();
             }
         }
-        // Others may have purged, even where there is nothing to list.
         self.chores.lists = true;
         self.chores.expires |= self.looks == 0;
         self.chores.purges = self.shelf.purges.next_failed().is_some();
         self.looks = (self.looks + 1) % LOOKS_AN_EXPIRY;
-        let most = self.bound.as_u64() / ROW_BYTES;
-        if self.is_listed && !self.chores.evicts && self.shelf.filter.count() > most {
+        let is_over = self.shelf.filter.count() > self.bound.as_u64() / ROW_BYTES;
+        if self.is_listed && !self.chores.evicts && is_over {
             // Others have deleted what is still held to be there.
             self.relist();
         }
@@ -243,8 +241,8 @@ impl<B: Fn() -> ByteSize> Tender<B> {
             self.others_purged(purges);
         }
         self.purges = Some(purges);
+        self.chores.lists = self.is_on();
         if !self.is_on() {
-            self.chores.lists = false;
             return Ok(());
         }
         let page = self.shelf.store.proxied_slots(KeyPage { after: self.last, limit: PAGE }).await?;
@@ -319,8 +317,7 @@ impl<B: Fn() -> ByteSize> Tender<B> {
         (keeps, drops)
     }
 
-    /// Writes what is to be kept, and deletes what is to go. How many have been kept: one that is larger than all may be
-    /// would only push out the others.
+    /// Writes what is to be kept, and deletes what is to go; how many were kept: none that would push out all others.
     async fn put(&mut self, keeps: Vec<Keep>, mut drops: Vec<Slot>) -> Result<u64, StoreError> {
         drops.extend(keeps.iter().map(|keep| keep.slot));
         let most = self.bound.as_u64().saturating_sub(ROW_BYTES);
