@@ -35,7 +35,7 @@ mod trail;
 pub(super) mod turns;
 
 /// Between two looks at what others have changed, for what nobody has told.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Accounts, keys and people, over the connections of the store that they are in.
 #[derive(Debug)]

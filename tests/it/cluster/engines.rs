@@ -13,6 +13,7 @@ use crate::support::postgres::{Database, PASSWORD, Server};
 use crate::support::process::{Process, safecache, write_config};
 use crate::support::redis::Redis;
 use crate::support::stopwatch::Stopwatch;
+use crate::support::turn::turn;
 use crate::support::upstream::Upstream;
 use tempfile::TempDir;
 
@@ -50,6 +51,7 @@ fn until(members: &[Gateway], key: &str, expected: u16) -> Duration {
 
 #[test]
 fn a_change_of_a_key_is_in_force_at_all_gateways_soon() {
+    let _turn = turn();
     let (upstream, database) = (Upstream::json(ANSWER), Database::fresh());
     let members = members(&upstream, &database);
     let mut known: Vec<(String, String)> = Vec::new();

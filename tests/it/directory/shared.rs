@@ -101,7 +101,7 @@ fn who_is_not_told_looks_every_two_seconds() {
     let database = Database::fresh();
     run(async {
         let store = postgres(&database).await;
-        assert_eq!(store.directory().look_every(), Duration::from_secs(2));
+        assert_eq!(store.directory().look_every(), Duration::from_secs(1));
         store.close().await;
     });
 }
