@@ -97,7 +97,7 @@ fn who_was_cut_off_looks_again() {
 
 /// Who is not told, as through a proxy that keeps nothing open, looks often enough for a key to be refused within 2 s.
 #[test]
-fn who_is_not_told_looks_every_two_seconds() {
+fn who_is_not_told_looks_every_second() {
     let database = Database::fresh();
     run(async {
         let store = postgres(&database).await;
