@@ -24,7 +24,7 @@ use ipnet::IpNet;
 use crate::auth::key::KeyEntry;
 use crate::auth::model_glob::ModelGlob;
 use crate::config::build::Builder;
-use crate::config::cluster::Cluster;
+use crate::config::cluster::{Cluster, EngineUrl};
 use crate::config::interpolate::{Sources, interpolate};
 use crate::config::key_list::Known;
 use crate::config::node::{Kind, Place, Scene};
@@ -98,6 +98,13 @@ pub struct Config {
     pub shutdown: Shutdown,
     /// What several gateways share; `None`: this one is alone.
     pub cluster: Option<Cluster>,
+}
+
+impl Config {
+    /// Where PostgreSQL is that keeps what must last; `None`: the data folder does.
+    pub fn postgres(&self) -> Option<&EngineUrl> {
+        self.cluster.as_ref()?.postgres.as_ref()
+    }
 }
 
 /// One listening address.

@@ -27,7 +27,7 @@ class Gate(unittest.TestCase):
                     BASELINE=baseline,
                     counted_with=lambda: HERE,
                     build=lambda: "program",
-                    count=lambda _: costs,
+                    count=lambda *_: costs,
                 ),
                 contextlib.redirect_stdout(printed),
             ):
@@ -60,7 +60,19 @@ class Gate(unittest.TestCase):
 class Counting(unittest.TestCase):
     def test_start_and_end_do_not_count(self):
         with mock.patch.object(instructions, "instructions", lambda _, step, times: 7777 + len(step) * times):
-            self.assertEqual(instructions.count("program"), {step: len(step) for step in instructions.STEPS})
+            self.assertEqual(instructions.count("program", {}), {step: len(step) for step in instructions.STEPS})
+
+    def counted(self, known, *answers):
+        """What a step is told to cost if its runs count this, and how many runs there were."""
+        answers = iter(answers)
+        runs = mock.patch.multiple(instructions, STEPS={"hit": (0, 10)}, instructions=lambda *_: next(answers))
+        with runs:
+            return instructions.count("program", known)["hit"], len(list(answers))
+
+    def test_a_step_outside_is_counted_again_and_the_least_counts(self):
+        self.assertEqual(self.counted({"hit": 100}, 0, 1100, 0, 1000, 0, 1), (100, 2), "not a third time")
+        self.assertEqual(self.counted({"hit": 100}, 0, 1000, 0, 1), (100, 2), "not a second time")
+        self.assertEqual(self.counted({"hit": 100}, 0, 1100, 0, 1200, 0, 1100, 0, 1), (110, 2), "and no fourth time")
 
     def test_a_program_that_fails_is_no_count(self):
         with tempfile.TemporaryDirectory() as folder:

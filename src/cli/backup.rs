@@ -30,7 +30,7 @@ pub fn run(args: &BackupArgs, env: &BTreeMap<String, String>, out: &mut dyn Writ
 /// # Errors
 /// It does.
 pub(super) fn refuse_cluster(config: &Config) -> anyhow::Result<()> {
-    if let Some(postgres) = config.cluster.as_ref().and_then(|cluster| cluster.postgres.as_ref()) {
+    if let Some(postgres) = config.postgres() {
         bail!("what lasts is in {}: back it up and restore it with pg_dump and pg_restore", postgres.label());
     }
     Ok(())

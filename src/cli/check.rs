@@ -5,7 +5,8 @@ use std::io::Write;
 
 use crate::cli::ConfigArgs;
 use crate::config;
-use crate::config::cluster::{Cluster, EngineUrl, WithoutRedis};
+use crate::config::cluster::{Cluster, EngineUrl};
+use crate::limits::link::WhenDown;
 
 /// Checks the configuration and the key list that it names; says on `out` that all is well.
 ///
@@ -44,13 +45,13 @@ fn guarantees(cluster: &Cluster) -> [(&'static str, &'static str); 5] {
     };
     let limits = match (&cluster.redis, cluster.without_redis) {
         (None, _) => "each gateway keeps to its part of each limit: the limit by the number of gateways",
-        (Some(_), WithoutRedis::Share) => {
+        (Some(_), WhenDown::Share) => {
             "hold for all gateways together; while Redis is away each keeps to its part of each limit"
         }
-        (Some(_), WithoutRedis::Open) => {
+        (Some(_), WhenDown::Open) => {
             "hold for all gateways together; while Redis is away NOTHING IS LIMITED (without_redis: open)"
         }
-        (Some(_), WithoutRedis::Closed) => {
+        (Some(_), WhenDown::Closed) => {
             "hold for all gateways together; while Redis is away nothing passes (without_redis: closed)"
         }
     };

@@ -140,8 +140,7 @@ struct Kept {
 impl Kept {
     /// Opens PostgreSQL, if that is configured, or else the data folder.
     async fn open(config: &Config) -> Result<Self, StoreError> {
-        let cluster = config.cluster.as_ref();
-        if let Some(url) = cluster.and_then(|cluster| cluster.postgres.as_ref()) {
+        if let Some(url) = config.postgres() {
             let store = PostgresStore::open(url.secret(), connections::Bounds::default()).await?;
             let (directory, people) =
                 (Arc::clone(store.directory()) as _, Arc::clone(store.directory()) as _);
@@ -156,7 +155,7 @@ impl Kept {
             }
             Err(error) => return Err(error),
         };
-        if cluster.is_some() {
+        if config.cluster.is_some() {
             store.directory().keep_as_it_is();
         }
         let (directory, people) = (Arc::clone(store.directory()) as _, Arc::clone(store.directory()) as _);

@@ -20,7 +20,7 @@ use tokio::sync::{Notify, watch};
 use crate::clock::{Clock, Monotonic};
 use crate::config::cluster::EngineUrl;
 
-/// The longest that anybody waits for an answer.
+/// The longest that anybody waits for an answer, as a rule.
 pub const ANSWER_WAIT: Duration = Duration::from_millis(50);
 
 /// The longest that what is written behind requests may take: nobody waits for it, and it may be long.
@@ -77,19 +77,11 @@ pub struct Link {
 }
 
 impl Link {
-    /// A link that has yet to connect.
+    /// A link that has yet to connect, over which answers are waited for as long as `wait`.
     ///
     /// # Errors
     /// The URL cannot be used: why, without a secret.
-    pub fn new(url: &EngineUrl, clock: Clock) -> Result<Arc<Self>, String> {
-        Self::waiting(url, clock, ANSWER_WAIT)
-    }
-
-    /// The same, over which answers are waited for as long as `wait`.
-    ///
-    /// # Errors
-    /// As of [`Link::new`].
-    pub fn waiting(url: &EngineUrl, clock: Clock, wait: Duration) -> Result<Arc<Self>, String> {
+    pub fn new(url: &EngineUrl, clock: Clock, wait: Duration) -> Result<Arc<Self>, String> {
         let client = Client::open(url.secret().expose())
             .map_err(|error| format!("{}: {}", url.label(), why(&error)))?;
         Ok(Arc::new(Self {

@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 
 use url::{Host, Url};
 
+use crate::limits::link::WhenDown;
 use crate::secret::Secret;
 
 /// The engines that several gateways share; at least one of them.
@@ -16,19 +17,8 @@ pub struct Cluster {
     pub redis: Option<EngineUrl>,
     /// How many gateways there are at least.
     pub replicas: NonZeroU32,
-    /// What limits do while Redis cannot be asked.
-    pub without_redis: WithoutRedis,
-}
-
-/// What limits do while Redis cannot be asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WithoutRedis {
-    /// Each gateway keeps to its part of each limit.
-    Share,
-    /// Nothing is limited.
-    Open,
-    /// Nothing passes that Redis has not granted.
-    Closed,
+    /// What passes while Redis cannot be asked.
+    pub without_redis: WhenDown,
 }
 
 /// Which engine a URL is for.

@@ -65,7 +65,7 @@ impl Limiter {
 
     /// From now on Redis is as `link` says. Does nothing for a limiter that leases nothing.
     pub fn set_link(&self, link: Link) {
-        if let Some(leases) = &self.leases {
+        if let Some(leases) = self.leases.as_ref().filter(|leases| leases.link() != link) {
             leases.link.store(Arc::new(link));
         }
     }

@@ -16,7 +16,7 @@ use crate::cluster::answers::RedisAnswers;
 use crate::cluster::leases::{self, Leases};
 use crate::cluster::link::Link;
 use crate::cluster::roll::{BEAT_EVERY, GONE_AFTER, RedisRoll, Roll, RollCall};
-use crate::config::cluster::{Cluster, WithoutRedis};
+use crate::config::cluster::Cluster;
 use crate::dice;
 use crate::ids::ReplicaId;
 use crate::limits::limiter::Limiter;
@@ -39,7 +39,7 @@ pub(super) struct Clustered {
     leases: Option<Arc<Leases>>,
     redis: Option<(Arc<Link>, Roll)>,
     postgres: Option<(Arc<PostgresRoll>, Roll)>,
-    without_redis: WithoutRedis,
+    without_redis: WhenDown,
     end: watch::Sender<bool>,
     rolls: Vec<JoinHandle<()>>,
 }
@@ -52,7 +52,7 @@ impl Clustered {
             leases: None,
             redis: None,
             postgres: None,
-            without_redis: WithoutRedis::Share,
+            without_redis: WhenDown::Share,
             end: watch::channel(false).0,
             rolls: Vec::new(),
         }
@@ -81,14 +81,14 @@ impl Clustered {
             clustered.postgres = Some((call, roll));
         }
         if let Some(url) = &cluster.redis {
-            let link = Link::waiting(url, clock.clone(), wait).map_err(|why| anyhow!(why))?;
+            let link = Link::new(url, clock.clone(), wait).map_err(|why| anyhow!(why))?;
             runtime.spawn(Arc::clone(&link).keep());
             let call = Arc::new(RedisRoll::new(Arc::clone(&link)));
             let roll = clustered.keep_roll(cluster.replicas, call, &replica, runtime);
             let leases = Leases::new(leases::Parts {
                 link: Arc::clone(&link),
                 roll: roll.clone(),
-                policy: when_down(cluster.without_redis),
+                policy: cluster.without_redis,
                 clock: clock.clone(),
                 metrics: Arc::clone(metrics),
             });
@@ -178,7 +178,7 @@ impl Clustered {
 pub(super) struct Standings {
     redis: Option<(Arc<Link>, Roll)>,
     postgres: Option<(Arc<PostgresRoll>, Roll)>,
-    without_redis: WithoutRedis,
+    without_redis: WhenDown,
 }
 
 impl Standings {
@@ -196,15 +196,15 @@ impl Standings {
             let replicas = roll.replicas();
             lines += &match (link.is_up(), self.without_redis) {
                 (true, _) => format!("redis: ok, {replicas} gateways\n"),
-                (false, WithoutRedis::Share) => {
+                (false, WhenDown::Share) => {
                     format!(
                         "redis: cannot be asked; each limit is a part of {replicas}, answers are not shared\n"
                     )
                 }
-                (false, WithoutRedis::Open) => {
+                (false, WhenDown::Open) => {
                     "redis: cannot be asked; NOTHING IS LIMITED, answers are not shared\n".into()
                 }
-                (false, WithoutRedis::Closed) => {
+                (false, WhenDown::Closed) => {
                     "redis: cannot be asked; nothing passes but what was leased, answers are not shared\n"
                         .into()
                 }
@@ -223,14 +223,6 @@ impl Standings {
         let redis = self.redis.as_ref().map(|(_, roll)| roll);
         let roll = redis.or(self.postgres.as_ref().map(|(_, roll)| roll));
         cluster.replicas.set(i64::from(roll.map_or(0, |roll| roll.replicas().get())));
-    }
-}
-
-fn when_down(without_redis: WithoutRedis) -> WhenDown {
-    match without_redis {
-        WithoutRedis::Share => WhenDown::Share,
-        WithoutRedis::Open => WhenDown::Open,
-        WithoutRedis::Closed => WhenDown::Closed,
     }
 }
 

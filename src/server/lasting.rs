@@ -58,12 +58,11 @@ impl Lasting {
             Some(handle) => FolderLock::take_over(folder, handle)?,
         };
         let threads = Threads::start("store")?;
-        let cluster = config.cluster.as_ref();
-        let kept = match cluster.and_then(|cluster| cluster.postgres.as_ref()) {
+        let kept = match config.postgres() {
             None => {
                 let opened = threads.wait_for(SqliteStore::open(lock, Bounds::default()));
                 let store = opened.context(ENDED_EARLY)??;
-                if cluster.is_some() {
+                if config.cluster.is_some() {
                     store.directory().keep_as_it_is();
                 }
                 Kept::Here(Arc::new(store))

@@ -1,4 +1,5 @@
-//! Usage between rows and sums, as both databases need it: what is added, in which order, and what a report's rows mean.
+//! Usage between rows and sums, as both databases need it: what is added, in which order, what is deleted, and what a
+//! report's rows mean.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -6,7 +7,7 @@ use sqlx::{ColumnIndex, Decode, Row, Type};
 
 use crate::ids::KeyId;
 use crate::money::Money;
-use crate::store::number::{read, read_time};
+use crate::store::number::{kept_time, read, read_time};
 use crate::store::usage::{KeyUsage, Period, Step};
 use crate::usage::ledger::OTHER_MODEL;
 use crate::usage::record::{Cell, Class, Hour, KeyLabel, Line, Sums, UsageRow};
@@ -44,6 +45,76 @@ pub(in crate::store) fn last_uses(rows: &[UsageRow]) -> Vec<(&str, &str, &Line)>
         }
     }
     last.into_iter().map(|((account, key), line)| (account, key, line)).collect()
+}
+
+// === what is deleted ===
+
+/// The most rows that are deleted at once: others wait meanwhile.
+pub(in crate::store) const MOST_DELETED: u32 = 5000;
+
+/// Rows that only the usage of an hour keeps, or of later ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) enum Kept {
+    /// Sums of hours.
+    Hours,
+    /// Sums of whole days.
+    Days,
+    /// Models by their last hour.
+    Models,
+    /// Keys by their last use.
+    Keys,
+    /// Ids of batches.
+    Batches,
+}
+
+impl Kept {
+    /// All of it.
+    pub(in crate::store) const ALL: [Self; 5] =
+        [Self::Hours, Self::Days, Self::Models, Self::Keys, Self::Batches];
+
+    /// Deletes $2 of those before $1.
+    pub(in crate::store) fn deletion(self) -> &'static str {
+        match self {
+            Self::Hours => {
+                "DELETE FROM usage_hours WHERE (account, hour, key, model, class) IN \
+                 (SELECT account, hour, key, model, class FROM usage_hours WHERE hour < $1 LIMIT $2)"
+            }
+            Self::Days => {
+                "DELETE FROM usage_days WHERE (account, day, key, model, class) IN \
+                 (SELECT account, day, key, model, class FROM usage_days WHERE day < $1 LIMIT $2)"
+            }
+            Self::Models => {
+                "DELETE FROM usage_models WHERE (account, model) IN \
+                 (SELECT account, model FROM usage_models WHERE last_hour < $1 LIMIT $2)"
+            }
+            Self::Keys => {
+                "DELETE FROM key_uses WHERE (account, key) IN \
+                 (SELECT account, key FROM key_uses WHERE last_at < $1 LIMIT $2)"
+            }
+            Self::Batches => {
+                "DELETE FROM usage_batches WHERE id IN (SELECT id FROM usage_batches WHERE at < $1 LIMIT $2)"
+            }
+        }
+    }
+}
+
+/// Deletes some of what was used last before an hour.
+pub(in crate::store) struct DeleteUsage {
+    /// The first that stays.
+    pub(in crate::store) first: Hour,
+    /// What of.
+    pub(in crate::store) of: Kept,
+}
+
+impl DeleteUsage {
+    /// What stands for the beginning of the first where it is kept.
+    pub(in crate::store) fn before(&self) -> i64 {
+        match self.of {
+            Kept::Hours | Kept::Models => i64::from(self.first.number()),
+            Kept::Days => i64::from(self.first.number() / Hour::A_DAY),
+            Kept::Keys | Kept::Batches => kept_time(self.first.start()),
+        }
+    }
 }
 
 // === what is asked ===

@@ -3,10 +3,9 @@
 use std::io::Read;
 use std::time::Duration;
 
-use safecache::clock::Clock;
-
 use crate::support::client::Client;
 use crate::support::gateway::{Gateway, key, secret};
+use crate::support::stopwatch::Stopwatch;
 use crate::support::upstream::Upstream;
 
 const TIMEOUT: Duration = Duration::from_millis(300);
@@ -164,10 +163,8 @@ fn what_the_engine_cannot_read_gets_a_bare_400_and_all_else_an_answer_of_ours() 
     assert_eq!(gateway.stop().lines().count(), ours.len(), "and have their lines");
 }
 
-/// Sends `head` byte by byte until the other side closes, and tells after how long it did.
-fn drip(client: &mut Client, head: &[u8]) -> Duration {
-    let clock = Clock::system();
-    let begun = clock.monotonic();
+/// Sends `head` byte by byte until the other side closes, and tells how long after the start of `begun` it did.
+fn drip(client: &mut Client, head: &[u8], begun: &Stopwatch) -> Duration {
     client.stream().set_read_timeout(Some(DRIP)).unwrap();
     for byte in head {
         client.try_send([*byte]);
@@ -179,14 +176,16 @@ fn drip(client: &mut Client, head: &[u8]) -> Duration {
             break;
         }
     }
-    clock.monotonic().saturating_since(begun)
+    begun.elapsed()
 }
 
 #[test]
 fn a_head_that_drips_is_cut_at_the_timeout_on_a_fresh_connection() {
     let upstream = Upstream::json("{}");
     let gateway = gateway(&upstream, "timeout: 300ms");
-    let took = drip(&mut gateway.connect(), head(8192, 3).as_bytes());
+    // The timeout begins when the connection is there, which is before its client knows.
+    let begun = Stopwatch::start();
+    let took = drip(&mut gateway.connect(), head(8192, 3).as_bytes(), &begun);
     println!("cut after {took:?} of {TIMEOUT:?}");
     assert!(took >= TIMEOUT && took < TIMEOUT * 10, "{took:?}");
     gateway.eventually("it is counted", |g| g.metric("safecache_heads_refused_total") == 1.0);
@@ -201,7 +200,7 @@ fn a_head_that_drips_is_cut_at_the_timeout_on_a_kept_connection() {
     for _ in 0..2 {
         assert_eq!(client.get("/v1/models", &secret("one")).status, 200);
     }
-    let took = drip(&mut client, head(8192, 3).as_bytes());
+    let took = drip(&mut client, head(8192, 3).as_bytes(), &Stopwatch::start());
     println!("cut after {took:?} of {TIMEOUT:?}");
     assert!(took >= TIMEOUT && took < TIMEOUT * 10, "{took:?}");
     gateway.eventually("it is gone", |g| g.metric("safecache_connections") == 0.0);

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use proptest::prelude::{ProptestConfig, proptest};
-use safecache::config::cluster::WithoutRedis;
 use safecache::config::problem::Report;
 use safecache::config::restart::needs_restart;
 use safecache::config::{self, Config};
+use safecache::limits::link::WhenDown;
 use safecache::limits::plan::Per;
 use safecache::units::ByteSize;
 use safecache::upstream::settings::Concurrency;
@@ -237,7 +237,7 @@ fn what_gateways_share_is_named_without_a_secret() {
     let cluster = config.cluster.unwrap();
     let labels = [&cluster.postgres, &cluster.redis].map(|url| url.as_ref().unwrap().label());
     assert_eq!(labels, ["PostgreSQL at db.example:5433/safecache", "Redis at [::1]:6379/0"]);
-    assert_eq!((cluster.replicas.get(), cluster.without_redis), (3, WithoutRedis::Share));
+    assert_eq!((cluster.replicas.get(), cluster.without_redis), (3, WhenDown::Share));
     assert!(!format!("{cluster:?}").contains("hunter2"), "{cluster:?}");
     assert_eq!(good("threads: 1\n").cluster, None);
 }

@@ -12,6 +12,7 @@ pub(crate) mod gateway;
 pub(crate) mod h2;
 pub(crate) mod mounted;
 pub(crate) mod next_hop;
+pub(crate) mod nobody;
 pub(crate) mod over;
 pub(crate) mod plans;
 pub(crate) mod postgres;

@@ -3,10 +3,11 @@
 use std::num::NonZeroU32;
 
 use crate::config::build::Builder;
-use crate::config::cluster::{Cluster, Engine, EngineUrl, WithoutRedis};
+use crate::config::cluster::{Cluster, Engine, EngineUrl};
 use crate::config::node::Place;
 use crate::config::raw::{RawCluster, RawWithoutRedis};
 use crate::config::scalar::{Count, Slot, Text};
+use crate::limits::link::WhenDown;
 
 /// More than any engine could serve; a slip of the finger.
 const MOST_REPLICAS: u32 = 10_000;
@@ -34,9 +35,9 @@ impl Builder<'_> {
             redis: self.engine(Engine::Redis, raw.redis, &place.key("redis")),
             replicas: self.replicas(replicas, &replicas_at),
             without_redis: match raw.without_redis.or(RawWithoutRedis::Share) {
-                RawWithoutRedis::Share => WithoutRedis::Share,
-                RawWithoutRedis::Open => WithoutRedis::Open,
-                RawWithoutRedis::Closed => WithoutRedis::Closed,
+                RawWithoutRedis::Share => WhenDown::Share,
+                RawWithoutRedis::Open => WhenDown::Open,
+                RawWithoutRedis::Closed => WhenDown::Closed,
             },
         })
     }

@@ -10,7 +10,7 @@ use sqlx::postgres::PgConnection;
 
 use crate::store::number::{kept, kept_money, kept_time};
 use crate::store::postgres::connections::Work;
-use crate::store::summing::{counted_as, last_uses, named};
+use crate::store::summing::{DeleteUsage, Kept, MOST_DELETED, counted_as, last_uses, named};
 use crate::store::usage::{MOST_FORGOTTEN, MOST_MODELS, UsageBatch};
 use crate::usage::record::{Hour, Sums, UsageRow};
 
@@ -237,73 +237,6 @@ async fn write_down<'a>(
     Ok(known)
 }
 
-// === deleting ===
-
-/// The most rows that are deleted at once: others wait meanwhile.
-const MOST_DELETED: u32 = 5000;
-
-/// Rows that only the usage of an hour keeps, or of later ones.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kept {
-    /// Sums of hours.
-    Hours,
-    /// Sums of whole days.
-    Days,
-    /// Models by their last hour.
-    Models,
-    /// Keys by their last use.
-    Keys,
-    /// Ids of batches.
-    Batches,
-}
-
-impl Kept {
-    /// All of it.
-    pub(super) const ALL: [Self; 5] = [Self::Hours, Self::Days, Self::Models, Self::Keys, Self::Batches];
-
-    /// Deletes $2 of those before $1.
-    fn deletion(self) -> &'static str {
-        match self {
-            Self::Hours => {
-                "DELETE FROM usage_hours WHERE (account, hour, key, model, class) IN \
-                 (SELECT account, hour, key, model, class FROM usage_hours WHERE hour < $1 LIMIT $2)"
-            }
-            Self::Days => {
-                "DELETE FROM usage_days WHERE (account, day, key, model, class) IN \
-                 (SELECT account, day, key, model, class FROM usage_days WHERE day < $1 LIMIT $2)"
-            }
-            Self::Models => {
-                "DELETE FROM usage_models WHERE (account, model) IN \
-                 (SELECT account, model FROM usage_models WHERE last_hour < $1 LIMIT $2)"
-            }
-            Self::Keys => {
-                "DELETE FROM key_uses WHERE (account, key) IN \
-                 (SELECT account, key FROM key_uses WHERE last_at < $1 LIMIT $2)"
-            }
-            Self::Batches => {
-                "DELETE FROM usage_batches WHERE id IN (SELECT id FROM usage_batches WHERE at < $1 LIMIT $2)"
-            }
-        }
-    }
-
-    /// What stands for the beginning of `first` where it is kept.
-    fn before(self, first: Hour) -> i64 {
-        match self {
-            Self::Hours | Self::Models => i64::from(first.number()),
-            Self::Days => i64::from(first.number() / Hour::A_DAY),
-            Self::Keys | Self::Batches => kept_time(first.start()),
-        }
-    }
-}
-
-/// Deletes some of what was used last before an hour.
-pub(super) struct DeleteUsage {
-    /// The first that stays.
-    pub(super) first: Hour,
-    /// What of.
-    pub(super) of: Kept,
-}
-
 #[async_trait]
 impl Work for DeleteUsage {
     type Done = u64;
@@ -312,7 +245,7 @@ impl Work for DeleteUsage {
         if self.of == Kept::Models {
             sqlx::query(LOCK_MODELS).execute(&mut *connection).await?;
         }
-        let deletion = sqlx::query(self.of.deletion()).bind(self.of.before(self.first));
+        let deletion = sqlx::query(self.of.deletion()).bind(self.before());
         Ok(deletion.bind(i64::from(MOST_DELETED)).execute(connection).await?.rows_affected())
     }
 }

@@ -10,7 +10,7 @@ use sqlx::{QueryBuilder, Sqlite};
 
 use crate::store::number::{kept, kept_money, kept_time};
 use crate::store::sqlite::writer::Change;
-use crate::store::summing::{counted_as, last_uses, named};
+use crate::store::summing::{DeleteUsage, MOST_DELETED, counted_as, last_uses, named};
 use crate::store::usage::{MOST_FORGOTTEN, MOST_MODELS, UsageBatch};
 use crate::units::ByteSize;
 use crate::usage::record::{Hour, KeyLabel, Line, UsageRow};
@@ -215,62 +215,6 @@ async fn enter(
     Ok(enter.execute(connection).await?.rows_affected() > 0)
 }
 
-/// The most rows that are deleted at once: others wait meanwhile.
-const MOST_DELETED: u32 = 5000;
-
-/// Rows that only the usage of an hour keeps, or of later ones.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kept {
-    /// Sums of hours.
-    Hours,
-    /// Sums of whole days.
-    Days,
-    /// Models by their last hour.
-    Models,
-    /// Keys by their last use.
-    Keys,
-    /// Ids of batches.
-    Batches,
-}
-
-impl Kept {
-    /// All of it.
-    pub(super) const ALL: [Self; 5] = [Self::Hours, Self::Days, Self::Models, Self::Keys, Self::Batches];
-
-    /// Deletes ?2 of those before the hour ?1, which begins at ?3.
-    fn deletion(self) -> &'static str {
-        match self {
-            Self::Hours => {
-                "DELETE FROM usage_hours WHERE (account, hour, key, model, class) IN \
-                 (SELECT account, hour, key, model, class FROM usage_hours WHERE hour < ?1 LIMIT ?2)"
-            }
-            Self::Days => {
-                "DELETE FROM usage_days WHERE (account, day, key, model, class) IN \
-                 (SELECT account, day, key, model, class FROM usage_days WHERE day < ?1 / 24 LIMIT ?2)"
-            }
-            Self::Models => {
-                "DELETE FROM usage_models WHERE (account, model) IN \
-                 (SELECT account, model FROM usage_models WHERE last_hour < ?1 LIMIT ?2)"
-            }
-            Self::Keys => {
-                "DELETE FROM key_uses WHERE (account, key) IN \
-                 (SELECT account, key FROM key_uses WHERE last_at < ?3 LIMIT ?2)"
-            }
-            Self::Batches => {
-                "DELETE FROM usage_batches WHERE id IN (SELECT id FROM usage_batches WHERE at < ?3 LIMIT ?2)"
-            }
-        }
-    }
-}
-
-/// Deletes some of what was used last before an hour.
-pub(super) struct DeleteUsage {
-    /// The first that stays.
-    pub(super) first: Hour,
-    /// What of.
-    pub(super) of: Kept,
-}
-
 #[async_trait]
 impl Change for DeleteUsage {
     type Done = u64;
@@ -280,7 +224,7 @@ impl Change for DeleteUsage {
     }
 
     async fn apply(&self, connection: &mut SqliteConnection) -> Result<u64, sqlx::Error> {
-        let deletion = sqlx::query(self.of.deletion()).bind(self.first.number()).bind(MOST_DELETED);
-        Ok(deletion.bind(kept_time(self.first.start())).execute(connection).await?.rows_affected())
+        let deletion = sqlx::query(self.of.deletion()).bind(self.before()).bind(MOST_DELETED);
+        Ok(deletion.execute(connection).await?.rows_affected())
     }
 }

@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::support::fleet::{Fleet, completion, stopwatch, yaml};
+use crate::support::fleet::{Fleet, completion, yaml};
 use crate::support::gateway::{Gateway, key};
+use crate::support::stopwatch::Stopwatch;
 use crate::support::upstream::Upstream;
 
 const ASKED: (&str, &str) = ("one", r#"{"model":"m","messages":[]}"#);
@@ -241,9 +242,9 @@ fn while_redis_cannot_be_asked_each_gateway_answers_by_itself() {
         begin(&fleet.lines[1]);
         let mut longest = Duration::ZERO;
         for number in 0..10 {
-            let begun = stopwatch();
+            let begun = Stopwatch::start();
             let answer = fleet.ask(1, ("one", &other(number)), "");
-            longest = longest.max(begun());
+            longest = longest.max(begun.elapsed());
             assert_eq!((answer.status, answer.header("x-cache")), (200, Some("MISS")), "{trouble}");
         }
         println!("{trouble}: the longest of ten requests took {longest:?}");

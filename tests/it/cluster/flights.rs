@@ -8,8 +8,9 @@ use safecache::cluster::answers::LOCK_TIME;
 
 use crate::support::client::{Answer, Client};
 use crate::support::fault_proxy::FaultProxy;
-use crate::support::fleet::{Fleet, completion, stopwatch, yaml};
+use crate::support::fleet::{Fleet, completion, yaml};
 use crate::support::gateway::secret;
+use crate::support::stopwatch::Stopwatch;
 use crate::support::upstream::{Exchange, Opener, Upstream, gate};
 
 const ASKED: (&str, &str) = ("one", r#"{"model":"m","messages":[]}"#);
@@ -130,10 +131,10 @@ fn who_waits_for_a_gateway_that_is_cut_off_calls_when_its_lock_is_gone_and_is_no
     let (upstream, [first, second]) = gated(numbered);
     let fleet = Fleet::start(3, &yaml(&upstream, "", ""));
     let [mut leads, mut waits] = begin_both(&fleet, &upstream);
-    let begun = stopwatch();
+    let begun = Stopwatch::start();
     fleet.lines[0].cut();
     upstream.wait_for(2);
-    let took = begun();
+    let took = begun.elapsed();
     println!("the lock was gone after {took:?}");
     assert!(took < LOCK_TIME * 2, "{took:?}");
     second.open();
@@ -154,10 +155,10 @@ fn who_waits_for_a_gateway_that_ends_calls_when_its_lock_is_gone() {
     let (upstream, [first, second]) = gated(numbered);
     let mut fleet = Fleet::start(2, &yaml(&upstream, "", ""));
     let [_leads, mut waits] = begin_both(&fleet, &upstream);
-    let begun = stopwatch();
+    let begun = Stopwatch::start();
     fleet.gateways.remove(0).stop();
     upstream.wait_for(2);
-    let took = begun();
+    let took = begun.elapsed();
     println!("the lock was gone after {took:?}");
     assert!(took < LOCK_TIME * 2, "{took:?}");
     [first, second].iter().for_each(Opener::open);
@@ -170,8 +171,8 @@ fn a_lock_is_held_for_as_long_as_the_call_takes() {
     let (upstream, [first]) = gated(numbered);
     let fleet = Fleet::start(2, &yaml(&upstream, "", ""));
     let [mut leads, mut waits] = begin_both(&fleet, &upstream);
-    let begun = stopwatch();
-    fleet.gateways[1].eventually("it takes long", |_| begun() > LOCK_TIME + Duration::from_secs(1));
+    let begun = Stopwatch::start();
+    fleet.gateways[1].eventually("it takes long", |_| begun.elapsed() > LOCK_TIME + Duration::from_secs(1));
     assert_eq!(upstream.count(), 1);
     first.open();
     assert_eq!(

@@ -18,7 +18,7 @@ use crate::support::stopwatch::Stopwatch;
 /// A link over `proxy`, which is kept by the current runtime.
 fn link(proxy: &FaultProxy) -> Arc<Link> {
     let url = EngineUrl::parse(Engine::Redis, &format!("redis://{}", proxy.address())).unwrap();
-    let link = Link::new(&url, Clock::system()).unwrap();
+    let link = Link::new(&url, Clock::system(), ANSWER_WAIT).unwrap();
     tokio::spawn(Arc::clone(&link).keep());
     link
 }

@@ -12,8 +12,9 @@ use safecache::store::proxied::Purge;
 use crate::support::admin::{TOKEN, ask as admin};
 use crate::support::client::Answer;
 use crate::support::disk::run;
-use crate::support::fleet::{Fleet, ask, completion, stopwatch, yaml};
+use crate::support::fleet::{Fleet, ask, completion, yaml};
 use crate::support::gateway::{Gateway, secret};
+use crate::support::stopwatch::Stopwatch;
 use crate::support::upstream::{Upstream, gate};
 
 const ASKED: (&str, &str) = ("one", r#"{"model":"m","messages":[]}"#);
@@ -77,7 +78,7 @@ fn each_kind_is_heard_of_everywhere_within_a_second_and_takes_no_more_than_its_o
         [MORE, OTHERS].iter().for_each(|asked| drop(fleet.ask(0, *asked, "")));
         fleet.shared(0, 3.0);
         assert_eq!(known(&fleet, 1, &all), all, "in the memory of both");
-        let begun = stopwatch();
+        let begun = Stopwatch::start();
         let purged = match kind {
             "account" => admin(&fleet.gateways[0], "DELETE /admin/v1/cache?account=acme", Some(TOKEN)),
             "route" => admin(&fleet.gateways[0], "DELETE /admin/v1/cache?route=/v1/*", Some(TOKEN)),
@@ -94,7 +95,7 @@ fn each_kind_is_heard_of_everywhere_within_a_second_and_takes_no_more_than_its_o
         assert_eq!((purged.status, told), (200, Some((all.len() - kept.len()) as u64)), "{kind}");
         assert_eq!(known(&fleet, 0, &all), kept, "{kind}, at once where it began");
         fleet.gateways[1].eventually("it is heard of", |_| known(&fleet, 1, &all) == kept);
-        let took = begun();
+        let took = begun.elapsed();
         println!("{kind}: heard of after {took:?}");
         assert!(took < 2 * BOUND, "{kind}: {took:?}");
         assert_eq!(upstream.count(), 3);

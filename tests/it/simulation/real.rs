@@ -1,43 +1,25 @@
-//! A real redis-server on a socket in a folder of its own, for one client.
+//! A real Redis, and all that it says to one client.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::net::UnixStream;
-use std::process::{Child, Command, Stdio};
+use std::net::TcpStream;
 
-use tempfile::TempDir;
+use crate::support::redis::{Redis, written};
 
 pub(crate) struct Server {
-    process: Child,
-    stream: BufReader<UnixStream>,
-    _folder: TempDir,
+    stream: BufReader<TcpStream>,
+    _redis: Redis,
 }
 
 impl Server {
     pub(crate) fn start() -> Self {
-        let folder = TempDir::new().expect("a folder");
-        let socket = folder.path().join("redis.sock");
-        let mut process = Command::new("redis-server")
-            .args(["--port", "0", "--save", "", "--unixsocket"])
-            .arg(&socket)
-            .current_dir(folder.path())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("redis-server is installed");
-        let log = BufReader::new(process.stdout.take().expect("its log"));
-        let is_ready =
-            log.lines().map_while(Result::ok).any(|line| line.contains("eady to accept connections"));
-        assert!(is_ready, "redis-server ended");
-        let stream = BufReader::new(UnixStream::connect(&socket).expect("a connection"));
-        Self { process, stream, _folder: folder }
+        let redis = Redis::start();
+        let stream = BufReader::new(TcpStream::connect(redis.address()).expect("a connection"));
+        Self { stream, _redis: redis }
     }
 
     /// One command, and its reply.
     pub(crate) fn ask(&mut self, words: &[&str]) -> Reply {
-        let mut command = format!("*{}\r\n", words.len());
-        for word in words {
-            command += &format!("${}\r\n{word}\r\n", word.len());
-        }
-        self.stream.get_mut().write_all(command.as_bytes()).expect("sent");
+        self.stream.get_mut().write_all(written(words).as_bytes()).expect("sent");
         self.reply()
     }
 
@@ -59,13 +41,6 @@ impl Server {
             "*" => Reply::List((0..rest.parse().expect("a count")).map(|_| self.reply()).collect()),
             _ => panic!("{line:?}"),
         }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.process.kill().expect("it runs");
-        self.process.wait().expect("it ended");
     }
 }
 

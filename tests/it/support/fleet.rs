@@ -1,14 +1,12 @@
 //! Several gateways that share one Redis, each over a line of its own that the test can trouble.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use crate::support::admin::TOKEN;
 use crate::support::client::Answer;
 use crate::support::fault_proxy::FaultProxy;
 use crate::support::gateway::{Gateway, key, secret};
 use crate::support::redis::Redis;
-use crate::support::stopwatch::Stopwatch;
 use crate::support::upstream::Upstream;
 
 /// The gateways, and what is between them and Redis.
@@ -115,12 +113,6 @@ impl Fleet {
     pub(crate) fn kept(&self) -> i64 {
         self.script("return #redis.call('KEYS', 'sc:1:*:e:*')")
     }
-}
-
-/// Measures how long something takes.
-pub(crate) fn stopwatch() -> impl Fn() -> Duration {
-    let watch = Stopwatch::start();
-    move || watch.elapsed()
 }
 
 /// `yaml` with the Redis at `address`.

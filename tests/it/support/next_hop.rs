@@ -2,19 +2,14 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::os::unix::fs::chown;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use rustix::process::geteuid;
 use tempfile::TempDir;
 
 use crate::support::client::eventually;
-
-/// Whom a server runs as, if the tests run as root: Debian's `nobody`.
-const NOBODY: u32 = 65534;
+use crate::support::nobody;
 
 /// Where Debian keeps servers, beside what `PATH` names.
 const SERVERS: &str = "/usr/sbin";
@@ -43,12 +38,9 @@ impl NextHop {
             Kind::Nginx => nginx(at, upstream),
             Kind::HaProxy => haproxy(at, upstream),
         };
-        if geteuid().is_root() {
-            chown(at, Some(NOBODY), Some(NOBODY)).expect("the folder is ours");
-            command.uid(NOBODY).gid(NOBODY);
-        }
+        nobody::run_in(&mut command, at);
         let log = fs::File::create(at.join("log")).expect("a log");
-        command.current_dir(at).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let child = command.spawn().expect("it can be run");
         let mut hop = Self { child, folder };
         eventually("the next hop serves", || {

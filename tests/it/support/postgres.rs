@@ -4,7 +4,6 @@
 use std::fs;
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener};
-use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -22,9 +21,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use tempfile::TempDir;
 
 use crate::support::client::eventually;
-
-/// Whom a server runs as, if the tests run as root: Debian's `nobody`.
-const NOBODY: u32 = 65534;
+use crate::support::nobody::{NOBODY, give};
 
 /// Where Debian keeps servers, by their versions, beside what `PATH` names.
 const SERVERS: &str = "/usr/lib/postgresql";
@@ -69,11 +66,8 @@ impl Server {
         let programs = programs();
         let folder = TempDir::new().expect("a temporary folder").keep();
         fs::write(folder.join("password"), PASSWORD).expect("written");
-        if geteuid().is_root() {
-            for path in [folder.clone(), folder.join("password")] {
-                chown(path, Some(NOBODY), Some(NOBODY)).expect("the folder is ours");
-            }
-        }
+        give(&folder);
+        give(&folder.join("password"));
         // In an order of words that is not the order of bytes, as many databases are.
         let made = unprivileged(&programs.join("initdb"))
             .args([

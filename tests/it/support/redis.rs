@@ -3,17 +3,12 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::fs::chown;
-use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
-use rustix::process::geteuid;
 use tempfile::TempDir;
 
 use crate::support::client::{DEADLINE, eventually};
-
-/// Whom a server runs as, if the tests run as root: Debian's `nobody`.
-const NOBODY: u32 = 65534;
+use crate::support::nobody;
 
 /// A running server; killed when dropped.
 pub(crate) struct Redis {
@@ -38,14 +33,10 @@ impl Redis {
         command
             .args(["--bind", "127.0.0.1", "--port", &address.port().to_string()])
             .args(["--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0"])
-            .current_dir(at)
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(Stdio::null());
-        if geteuid().is_root() {
-            chown(at, Some(NOBODY), Some(NOBODY)).expect("the folder is ours");
-            command.uid(NOBODY).gid(NOBODY);
-        }
+        nobody::run_in(&mut command, at);
         let mut redis = Self { child: command.spawn().expect("redis-server can be run"), address, folder };
         let mut is_there = None;
         eventually("Redis serves, or says why not", || {
@@ -85,11 +76,7 @@ impl Redis {
     fn try_ask(&self, command: &[&str]) -> Option<String> {
         let mut stream = TcpStream::connect(self.address).ok()?;
         stream.set_read_timeout(Some(DEADLINE)).expect("a socket");
-        let mut asked = format!("*{}\r\n", command.len());
-        for word in command {
-            asked += &format!("${}\r\n{word}\r\n", word.len());
-        }
-        stream.write_all(asked.as_bytes()).ok()?;
+        stream.write_all(written(command).as_bytes()).ok()?;
         let mut line = Vec::new();
         let mut byte = [0];
         while !line.ends_with(b"\r\n") {
@@ -108,6 +95,12 @@ impl Drop for Redis {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// A command as it is sent.
+pub(crate) fn written(command: &[&str]) -> String {
+    let words = command.iter().map(|word| format!("${}\r\n{word}\r\n", word.len()));
+    format!("*{}\r\n{}", command.len(), words.collect::<String>())
 }
 
 fn free_port() -> SocketAddr {
