@@ -96,6 +96,22 @@ pub struct Now {
     pub unix: UnixTime,
 }
 
+/// How long somebody has waited so far for what nobody may wait for long.
+#[derive(Debug, Default)]
+pub struct Waited(AtomicU64);
+
+impl Waited {
+    /// What is left of the `most` that may be waited.
+    pub fn left_of(&self, most: Duration) -> Duration {
+        most.saturating_sub(Duration::from_nanos(self.0.load(Ordering::Relaxed)))
+    }
+
+    /// Waited for so long, once more.
+    pub fn add(&self, time: Duration) {
+        self.0.fetch_add(nanos(time), Ordering::Relaxed);
+    }
+}
+
 /// The process's clock. Clones share their time.
 #[derive(Clone, Debug)]
 pub struct Clock(Source);

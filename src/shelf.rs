@@ -22,7 +22,7 @@ use crate::cache::entries::{Entries, Entry, Epoch, Origin, Slot};
 use crate::cache::key::EntryKey;
 use crate::cache::packed::{Content, Fault, unpack, unpacked_size};
 use crate::cache::recording::complete;
-use crate::clock::{Clock, Monotonic, Now, UnixTime};
+use crate::clock::{Clock, Monotonic, Now, UnixTime, Waited};
 use crate::llm::translate::AnswerForm;
 use crate::memory::Permit;
 use crate::shelf::counts::{Counts, Read};
@@ -114,6 +114,8 @@ pub struct Wanted<'a> {
     pub epoch: Epoch,
     /// This moment.
     pub now: Now,
+    /// How long the request has waited for what gateways share.
+    pub waited: &'a Waited,
     /// The largest body, in bytes.
     pub most: u64,
     /// Counts the memory that reading takes.

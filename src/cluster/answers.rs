@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use redis::Value;
 
 use crate::cache::entries::Slot;
+use crate::clock::Waited;
 use crate::cluster::answers::scripts::Scripts;
 use crate::cluster::link::{Link, Unanswered};
 use crate::ids::AccountId;
@@ -82,14 +83,14 @@ impl SharedAnswers for RedisAnswers {
         &self,
         account: Option<&AccountId>,
         slots: &[Slot],
-        most: u64,
+        (most, waited): (u64, &Waited),
     ) -> Result<Vec<Found>, Unshared> {
         let mut call = self.scripts.find.prepare_invoke();
         for slot in slots {
             call.key(names::entry(account, slot));
         }
         call.arg(most.min(LONGEST as u64));
-        let values: Vec<Value> = self.link.run(&call).await?;
+        let values: Vec<Value> = self.link.run_for(&call, waited).await?;
         Ok(values.into_iter().map(found).collect())
     }
 
@@ -145,13 +146,18 @@ impl SharedAnswers for RedisAnswers {
         news(told, known).ok_or_else(not_understood)
     }
 
-    async fn board(&self, flight: &Flight, dead: Option<&Fence>) -> Result<Boarded, Unshared> {
+    async fn board(
+        &self,
+        flight: &Flight,
+        dead: Option<&Fence>,
+        waited: &Waited,
+    ) -> Result<Boarded, Unshared> {
         let holder = random();
         let mut call = self.scripts.board.key(names::lock(flight));
         call.key(names::entry(flight.account.as_ref(), &flight.slot));
         call.key(names::calls(flight.account.as_ref()));
         call.arg(logged::tag(holder)).arg(millis(LOCK_TIME)).arg(dead.map_or(&[][..], |fence| &fence.0));
-        let (what, number): (String, Vec<u8>) = self.link.run(&call).await?;
+        let (what, number): (String, Vec<u8>) = self.link.run_for(&call, waited).await?;
         let fence = Fence(number.into());
         match what.as_str() {
             "lead" => Ok(Boarded::Lead(Lock { flight: flight.clone(), holder, fence })),

@@ -13,7 +13,7 @@ use redis::Script;
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::clock::{Clock, Monotonic};
+use crate::clock::{Clock, Monotonic, Waited};
 use crate::cluster::bucket::{self, SCRIPT};
 use crate::cluster::link::{Link, Unanswered};
 use crate::cluster::roll::Roll;
@@ -91,13 +91,21 @@ impl Leases {
         &self.limiter
     }
 
-    /// Decides on a request of `holder` whose lease is used up.
+    /// Decides on a request of `holder` whose lease is used up, and which has `waited` for Redis before.
     ///
     /// # Errors
     /// [`Moved`]: the buckets are another process's.
-    pub async fn decide(self: &Arc<Self>, holder: &Holder, leased: Leased) -> Result<Verdict, Moved> {
+    pub async fn decide(
+        self: &Arc<Self>,
+        holder: &Holder,
+        leased: Leased,
+        waited: &Waited,
+    ) -> Result<Verdict, Moved> {
         let begun = self.clock.monotonic();
-        match tokio::time::timeout(self.link.wait(), self.decide_together(holder, leased)).await {
+        let left = waited.left_of(self.link.wait());
+        let decided = tokio::time::timeout(left, self.decide_together(holder, leased)).await;
+        waited.add(self.clock.monotonic().saturating_since(begun));
+        match decided {
             Ok(Some(decided)) => decided,
             // Not answered, or not in time.
             Ok(None) | Err(_) => {

@@ -17,7 +17,7 @@ use redis::{
 };
 use tokio::sync::{Notify, watch};
 
-use crate::clock::{Clock, Monotonic};
+use crate::clock::{Clock, Monotonic, Waited};
 use crate::config::cluster::EngineUrl;
 
 /// The longest that anybody waits for an answer, as a rule.
@@ -141,6 +141,26 @@ impl Link {
         self.guarded(self.wait, async |mut connection| call.invoke_async(&mut connection).await).await
     }
 
+    /// The same for a request that has `waited` before: all its questions together have the bound of one.
+    ///
+    /// # Errors
+    /// As of [`Link::ask`].
+    pub async fn run_for<T: FromRedisValue>(
+        &self,
+        call: &ScriptInvocation<'_>,
+        waited: &Waited,
+    ) -> Result<T, Unanswered> {
+        let left = waited.left_of(self.wait);
+        if left.is_zero() {
+            return Err(Unanswered::Late);
+        }
+        let begun = self.clock.monotonic();
+        let answer =
+            self.guarded(left, async |mut connection| call.invoke_async(&mut connection).await).await;
+        waited.add(self.clock.monotonic().saturating_since(begun));
+        answer
+    }
+
     /// The same for what is written behind requests, which may take longer.
     ///
     /// # Errors
@@ -165,7 +185,7 @@ impl Link {
                 let now = self.clock.monotonic().as_nanos();
                 // An error means that it has failed before.
                 let _ = self.failing_since.compare_exchange(WELL, now, Ordering::Relaxed, Ordering::Relaxed);
-                if self.is_too_much(&fault) {
+                if self.is_too_much(&fault, wait) {
                     self.give_up(&held);
                 }
                 Err(fault.into())
@@ -178,8 +198,10 @@ impl Link {
         self.failing_since.store(WELL, Ordering::Relaxed);
     }
 
-    fn is_too_much(&self, fault: &Fault) -> bool {
+    fn is_too_much(&self, fault: &Fault, wait: Duration) -> bool {
         match fault {
+            // Who had less time than others says nothing of the server.
+            Fault::Late if wait < self.wait => false,
             Fault::Late => self.late.fetch_add(1, Ordering::Relaxed).saturating_add(1) >= MOST_LATE,
             Fault::Error(error) => serves_nobody(error),
         }

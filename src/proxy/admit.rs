@@ -160,7 +160,7 @@ fn known_key(
 async fn charge(shared: &Shared, ctx: &mut Ctx, key: &KeyRecord) -> Result<(), Rejection> {
     let verdict = match shared.limiter.check(key.holder(), ctx.started) {
         Ok(verdict) => verdict,
-        Err(undecided) => Box::pin(successor::decide(shared, key.holder(), undecided, ctx.started)).await?,
+        Err(undecided) => Box::pin(successor::decide(shared, key.holder(), undecided, ctx)).await?,
     };
     let refused = verdict.retry_after();
     if refused.is_some() {

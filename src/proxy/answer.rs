@@ -296,6 +296,7 @@ impl Request<'_> {
             origin: self.origin(ctx, plan),
             epoch: plan.epoch,
             now: ctx.started,
+            waited: &ctx.waited,
             most: ctx.policy.snapshot.config.cache.max_entry.as_u64(),
             memory: self.shared.permit(ctx),
         };

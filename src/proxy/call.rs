@@ -172,7 +172,7 @@ impl Request<'_> {
         };
         let landing = async {
             loop {
-                match flight.next().await {
+                match flight.next(&ctx.waited).await {
                     Next::Call(hold) => return Elsewhere::Nothing(hold),
                     Next::Look => {}
                 }

@@ -13,7 +13,7 @@ use crate::auth::client_address::ClientAddress;
 use crate::auth::key_record::KeyRecord;
 use crate::cache::control::CacheStatus;
 use crate::cache::recording::Failure;
-use crate::clock::{Clock, Monotonic, Now, nanos};
+use crate::clock::{Clock, Monotonic, Now, Waited, nanos};
 use crate::limits::verdict::Verdict;
 use crate::llm::usage::{Tokens, Usage};
 use crate::outcome::finished::Outcome;
@@ -49,6 +49,8 @@ pub struct Ctx {
     pub(super) report: Arc<Report>,
     /// Time spent reading the request body.
     pub(super) body_wait: Duration,
+    /// Time spent waiting for what gateways share.
+    pub(super) waited: Waited,
     /// When the answer's first byte was ready.
     pub(super) answered: Option<Monotonic>,
     /// What went through the tunnel that the request became.
@@ -170,6 +172,7 @@ impl Ctx {
             saved: None,
             report: Arc::default(),
             body_wait: Duration::ZERO,
+            waited: Waited::default(),
             answered: None,
             carried: None,
             open,

@@ -13,6 +13,7 @@ use crate::limits::bucket::{Decision, Rate};
 use crate::limits::limiter::{Holder, Moved, Owner, Undecided};
 use crate::limits::verdict::Verdict;
 use crate::outcome::rejection::Rejection;
+use crate::proxy::ctx::Ctx;
 use crate::proxy::shared::Shared;
 
 /// The process that has the buckets.
@@ -75,13 +76,14 @@ pub(super) async fn decide(
     shared: &Shared,
     holder: &Holder,
     undecided: Undecided,
-    now: Now,
+    ctx: &Ctx,
 ) -> Result<Verdict, Rejection> {
+    let now = ctx.started;
     match undecided {
         Undecided::Moved => charge(shared, holder, now).await,
         Undecided::Ask(leased) => {
             let decided = match &shared.leases {
-                Some(leases) => leases.decide(holder, leased).await,
+                Some(leases) => leases.decide(holder, leased, &ctx.waited).await,
                 None => shared.limiter.check_alone(holder, now.monotonic, now),
             };
             match decided {

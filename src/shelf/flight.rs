@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use crate::cache::entries::Slot;
 use crate::cache::flights::FlightKey;
+use crate::clock::Waited;
 use crate::ids::AccountId;
 use crate::llm::translate::AnswerForm;
 use crate::shelf::Shelf;
@@ -82,10 +83,14 @@ impl Shelf {
 }
 
 impl SharedFlight {
-    /// Waits until there is something to do. Whoever asks bounds it.
-    pub async fn next(&mut self) -> Next {
+    /// Waits until there is something to do, for a request that has `waited` for what gateways share before. Whoever asks
+    /// bounds how long it waits for another's call.
+    pub async fn next(&mut self, waited: &Waited) -> Next {
         loop {
-            let boarded = self.sharing.answers.board(&self.flight, self.dead.as_ref()).await;
+            let waits = Waited::default();
+            // Who waits for another's call does not wait for who is asked about it.
+            let waited = if self.pause.is_none() { waited } else { &waits };
+            let boarded = self.sharing.answers.board(&self.flight, self.dead.as_ref(), waited).await;
             match boarded {
                 Ok(Boarded::Lead(lock)) => {
                     self.sharing.led.inc();

@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::cache::entries::Slot;
-use crate::clock::UnixTime;
+use crate::clock::{UnixTime, Waited};
 use crate::ids::AccountId;
 use crate::store::proxied::Purge;
 
@@ -181,8 +181,8 @@ pub trait SharedAnswers: Send + Sync {
     /// True if it can be asked, as far as is known. Costs next to nothing.
     fn is_up(&self) -> bool;
 
-    /// What is in these slots of an account, or of everybody: in the first one, or else in the others. No more than `most`
-    /// bytes in all.
+    /// What is in these slots of an account, or of everybody: in the first one, or else in the others. No more than
+    /// `bounds.0` bytes in all, for a request that has waited `bounds.1` for answers from here before.
     ///
     /// # Errors
     /// It does not say.
@@ -190,7 +190,7 @@ pub trait SharedAnswers: Send + Sync {
         &self,
         account: Option<&AccountId>,
         slots: &[Slot],
-        most: u64,
+        bounds: (u64, &Waited),
     ) -> Result<Vec<Found>, Unshared>;
 
     /// Keeps an answer, unless there is one in its slot that came by a later call; true if it is kept.
@@ -217,11 +217,17 @@ pub trait SharedAnswers: Send + Sync {
     /// It does not say.
     async fn news(&self, known: Option<Position>) -> Result<News, Unshared>;
 
-    /// What is to be done for an answer; `dead` is one in its slot that is of no use.
+    /// What is to be done for an answer; `dead` is one in its slot that is of no use. For a request that has `waited` for
+    /// answers from here before.
     ///
     /// # Errors
     /// It does not say.
-    async fn board(&self, flight: &Flight, dead: Option<&Fence>) -> Result<Boarded, Unshared>;
+    async fn board(
+        &self,
+        flight: &Flight,
+        dead: Option<&Fence>,
+        waited: &Waited,
+    ) -> Result<Boarded, Unshared>;
 
     /// Keeps a lock for some time more; false if it is lost.
     ///

@@ -72,8 +72,10 @@ impl Shelf {
             }
             Turn::Another(mut reading) => {
                 // It ends with the one who reads, who asks two questions at most.
-                let waited = tokio::time::timeout(self.wait, reading.ended()).await;
-                if waited.is_err() {
+                let begun = self.clock.monotonic();
+                let ended = tokio::time::timeout(wanted.waited.left_of(self.wait), reading.ended()).await;
+                wanted.waited.add(self.clock.monotonic().saturating_since(begun));
+                if ended.is_err() {
                     self.counts.read(Read::Timeout);
                 }
                 Fetched::Something
@@ -86,7 +88,7 @@ impl Shelf {
             return Fetched::Nothing;
         }
         let account = wanted.origin.account.clone();
-        let found = match sharing.answers.find(account.as_ref(), slots, AT_ONCE).await {
+        let found = match sharing.answers.find(account.as_ref(), slots, (AT_ONCE, wanted.waited)).await {
             Ok(found) => found,
             Err(error) => return self.unread(&error),
         };
@@ -108,7 +110,7 @@ impl Shelf {
             self.counts.read(Read::Miss);
             return fetched;
         }
-        match sharing.answers.find(account.as_ref(), &[slot], size).await {
+        match sharing.answers.find(account.as_ref(), &[slot], (size, wanted.waited)).await {
             Ok(found) => match found.into_iter().next() {
                 None | Some(Found::Nothing | Found::Larger(_)) => fetched,
                 Some(one) => fetched.or(self.take_shared(&mut wanted, slot, one).await),

@@ -6,4 +6,5 @@ mod engines;
 mod flights;
 mod limits;
 mod link;
+mod patience;
 mod purges;
