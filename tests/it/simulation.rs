@@ -99,6 +99,28 @@ fn a_thousand_replicas_keep_a_million_plans_in_a_soak() {
     }
 }
 
+/// Keys whose plans are far from what is asked: what is asked of Redis is a matter of how many keys there are, and not of how
+/// many requests. Each gateway asks for half a second ahead and gives back what it did not need.
+#[test]
+fn the_busier_keys_are_the_fewer_questions_a_request_costs() {
+    let sizes: &[(usize, f64)] = match is_soak() {
+        false => &[(2, 1e3), (4, 1e4)],
+        true => &[(2, 1e3), (4, 1e4), (16, 1e5), (64, 1e6)],
+    };
+    let (keys, seconds) = (10_000, 10);
+    for (replicas, requests) in sizes {
+        let mut setup = setup(*replicas, keys, Load::zipf(keys), *requests);
+        setup.plans = vec![(6_000_000, 1_000_000)];
+        let mut world = World::new(setup);
+        world.run_until(seconds * SECOND);
+        report(&format!("{requests} a second through {replicas}"), &world);
+        let counts = &world.counts;
+        let most = u64::from(keys) * *replicas as u64 * seconds * 4;
+        assert!(counts.questions <= most.min(counts.requests * 5 / 4), "{}", world.seed());
+        println!("measured: {} questions a second", counts.questions / seconds);
+    }
+}
+
 /// A run with trouble in its first part. Then it is seen to converge: for as long again the plan's own bound holds, and what
 /// is due is passed.
 fn troubled(name: &str, seed: u64, trouble: Vec<(u64, Trouble)>, bound: Bound) -> World {

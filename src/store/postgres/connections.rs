@@ -2,15 +2,18 @@
 //!
 //! Every wait has a bound: for a connection, for a lock, for a statement, and for the whole of one piece of work, so that
 //! neither a server nor a network that keeps silent holds anybody for ever. Work that met other work, or whose connection
-//! was lost before it committed, is done again.
+//! was lost before it committed, is done again. Once somebody has waited for a connection in vain, others wait for one but
+//! briefly until there is one again (the circuit breaker of a remote call).
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPoolOptions};
-use sqlx::{Connection, Executor, PgPool};
+use sqlx::{Connection, Executor, PgPool, Postgres};
 
 use crate::dice;
 use crate::store::failure::{StoreError, Trouble};
@@ -22,6 +25,9 @@ const MOST_TRIES: u32 = 10;
 
 /// The longest wait before work that met other work is done again; the first ones are shorter.
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+
+/// How long work waits for a connection while there is none.
+const BRIEFLY: Duration = Duration::from_millis(250);
 
 /// A connection that was not used for so long is asked whether it is still there.
 const LONG_IDLE: Duration = Duration::from_secs(1);
@@ -106,6 +112,8 @@ pub(super) struct Connections {
     reports: PgPool,
     place: PathBuf,
     bounds: Bounds,
+    /// The last one who wanted a connection got none.
+    is_missed: AtomicBool,
 }
 
 impl Connections {
@@ -117,6 +125,7 @@ impl Connections {
             reports: pool(bounds.reporters),
             place: address.place().to_owned(),
             bounds,
+            is_missed: AtomicBool::new(false),
         }
     }
 
@@ -158,7 +167,7 @@ impl Connections {
     ) -> Result<W::Done, StoreError> {
         let (mut met, mut lost) = (0, 0);
         loop {
-            let (error, stage) = match once(pool, work, (frame, bound)).await {
+            let (error, stage) = match self.once(pool, work, (frame, bound)).await {
                 Ok(done) => return Ok(done),
                 Err(failed) => failed,
             };
@@ -172,6 +181,46 @@ impl Connections {
                 _ => return Err(self.error(&error, stage)),
             }
         }
+    }
+
+    /// Does `work` once, over any connection.
+    async fn once<W: Work>(
+        &self,
+        pool: &PgPool,
+        work: &W,
+        (frame, bound): (Frame, Duration),
+    ) -> Result<W::Done, (sqlx::Error, Stage)> {
+        let is_missed = self.is_missed.load(Ordering::Relaxed);
+        let wait = if is_missed { BRIEFLY } else { self.bounds.wait };
+        let acquired = self.acquire(pool, wait).await;
+        let mut connection = acquired.map_err(|error| (error, Stage::Connecting))?;
+        let mut stage = Stage::Working;
+        let framed = framed(&mut connection, work, frame, &mut stage);
+        let done = tokio::time::timeout(bound, framed).await.unwrap_or_else(|_| Err(silence()));
+        done.map_err(|error| {
+            if trouble::is_fatal(&error) {
+                // Let go of at once, not given back: it is of no use to anybody.
+                drop(connection.detach());
+            }
+            (error, stage)
+        })
+    }
+
+    async fn acquire(&self, pool: &PgPool, wait: Duration) -> Result<PoolConnection<Postgres>, sqlx::Error> {
+        let acquired = tokio::time::timeout(wait, pool.acquire()).await;
+        let acquired = acquired.unwrap_or(Err(sqlx::Error::PoolTimedOut));
+        self.is_missed.store(acquired.is_err(), Ordering::Relaxed);
+        acquired
+    }
+
+    /// Waits for a connection as long as anybody may, if there is none: others know then that there is one again, even if
+    /// it takes longer than briefly to make.
+    pub(super) async fn reach(&self) -> Result<(), StoreError> {
+        if !self.is_missed.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let reached = self.acquire(&self.pool, self.bounds.wait).await;
+        reached.map(drop).map_err(|error| self.error(&error, Stage::Connecting))
     }
 
     /// Another connection, for who hears what is told.
@@ -211,25 +260,6 @@ impl fmt::Debug for Connections {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Connections({})", self.place.display())
     }
-}
-
-/// Does `work` once, over any connection.
-async fn once<W: Work>(
-    pool: &PgPool,
-    work: &W,
-    (frame, bound): (Frame, Duration),
-) -> Result<W::Done, (sqlx::Error, Stage)> {
-    let mut connection = pool.acquire().await.map_err(|error| (error, Stage::Connecting))?;
-    let mut stage = Stage::Working;
-    let framed = framed(&mut connection, work, frame, &mut stage);
-    let done = tokio::time::timeout(bound, framed).await.unwrap_or_else(|_| Err(silence()));
-    done.map_err(|error| {
-        if trouble::is_fatal(&error) {
-            // Let go of at once, not given back: it is of no use to anybody.
-            drop(connection.detach());
-        }
-        (error, stage)
-    })
 }
 
 /// Does `work` in its frame; `stage` says how far that came.

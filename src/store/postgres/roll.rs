@@ -56,6 +56,7 @@ impl PostgresStore {
     /// # Errors
     /// PostgreSQL cannot be asked.
     pub async fn beat(&self, replica: &ReplicaId, within: Duration) -> Result<u32, StoreError> {
+        self.connections.reach().await?;
         self.connections.change(&Beat { replica, within }).await
     }
 
