@@ -5,7 +5,7 @@
 //! was lost before it committed, is done again.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -118,6 +118,11 @@ impl Connections {
             place: address.place().to_owned(),
             bounds,
         }
+    }
+
+    /// Where they lead to, without user and password.
+    pub(super) fn place(&self) -> &Path {
+        &self.place
     }
 
     /// Within what everything is done.
