@@ -30,7 +30,10 @@ pub fn run(args: &MigrateArgs, env: &BTreeMap<String, String>, out: &mut dyn Wri
         for (table, rows) in &moved.tables {
             writeln!(out, "{table}: {rows}")?;
         }
-        writeln!(out, "{from}: moved to {to}, but for the answers of upstreams in the cache: they are made anew")?;
+        writeln!(
+            out,
+            "{from}: moved to {to}, but for the answers of upstreams in the cache: they are made anew"
+        )?;
     }
     if config.postgres().is_some_and(|configured| configured == &url) {
         writeln!(out, "next: start the gateways; {path} names the database in `cluster.postgres` already")?;
@@ -44,7 +47,8 @@ pub fn run(args: &MigrateArgs, env: &BTreeMap<String, String>, out: &mut dyn Wri
 fn url(args: &MigrateArgs, config: &Config, env: &BTreeMap<String, String>) -> anyhow::Result<EngineUrl> {
     let Some(to) = &args.to else {
         let configured = config.postgres().cloned();
-        return configured.context("no database is named: give --to, or set cluster.postgres in the configuration");
+        return configured
+            .context("no database is named: give --to, or set cluster.postgres in the configuration");
     };
     let wrong = |why: String| anyhow!("--to: {why}");
     let text = config::complete(to, &args.config.config, env).map_err(wrong)?;

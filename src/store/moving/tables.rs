@@ -229,20 +229,13 @@ const USAGE_BATCHES: &[Column] = &[bytes("id"), number("at")];
 /// All of them, in the order in which they are moved. What is cached of upstreams is not among
 /// them: it is made anew.
 pub(in crate::store) const TABLES: &[Table] = &[
-    Table {
-        sums: &["revision"],
-        way: Way::Set,
-        ..table("revisions", FileKind::Accounts, REVISIONS)
-    },
+    Table { sums: &["revision"], way: Way::Set, ..table("revisions", FileKind::Accounts, REVISIONS) },
     Table { sums: &["suspended_at"], ..table("accounts", FileKind::Accounts, ACCOUNTS) },
     Table { sums: &["revision", "revoked_at", "deleted_at"], ..table("keys", FileKind::Accounts, KEYS) },
     Table { sums: &["created_at", "ends_at"], ..table("key_secrets", FileKind::Accounts, KEY_SECRETS) },
     Table { key: 2, sums: &["at"], ..table("requests", FileKind::Accounts, REQUESTS) },
     Table { sums: &["id"], way: Way::Numbered, ..table("audit", FileKind::Accounts, AUDIT) },
-    Table {
-        sums: &["password_changed_at", "disabled_at"],
-        ..table("people", FileKind::Accounts, PEOPLE)
-    },
+    Table { sums: &["password_changed_at", "disabled_at"], ..table("people", FileKind::Accounts, PEOPLE) },
     Table { sums: &["created_at", "ends_at"], ..table("sessions", FileKind::Accounts, SESSIONS) },
     Table { sums: &["created_at", "used_at"], ..table("links", FileKind::Accounts, LINKS) },
     Table {
@@ -250,19 +243,11 @@ pub(in crate::store) const TABLES: &[Table] = &[
         way: Way::Numbered,
         ..table("stored_answers", FileKind::Answers, STORED_ANSWERS)
     },
-    Table {
-        sums: &["bytes"],
-        way: Way::Made,
-        ..table("stored_totals", FileKind::Answers, STORED_TOTALS)
-    },
+    Table { sums: &["bytes"], way: Way::Made, ..table("stored_totals", FileKind::Answers, STORED_TOTALS) },
     Table { key: 5, sums: SUMS, ..table("usage_hours", FileKind::Answers, USAGE_HOURS) },
     Table { key: 5, sums: SUMS, ..table("usage_days", FileKind::Answers, USAGE_DAYS) },
     Table { key: 2, sums: &["last_at"], ..table("key_uses", FileKind::Answers, KEY_USES) },
-    Table {
-        key: 2,
-        sums: &["last_hour"],
-        ..table("usage_models", FileKind::Answers, USAGE_MODELS)
-    },
+    Table { key: 2, sums: &["last_hour"], ..table("usage_models", FileKind::Answers, USAGE_MODELS) },
     Table { sums: &["at"], ..table("usage_batches", FileKind::Answers, USAGE_BATCHES) },
 ];
 
@@ -327,7 +312,8 @@ impl Table {
 
     /// Has PostgreSQL put rows; a parameter a column, an array of its values.
     pub(in crate::store) fn insert(&self) -> String {
-        let arrays = self.columns.iter().zip(1..).map(|(column, number)| format!("${number}::{}", column.array()));
+        let arrays =
+            self.columns.iter().zip(1..).map(|(column, number)| format!("${number}::{}", column.array()));
         let arrays: Vec<_> = arrays.collect();
         let names: Vec<_> = self.columns.iter().map(|column| format!("\"{}\"", column.name)).collect();
         let insert = format!(
@@ -340,7 +326,8 @@ impl Table {
             return insert;
         }
         let others = self.columns.iter().skip(self.key);
-        let set: Vec<_> = others.map(|Column { name, .. }| format!("\"{name}\" = excluded.\"{name}\"")).collect();
+        let set: Vec<_> =
+            others.map(|Column { name, .. }| format!("\"{name}\" = excluded.\"{name}\"")).collect();
         format!("{insert} ON CONFLICT ({}) DO UPDATE SET {}", self.key_columns(), set.join(", "))
     }
 

@@ -267,9 +267,7 @@ impl Work for Finish<'_> {
     type Done = Result<(), Trouble>;
 
     async fn run(&self, connection: &mut PgConnection) -> Result<Self::Done, sqlx::Error> {
-        if !replace_note(self.notes, connection).await? {
-            return Ok(Err(Trouble::AnothersMove));
-        }
+        // The note comes last: what is refused is committed as it is by then.
         for table in TABLES {
             let there = tally(table, connection).await?;
             if self.tallies.get(table.name) != Some(&there) {
@@ -280,7 +278,10 @@ impl Work for Finish<'_> {
                 number_on(table, connection).await?;
             }
         }
-        Ok(Ok(()))
+        match replace_note(self.notes, connection).await? {
+            true => Ok(Ok(())),
+            false => Ok(Err(Trouble::AnothersMove)),
+        }
     }
 }
 

@@ -200,7 +200,9 @@ async fn read(
     }
     let mut rows = select.fetch(connection);
     let mut page = Page::of(table);
-    while !page.is_full() && let Some(row) = rows.try_next().await? {
+    while !page.is_full()
+        && let Some(row) = rows.try_next().await?
+    {
         take(&row, table, &mut page)?;
     }
     Ok(page)
