@@ -1,5 +1,6 @@
 //! `safecache migrate`: a data folder that is moved into PostgreSQL, whole, once, and however often that breaks off.
 
+use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
@@ -296,6 +297,28 @@ fn everything_is_moved_in_pages() {
     let (folder, database) = (house(5, 3 << 20), Database::empty());
     done(&migrate(&folder, &to(&database)));
     assert_eq!(number(&database, "SELECT count(DISTINCT xmin::text) FROM stored_answers"), 2);
+}
+
+#[test]
+fn the_store_of_every_version_is_moved() {
+    for version in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/store")).unwrap() {
+        let (folder, database) = (TempDir::new().unwrap(), Database::empty());
+        write_config(folder.path(), YAML);
+        fs::create_dir(folder.path().join("data")).unwrap();
+        for kind in FileKind::ALL {
+            let kept = kind.path(&version.as_ref().unwrap().path());
+            fs::copy(kept, kind.path(&folder.path().join("data"))).unwrap();
+        }
+        let ended = migrate(&folder, &to(&database));
+        let lines = done(&ended);
+        assert!(lines.contains(&"stored_answers: 2") && lines.contains(&"usage_days: 1"), "{ended:?}");
+        run(async {
+            let store = postgres(&database).await;
+            let found = store.find_answer(question(1), later(1)).await.unwrap().answer.unwrap();
+            assert_eq!((&*found.answer, found.tokens, found.usage_count), ("a stored answer", Some(12), 2));
+            store.close().await;
+        });
+    }
 }
 
 #[test]
