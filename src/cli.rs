@@ -21,6 +21,7 @@ pub mod demo;
 pub mod door;
 pub mod hash_key;
 pub mod keys;
+pub mod migrate;
 pub mod operator;
 pub mod people;
 pub mod reload;
@@ -86,6 +87,12 @@ pub enum Command {
     /// The data folder is that of the configuration; it must be empty, or not there. What the backup holds is checked,
     /// byte for byte, before it is put in place.
     Restore(BackupArgs),
+    /// Move what is in the data folder into PostgreSQL, for several gateways.
+    ///
+    /// The gateway must not run, and the database must be empty. A move that broke off, however that happened, goes on when
+    /// this is run again. At the end the rows of both sides are counted and compared; the folder stays as it is. Answers of
+    /// upstreams in the cache are not moved: they are made anew.
+    Migrate(MigrateArgs),
 }
 
 /// Which configuration.
@@ -329,6 +336,20 @@ pub struct BackupArgs {
     pub config: ConfigArgs,
 }
 
+/// `safecache migrate`.
+#[derive(Clone, Debug, Args)]
+pub struct MigrateArgs {
+    /// Where to: postgres://user:password@host:5432/database. Without it, to the cluster.postgres of the configuration.
+    ///
+    /// A password on a command line is seen by all who may list processes. So ${VAR} and ${file:PATH} are replaced as they are
+    /// in the configuration: in single quotes, --to '${SAFECACHE_POSTGRES}' shows nobody what it is.
+    #[arg(long, value_name = "URL")]
+    pub to: Option<String>,
+    /// Which configuration: it names the data folder.
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -354,6 +375,7 @@ pub fn main() -> ExitCode {
         Command::Reload(args) => reload::run(args, &environment(), &mut std::io::stdout()),
         Command::Backup(args) => backup::run(args, &environment(), &mut std::io::stdout()),
         Command::Restore(args) => restore::run(args, &environment(), &mut std::io::stdout()),
+        Command::Migrate(args) => migrate::run(args, &environment(), &mut std::io::stdout()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -300,10 +300,7 @@ fn examine(
         sink.add((1, 1), String::new(), "the configuration is empty".to_owned(), hint);
         return (None, sink.into_report());
     }
-    let text_of_file = |path: &str| match file::read(&base_dir.join(path)) {
-        Ok(content) => String::from_utf8(content).map_err(|_| "it is not UTF-8 text".to_owned()),
-        Err(error) => Err(error.to_string()),
-    };
+    let text_of_file = |path: &str| text_of_file(&base_dir.join(path));
     let sources = Sources { variables: env, file: &text_of_file };
     interpolate(&mut root, &Place::Root, &sources, &sink);
     let config = de::read::<RawConfig>(&root, &Place::Root, &sink).map(|raw| {
@@ -311,6 +308,23 @@ fn examine(
         Builder { scene, base_dir, read: &file::read }.build(raw)
     });
     (config, sink.into_report())
+}
+
+/// What `text`, which was given beside the configuration file at `path`, is with what stands for `${…}` in it.
+///
+/// # Errors
+/// Why it cannot be completed, and what helps.
+pub fn complete(text: &str, path: &Path, env: &BTreeMap<String, String>) -> Result<String, String> {
+    let base_dir = path.parent().unwrap_or(Path::new(""));
+    let text_of_file = |path: &str| text_of_file(&base_dir.join(path));
+    interpolate::complete(text, &Sources { variables: env, file: &text_of_file })
+}
+
+fn text_of_file(path: &Path) -> Result<String, String> {
+    match file::read(path) {
+        Ok(content) => String::from_utf8(content).map_err(|_| "it is not UTF-8 text".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 fn read_text(path: &Path) -> Result<(String, String), Report> {

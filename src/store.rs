@@ -5,6 +5,7 @@
 //! - `failure`: what can go wrong, told apart as far as somebody acts on the difference.
 //! - `directory`, `people`: accounts and their keys; who may log in. Each has a trait of its own.
 //! - `folder`: the data folder and its lock: one gateway at a time, or the two of a hand-over.
+//! - `moving`: what is in a data folder, moved into PostgreSQL.
 //! - `sqlite`: the store of a single gateway, in two files; `postgres`: that of many, in one database. Both are laid out
 //!   by `migrations`. What both need: `number`, how numbers are kept; `listing`, `summing`, what rows mean; `sql`,
 //!   the way of an edit, and what rows of accounts and people mean.
@@ -35,6 +36,7 @@ pub mod failure;
 pub mod folder;
 mod listing;
 pub mod migrations;
+pub mod moving;
 mod number;
 pub mod people;
 pub mod postgres;

@@ -52,6 +52,14 @@ pub fn interpolate(node: &mut Node<'_>, place: &Place<'_>, sources: &Sources<'_>
     }
 }
 
+/// `text` with what stands for `${…}` in it.
+///
+/// # Errors
+/// Why it cannot be completed, and what helps.
+pub fn complete(text: &str, sources: &Sources<'_>) -> Result<String, String> {
+    replace(text, sources).map_err(|Refusal { message, hint }| format!("{message} (hint: {hint})"))
+}
+
 /// Why a text cannot be completed.
 #[derive(Debug, PartialEq, Eq)]
 struct Refusal {

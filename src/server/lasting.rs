@@ -1,6 +1,7 @@
 //! The store as the gateway opens, tends and closes it, on a runtime of its own: neither requests nor reloads wait for it.
 
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use crate::shelf::tender::tend;
 use crate::store::Store;
 use crate::store::directory::Directory;
 use crate::store::folder::FolderLock;
+use crate::store::moving::standing::MovedTo;
 use crate::store::people::People;
 use crate::store::postgres::directory::PostgresDirectory;
 use crate::store::postgres::{PostgresStore, connections};
@@ -32,6 +34,17 @@ const NOT_OURS: &str = "the data folder is another process's";
 
 /// What is said if nothing comes back from the store's runtime.
 const ENDED_EARLY: &str = "the store's runtime ended early";
+
+/// Who starts on a folder that was moved should know it: what lasts is there twice from then on.
+fn warn_if_moved(store: &Arc<SqliteStore>, folder: &Path, threads: &Threads) -> anyhow::Result<()> {
+    let store = Arc::clone(store);
+    let looking = async move { store.moved_to().await };
+    if let Some(MovedTo { place, at }) = threads.wait_for(looking).context(ENDED_EARLY)?? {
+        let (folder, at) = (folder.display(), at.rfc3339());
+        tracing::warn!(%folder, %place, %at, "this data folder was moved; what changes in it is not where it was moved to");
+    }
+    Ok(())
+}
 
 /// The open store and what drives it.
 pub(super) struct Lasting {
@@ -61,11 +74,12 @@ impl Lasting {
         let kept = match config.postgres() {
             None => {
                 let opened = threads.wait_for(SqliteStore::open(lock, Bounds::default()));
-                let store = opened.context(ENDED_EARLY)??;
+                let store = Arc::new(opened.context(ENDED_EARLY)??);
+                warn_if_moved(&store, folder, &threads)?;
                 if config.cluster.is_some() {
                     store.directory().keep_as_it_is();
                 }
-                Kept::Here(Arc::new(store))
+                Kept::Here(store)
             }
             Some(url) => {
                 let address = url.secret().clone();

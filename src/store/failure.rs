@@ -55,6 +55,25 @@ pub enum Trouble {
     InUse(Option<u32>),
     /// A restore did not come to its end.
     HalfRestored,
+    /// A move into it did not come to its end, or has not yet.
+    HalfMoved,
+    /// A move wants an empty database: a table that is not.
+    Filled(&'static str),
+    /// Gateways run on what is to be filled.
+    Served,
+    /// It holds the move of another folder, or somebody else goes on with this one's.
+    AnothersMove,
+    /// The folder was changed since its move began.
+    ChangedSince,
+    /// What a move has put is not what it was to put.
+    Differs {
+        /// Where the first difference is.
+        table: &'static str,
+        /// The rows that were to be put.
+        moved: u64,
+        /// The rows that are there.
+        there: u64,
+    },
     /// There is a file where none should be.
     Exists,
     /// A restore wants an empty folder.
@@ -101,6 +120,25 @@ impl fmt::Display for Trouble {
             Self::HalfRestored => {
                 f.write_str("holds a restore that broke off; empty the folder and restore again")
             }
+            Self::HalfMoved => {
+                f.write_str("holds a move that is not done; run `safecache migrate` again, which goes on where it was")
+            }
+            Self::Filled(table) => write!(
+                f,
+                "is not empty ({table} has rows); a folder is moved into an empty database, or where its own move broke off"
+            ),
+            Self::Served => f.write_str("is used by gateways that run; end them, and try again ten seconds later"),
+            Self::AnothersMove => f.write_str(
+                "holds the move of another data folder, or one that another command goes on with; name another database",
+            ),
+            Self::ChangedSince => f.write_str(
+                "was changed since its move began; empty the database, and move the folder anew",
+            ),
+            Self::Differs { table, moved, there } => write!(
+                f,
+                "differs from the data folder in {table} ({moved} rows there, {there} here, or other sums); empty it, and \
+                 move the folder anew"
+            ),
             Self::Exists => f.write_str("is there already; name another file, or move it away"),
             Self::NotEmpty => f.write_str("is not empty; a restore wants an empty folder, or none"),
             Self::Missing => f.write_str("is not there"),

@@ -3,7 +3,7 @@
 //! - `address`: where it is; `connections`: how work is done there, within bounds, and again where that harms nothing.
 //! - `form`: recognised and brought to its newest form before anybody uses it, also when many start at once.
 //! - `answers`, `proxied`, `entries`, `usage`: the SQL of each; `text`, `trouble`: its values and errors.
-//! - `roll`: which gateways are there.
+//! - `roll`: which gateways are there; `target`: a database that a data folder is moved into.
 //! - `directory`: accounts and keys, and what others say of them; `people`: who may log in.
 //!
 //! **Many write at once.** What must hold for all of them together holds by a lock on one row, taken before anything is
@@ -48,6 +48,7 @@ mod form;
 mod people;
 mod proxied;
 mod roll;
+pub(in crate::store) mod target;
 mod text;
 mod trouble;
 mod usage;
@@ -64,10 +65,12 @@ impl PostgresStore {
     /// so at the same time. Tasks that it needs run in the current runtime.
     ///
     /// # Errors
-    /// The address cannot be read or reached; what is there is newer than this version, or not ours.
+    /// The address cannot be read or reached; what is there is newer than this version, or not ours, or
+    /// half of a move.
     pub async fn open(address: &Secret, bounds: Bounds) -> Result<Self, StoreError> {
         let connections = Connections::new(&Address::read(address)?, bounds);
         form::bring_up(&connections).await?;
+        target::refuse_half_moved(&connections).await?;
         let connections = Arc::new(connections);
         let directory = Arc::new(PostgresDirectory::over(&connections));
         Ok(Self { connections, directory })

@@ -4,7 +4,7 @@
 //! - `writer`: one task a file commits changes in groups. Readers are a few more connections, which see the last commit.
 //! - `answers`, `proxied`, `entries`, `usage`: the SQL of each; `trouble`: its errors.
 //! - `directory`: the file of accounts and keys, with its own writer and readers; `people`: who may log in, in the same.
-//! - `backup`: both files in one, and back.
+//! - `backup`: both files in one, and back; `source`: the folder while it is moved into PostgreSQL.
 //!
 //! SQLite runs on threads of its own, one a connection; a task that waits for it blocks nobody.
 
@@ -24,6 +24,7 @@ use crate::store::answer::{Answer, LookUp, NewAnswer, Put, Question, Which};
 use crate::store::entries::{Expired, Page, PageOf};
 use crate::store::failure::{StoreError, Trouble};
 use crate::store::folder::FolderLock;
+use crate::store::moving::standing::MovedTo;
 use crate::store::proxied::{Found, KeyPage, NewProxied, Purge, SlotPage};
 use crate::store::sqlite::answers::{CountUse, DropAnswer};
 use crate::store::sqlite::directory::SqliteDirectory;
@@ -45,6 +46,7 @@ mod entries;
 pub mod file;
 mod people;
 mod proxied;
+pub(in crate::store) mod source;
 mod trouble;
 mod usage;
 pub mod writer;
@@ -120,6 +122,19 @@ impl SqliteStore {
     /// The folder's lock, for a process that takes over; `None`: the folder is another's.
     pub fn lock(&self) -> Option<&FolderLock> {
         self.lock.as_ref()
+    }
+
+    /// Where the folder was moved to: what is changed in it since then is not there.
+    ///
+    /// # Errors
+    /// The file of accounts cannot be read.
+    pub async fn moved_to(&self) -> Result<Option<MovedTo>, StoreError> {
+        let noted = sqlx::query_scalar("SELECT value FROM meta WHERE name = ?1").bind(source::MOVED);
+        let noted: Option<String> = noted
+            .fetch_optional(&self.directory.readers)
+            .await
+            .map_err(|error| self.directory.error(error))?;
+        Ok(noted.as_deref().and_then(MovedTo::read))
     }
 
     fn error(&self, error: sqlx::Error) -> StoreError {

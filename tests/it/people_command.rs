@@ -17,7 +17,7 @@ fn run(folder: &TempDir, words: &[&str]) -> Ended {
 }
 
 /// Sends a form of the console, as its page would.
-fn post(gateway: &Process, path: &str, fields: &str) -> Answer {
+pub(crate) fn post(gateway: &Process, path: &str, fields: &str) -> Answer {
     let request = format!(
         "POST {path} HTTP/1.1\r\nHost: console\r\nOrigin: http://console\r\nSec-Fetch-Site: same-origin\r\n\
          Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{fields}",
@@ -34,7 +34,7 @@ fn path_of(link: &str) -> String {
 }
 
 /// A gateway whose operator is `root`; `admin` is what its configuration says of the listener beside its address.
-fn with_operator(folder: &TempDir, admin: &str) -> Process {
+pub(crate) fn with_operator(folder: &TempDir, admin: &str) -> Process {
     let config = format!("admin: {{listen: \"127.0.0.1:0\"{admin}}}\n{ROUTES}");
     let gateway = Process::serve(folder.path(), &config);
     gateway.stderr().wait_for("console: ");

@@ -4,11 +4,13 @@
 //!   of what is behind it; the list below runs all of them against each implementation.
 //! - `people` holds those of the trait about who may log in.
 //! - `postgres`: what is true of PostgreSQL alone.
+//! - `moves`: a folder that is moved into PostgreSQL.
 //! - `writing`, `opening`, `processes`, `backups`, `steps`: what is true of the files alone.
 
 mod answers;
 mod backups;
 mod entries;
+mod moves;
 mod opening;
 mod people;
 mod postgres;

@@ -6,7 +6,7 @@
 //! briefly until there is one again (the circuit breaker of a remote call).
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -127,6 +127,11 @@ impl Connections {
             bounds,
             is_missed: AtomicBool::new(false),
         }
+    }
+
+    /// Where they lead to, without user and password.
+    pub(super) fn place(&self) -> &Path {
+        &self.place
     }
 
     /// Within what everything is done.

@@ -68,6 +68,8 @@ pub(super) fn trouble(error: &sqlx::Error, stage: Stage) -> Trouble {
         }
         sqlx::Error::Io(error) => Trouble::Unreachable(error.to_string()),
         sqlx::Error::Tls(error) => Trouble::Unreachable(error.to_string()),
+        // Whoever is there is no PostgreSQL, or ended in the middle of a word.
+        sqlx::Error::Protocol(why) if stage == Stage::Connecting => Trouble::Unreachable(why.clone()),
         sqlx::Error::PoolTimedOut => Trouble::Unreachable("no connection within the time for one".into()),
         sqlx::Error::PoolClosed => Trouble::Closed,
         _ => Trouble::Failed(error.to_string()),
