@@ -6,6 +6,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -47,6 +48,7 @@ pub struct Leases {
     turnstiles: Turnstiles,
     wake: Arc<Notify>,
     loss: Notify,
+    is_newer_told: AtomicBool,
     counts: Counts,
 }
 
@@ -82,6 +84,7 @@ impl Leases {
             turnstiles: Turnstiles::default(),
             wake,
             loss: Notify::new(),
+            is_newer_told: AtomicBool::new(false),
             counts: Counts::new(&metrics),
         })
     }
@@ -169,11 +172,24 @@ impl Leases {
             }
             Err(error) => {
                 self.counts.unanswered(&error);
+                self.tell_newer(&error);
                 self.limiter.failed(&leased, now);
                 place.fail();
             }
         }
         place.end();
+    }
+
+    /// Tells once that another gateway is of a newer version, whose buckets are not read: that is for people to mend.
+    fn tell_newer(&self, error: &Unanswered) {
+        let Unanswered::Failed(why) = error else { return };
+        if why.starts_with(bucket::NEWER_BUCKET) && !self.is_newer_told.swap(true, Ordering::Relaxed) {
+            tracing::error!(
+                %why,
+                "a newer safecache keeps limits in {}, which this one cannot read; it goes on with those as without it",
+                self.link.label()
+            );
+        }
     }
 
     /// Says what leases have to say, for as long as it is polled.

@@ -1,5 +1,6 @@
 //! Keys in the store as people meet them: made, rotated and revoked over the operator's API, used at the data port.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use safecache::clock::UnixTime;
@@ -31,13 +32,18 @@ pub(crate) fn ask(gateway: &Gateway, line: &str, body: &Value) -> Answer {
 }
 
 fn ask_with(gateway: &Gateway, line: &str, headers: &str, body: &Value) -> Answer {
+    ask_at(gateway.running().admin_address(), line, headers, body)
+}
+
+/// Asks the operator's API at this address.
+pub(crate) fn ask_at(admin: SocketAddr, line: &str, headers: &str, body: &Value) -> Answer {
     let body = if body.is_null() { String::new() } else { body.to_string() };
     let request = format!(
         "{line} HTTP/1.1\r\nHost: admin\r\nAuthorization: Bearer {TOKEN}\r\nContent-Type: application/json\r\n\
          {headers}Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
         body.len()
     );
-    Client::connect(gateway.running().admin_address()).send(request).answer()
+    Client::connect(admin).send(request).answer()
 }
 
 #[track_caller]

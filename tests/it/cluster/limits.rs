@@ -4,11 +4,11 @@
 use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use tempfile::TempDir;
 
+use crate::cluster::pass;
 use crate::support::client::{Answer, Client, eventually};
 use crate::support::fault_proxy::FaultProxy;
 use crate::support::gateway::{key, secret};
@@ -100,12 +100,6 @@ fn drive(members: &[Member], id: &'static str, meanwhile: impl FnOnce()) -> (Cam
         is_over.store(true, Ordering::Relaxed);
     });
     (all.into_inner().unwrap(), begun.elapsed())
-}
-
-/// Lets so much time pass.
-fn pass(time: Duration) {
-    let (_held, never) = channel::<()>();
-    assert!(never.recv_timeout(time).is_err());
 }
 
 /// What the plan `pro` admits in `time` from a full bucket.

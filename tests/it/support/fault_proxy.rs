@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -15,12 +16,24 @@ enum Mode {
     Stalled,
     /// Connections end, and new ones at once.
     Cut,
+    /// What is sent with this in it arrives, and as it is answered the connection ends without the answer.
+    Losing(&'static str),
+    /// What the target says with this in it does not arrive.
+    Swallowing(&'static str),
+}
+
+/// Which way a piece goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    There,
+    Back,
 }
 
 struct State {
     mode: Mode,
     target: SocketAddr,
     open: Vec<TcpStream>,
+    lost: usize,
     is_over: bool,
 }
 
@@ -40,7 +53,7 @@ impl FaultProxy {
     pub(crate) fn before(target: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("its address");
-        let state = State { mode: Mode::Passing, target, open: Vec::new(), is_over: false };
+        let state = State { mode: Mode::Passing, target, open: Vec::new(), lost: 0, is_over: false };
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
         let accepting = Arc::clone(&shared);
         std::thread::spawn(move || {
@@ -78,6 +91,21 @@ impl FaultProxy {
     /// Ends what is open, and whatever comes until [`FaultProxy::pass`].
     pub(crate) fn cut(&self) {
         self.set(Mode::Cut);
+    }
+
+    /// Whoever sends something with `word` in it is heard, and does not hear the answer: the connection ends in its place.
+    pub(crate) fn lose_answers_to(&self, word: &'static str) {
+        self.set(Mode::Losing(word));
+    }
+
+    /// What the target says with `word` in it is kept back, and nothing ends.
+    pub(crate) fn swallow(&self, word: &'static str) {
+        self.set(Mode::Swallowing(word));
+    }
+
+    /// How many answers were lost, or pieces swallowed.
+    pub(crate) fn lost(&self) -> usize {
+        self.shared.state.lock().expect("no line panicked").lost
     }
 
     /// Ends what is open, and leads what comes to `target` from here on.
@@ -131,20 +159,45 @@ impl Shared {
         drop(state);
         let (from_client, from_server) =
             (client.try_clone().expect("a handle"), server.try_clone().expect("a handle"));
-        for (from, to) in [(from_client, server), (from_server, client)] {
-            let shared = Arc::clone(self);
-            std::thread::spawn(move || shared.carry(from, to));
+        let doomed = Arc::new(AtomicBool::new(false));
+        for (way, from, to) in [(Way::There, from_client, server), (Way::Back, from_server, client)] {
+            let (shared, doomed) = (Arc::clone(self), Arc::clone(&doomed));
+            std::thread::spawn(move || shared.carry(way, (from, to), &doomed));
         }
     }
 
-    fn carry(&self, mut from: TcpStream, mut to: TcpStream) {
+    /// Carries what comes; `doomed` says of a connection that the next answer is lost, and it with that.
+    fn carry(&self, way: Way, (mut from, mut to): (TcpStream, TcpStream), doomed: &AtomicBool) {
         let mut piece = [0; 16 * 1024];
         while let Ok(count @ 1..) = from.read(&mut piece) {
-            if !self.let_pass() || to.write_all(&piece[..count]).is_err() {
+            let piece = &piece[..count];
+            if way == Way::Back && doomed.load(Ordering::SeqCst) {
+                self.count_lost();
+                break;
+            }
+            match self.mode() {
+                Mode::Losing(word) if way == Way::There && holds(piece, word) => {
+                    doomed.store(true, Ordering::SeqCst);
+                }
+                Mode::Swallowing(word) if way == Way::Back && holds(piece, word) => {
+                    self.count_lost();
+                    continue;
+                }
+                _ => {}
+            }
+            if !self.let_pass() || to.write_all(piece).is_err() {
                 break;
             }
         }
         let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
+    }
+
+    fn mode(&self) -> Mode {
+        self.state.lock().expect("no line panicked").mode
+    }
+
+    fn count_lost(&self) {
+        self.state.lock().expect("no line panicked").lost += 1;
     }
 
     /// Holds a piece for as long as it is to be; false: all is over.
@@ -160,4 +213,8 @@ impl Shared {
         let waits = |state: &mut State| state.mode == Mode::Stalled && !state.is_over;
         !self.changed.wait_while(state, waits).expect("no line panicked").is_over
     }
+}
+
+fn holds(piece: &[u8], word: &str) -> bool {
+    piece.windows(word.len()).any(|window| window == word.as_bytes())
 }

@@ -1,9 +1,10 @@
 //! PostgreSQL: a real server in a temporary folder, without privileges, on a free port of this machine. One is started for
 //! all tests of this process when the first asks for it, and ends with the process, however that ends.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::Write;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -21,7 +22,9 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use tempfile::TempDir;
 
 use crate::support::client::eventually;
+use crate::support::fault_proxy::FaultProxy;
 use crate::support::nobody::{NOBODY, give};
+use crate::support::tls::Identity;
 
 /// Where Debian keeps servers, by their versions, beside what `PATH` names.
 const SERVERS: &str = "/usr/lib/postgresql";
@@ -63,32 +66,32 @@ impl Server {
 
     /// One of its own, for who stops it.
     pub(crate) fn start() -> Self {
+        Self::begin(&[], |_| {})
+    }
+
+    /// One of its own, that takes connections over TLS as well and shows this certificate.
+    pub(crate) fn secured(identity: &Identity) -> Self {
+        Self::begin(&["ssl=on", "ssl_cert_file=cert.pem", "ssl_key_file=key.pem"], |data| {
+            identity.write(data);
+            for name in ["cert.pem", "key.pem"] {
+                let file = data.join(name);
+                fs::set_permissions(&file, Permissions::from_mode(0o600)).expect("a file of ours");
+                give(&file);
+            }
+        })
+    }
+
+    /// One with more `settings`, and whatever `put` puts into its folder.
+    fn begin(settings: &[&str], put: impl FnOnce(&Path)) -> Self {
         let programs = programs();
         let folder = TempDir::new().expect("a temporary folder").keep();
-        fs::write(folder.join("password"), PASSWORD).expect("written");
-        give(&folder);
-        give(&folder.join("password"));
-        // In an order of words that is not the order of bytes, as many databases are.
-        let made = unprivileged(&programs.join("initdb"))
-            .args([
-                "-D",
-                "data",
-                "-U",
-                "safecache",
-                "--auth=scram-sha-256",
-                "--pwfile=password",
-                "-E",
-                "UTF8",
-            ])
-            .args(["--locale=C.UTF-8", "--locale-provider=icu", "--icu-locale=en-US", "--no-sync"])
-            .current_dir(&folder)
-            .output()
-            .expect("initdb runs");
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        make(&programs, &folder);
+        put(&folder.join("data"));
         let server = unprivileged(&programs.join("postgres"));
         let mut shell = Command::new("/bin/sh");
         shell.arg("-c").arg(LIFELINE).arg(&folder).arg(server.get_program()).args(server.get_args());
-        shell.args(["-D", "data"]).args(SETTINGS.iter().flat_map(|setting| ["-c", setting]));
+        let settings = SETTINGS.iter().chain(settings);
+        shell.args(["-D", "data"]).args(settings.flat_map(|setting| ["-c", setting]));
         // Of its own group, so that what ends the tests from a keyboard does not end it before it has tidied up.
         shell
             .current_dir(&folder)
@@ -210,6 +213,22 @@ impl Database {
         self.address.clone()
     }
 
+    /// Where it is for who is led over `line`, which is before its server.
+    pub(crate) fn over(&self, line: &FaultProxy) -> Secret {
+        let direct = SocketAddr::from((Ipv4Addr::LOCALHOST, self.server.port)).to_string();
+        Secret::new(self.address.expose().replace(&direct, &line.address().to_string()))
+    }
+
+    /// A line to its server.
+    pub(crate) fn line(&self) -> FaultProxy {
+        FaultProxy::before(SocketAddr::from((Ipv4Addr::LOCALHOST, self.server.port)))
+    }
+
+    /// The number that a query of it tells.
+    pub(crate) fn number(&self, sql: &str) -> i64 {
+        number(self.address(), sql.to_owned())
+    }
+
     /// Another's connection to it.
     pub(crate) async fn connect(&self) -> PgConnection {
         connect(&self.address).await
@@ -247,13 +266,34 @@ async fn connect(address: &Secret) -> PgConnection {
     options.disable_statement_logging().connect().await.expect("a connection")
 }
 
+/// Makes what a server keeps, in `folder`.
+fn make(programs: &Path, folder: &Path) {
+    fs::write(folder.join("password"), PASSWORD).expect("written");
+    give(folder);
+    give(&folder.join("password"));
+    // In an order of words that is not the order of bytes, as many databases are.
+    let made = unprivileged(&programs.join("initdb"))
+        .args(["-D", "data", "-U", "safecache", "--auth=scram-sha-256", "--pwfile=password", "-E", "UTF8"])
+        .args(["--locale=C.UTF-8", "--locale-provider=icu", "--icu-locale=en-US", "--no-sync"])
+        .current_dir(folder)
+        .output()
+        .expect("initdb runs");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+}
+
+/// The number that a query of the database at `address` tells.
+pub(crate) fn number(address: Secret, sql: String) -> i64 {
+    apart(async move {
+        let mut connection = connect(&address).await;
+        sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut connection).await.expect("a number")
+    })
+}
+
 /// Runs `work` to its end beside whatever runtime the caller may be in.
-fn apart(work: impl Future<Output = ()> + Send + 'static) {
+fn apart<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let done = std::thread::spawn(move || runtime().block_on(work)).join();
-    if let Err(panicked) = done {
-        std::panic::resume_unwind(panicked);
-    }
+    done.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked))
 }
 
 /// The folder of the newest server's programs.
