@@ -165,20 +165,23 @@ impl Shelf {
     /// Joins the parts. Until it is tended, nothing is written.
     pub fn new(parts: Parts) -> Arc<Self> {
         let (commands, inbox) = mpsc::channel(MOST_COMMANDS);
-        let Parts { metrics, .. } = parts;
+        let Parts { metrics, clock, .. } = parts;
         let sharing = parts.shared.map(|answers| Arc::new(Sharing::new(answers, &metrics)));
         let is_on = parts.bound > ByteSize::default() && sharing.is_none();
         Arc::new(Self {
             entries: parts.entries,
             store: parts.store,
-            clock: parts.clock,
             wait: parts.wait,
             is_on: AtomicBool::new(is_on),
             purges: Purges::default(),
             filter: Filter::default(),
             queue: Queue::default(),
             reads: Reads::default(),
-            counts: if sharing.is_some() { Counts::of_shared(metrics) } else { Counts::of_disk(metrics) },
+            counts: match &sharing {
+                Some(_) => Counts::of_shared(metrics, &clock),
+                None => Counts::of_disk(metrics, &clock),
+            },
+            clock,
             sharing,
             commands,
             inbox: Mutex::new(Some(inbox)),

@@ -10,6 +10,7 @@ use crate::cache::entries::Slot;
 use crate::clock::Waited;
 use crate::cluster::answers::scripts::Scripts;
 use crate::cluster::link::{Link, Unanswered};
+use crate::cluster::room::Room;
 use crate::ids::AccountId;
 use crate::shelf::shared::{
     Begins, Boarded, Fence, Flight, Found, Lock, Logged, MOST_LOGGED, Mark, NewShared, News, Position,
@@ -18,7 +19,6 @@ use crate::shelf::shared::{
 use crate::store::proxied::Purge;
 
 mod logged;
-mod names;
 mod scripts;
 mod value;
 
@@ -34,13 +34,14 @@ const LONGEST: usize = 4 * 1024 * 1024;
 /// Answers at the other end of a link.
 pub struct RedisAnswers {
     link: Arc<Link>,
+    room: Arc<Room>,
     scripts: Scripts,
 }
 
 impl RedisAnswers {
-    /// Those at the other end of `link`.
-    pub fn new(link: Arc<Link>) -> Self {
-        Self { link, scripts: Scripts::new() }
+    /// Those at the other end of `link`, as far as there is `room`.
+    pub fn new(link: Arc<Link>, room: Arc<Room>) -> Self {
+        Self { link, room, scripts: Scripts::new() }
     }
 }
 
@@ -76,7 +77,7 @@ fn found(value: Value) -> Found {
 #[async_trait]
 impl SharedAnswers for RedisAnswers {
     fn is_up(&self) -> bool {
-        self.link.is_up()
+        self.link.is_up() && self.room.is_known()
     }
 
     async fn find(
@@ -87,7 +88,7 @@ impl SharedAnswers for RedisAnswers {
     ) -> Result<Vec<Found>, Unshared> {
         let mut call = self.scripts.find.prepare_invoke();
         for slot in slots {
-            call.key(names::entry(account, slot));
+            call.key(self.link.names().entry(account, slot));
         }
         call.arg(most.min(LONGEST as u64));
         let values: Vec<Value> = self.link.run_for(&call, waited).await?;
@@ -95,21 +96,22 @@ impl SharedAnswers for RedisAnswers {
     }
 
     async fn put(&self, new: NewShared) -> Result<bool, Unshared> {
-        let Some(rest) = value::written(&new).filter(|rest| rest.len() < LONGEST) else {
+        let may_be_kept = |rest: &Vec<u8>| rest.len() < LONGEST && self.room.take(rest.len());
+        let Some(rest) = value::written(&new).filter(may_be_kept) else {
             if let Some(lock) = &new.lock {
                 self.release(lock, Release::Apart).await?;
             }
             return Ok(false);
         };
         let account = new.account.as_ref();
-        let entry = names::entry(account, &new.slot);
+        let entry = self.link.names().entry(account, &new.slot);
         let mut call = self.scripts.put.key(&entry);
-        call.key(names::calls(account));
+        call.key(self.link.names().calls(account));
         let lock = new.lock.as_ref();
         // Without a lock any name of the account's does: it is not looked at.
-        call.key(lock.map_or(entry, |lock| names::lock(&lock.flight)));
+        call.key(lock.map_or(entry, |lock| self.link.names().lock(&lock.flight)));
         for slot in &new.replaced {
-            call.key(names::entry(account, slot));
+            call.key(self.link.names().entry(account, slot));
         }
         call.arg(&[value::MAJOR][..]).arg(rest).arg(millis(new.ttl).max(1));
         call.arg(lock.map_or(&[][..], |lock| &lock.fence.0));
@@ -121,7 +123,7 @@ impl SharedAnswers for RedisAnswers {
         let mut deleted = Vec::new();
         for slot in slots {
             let mut command = redis::cmd("UNLINK");
-            command.arg(names::entry(account, slot));
+            command.arg(self.link.names().entry(account, slot));
             if self.link.ask::<u64>(&command).await? > 0 {
                 deleted.push(*slot);
             }
@@ -130,15 +132,16 @@ impl SharedAnswers for RedisAnswers {
     }
 
     async fn log(&self, log: Tag, id: Tag, purge: &Purge) -> Result<bool, Unshared> {
-        let mut call = self.scripts.log.key(names::HEAD);
-        call.key(names::LOG).arg(logged::tag(log));
+        let mut call = self.scripts.log.key(self.link.names().purges_head());
+        call.key(self.link.names().purges()).arg(logged::tag(log));
         call.arg(logged::tag(id) + &logged::written(purge)).arg(MOST_LOGGED);
         Ok(self.link.run(&call).await?)
     }
 
     async fn news(&self, known: Option<Position>) -> Result<News, Unshared> {
-        let mut call = self.scripts.news.key(names::HEAD);
-        call.key(names::LOG).arg(known.map(|known| logged::tag(known.mark.log)).unwrap_or_default());
+        let mut call = self.scripts.news.key(self.link.names().purges_head());
+        call.key(self.link.names().purges())
+            .arg(known.map(|known| logged::tag(known.mark.log)).unwrap_or_default());
         call.arg(known.map_or(0, |known| known.mark.number));
         call.arg(known.and_then(|known| known.last).map(logged::tag).unwrap_or_default());
         call.arg(logged::tag(random())).arg(MOST_LOGGED);
@@ -153,9 +156,9 @@ impl SharedAnswers for RedisAnswers {
         waited: &Waited,
     ) -> Result<Boarded, Unshared> {
         let holder = random();
-        let mut call = self.scripts.board.key(names::lock(flight));
-        call.key(names::entry(flight.account.as_ref(), &flight.slot));
-        call.key(names::calls(flight.account.as_ref()));
+        let mut call = self.scripts.board.key(self.link.names().lock(flight));
+        call.key(self.link.names().entry(flight.account.as_ref(), &flight.slot));
+        call.key(self.link.names().calls(flight.account.as_ref()));
         call.arg(logged::tag(holder)).arg(millis(LOCK_TIME)).arg(dead.map_or(&[][..], |fence| &fence.0));
         let (what, number): (String, Vec<u8>) = self.link.run_for(&call, waited).await?;
         let fence = Fence(number.into());
@@ -169,13 +172,13 @@ impl SharedAnswers for RedisAnswers {
     }
 
     async fn renew(&self, lock: &Lock) -> Result<bool, Unshared> {
-        let mut call = self.scripts.renew.key(names::lock(&lock.flight));
+        let mut call = self.scripts.renew.key(self.link.names().lock(&lock.flight));
         call.arg(logged::tag(lock.holder)).arg(millis(LOCK_TIME));
         Ok(self.link.run(&call).await?)
     }
 
     async fn release(&self, lock: &Lock, release: Release) -> Result<(), Unshared> {
-        let mut call = self.scripts.release.key(names::lock(&lock.flight));
+        let mut call = self.scripts.release.key(self.link.names().lock(&lock.flight));
         let told = match release {
             Release::Next => String::new(),
             Release::Apart => millis(APART_TIME).to_string(),

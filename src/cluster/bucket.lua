@@ -10,8 +10,13 @@ local returned, charged, want = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(A
 
 local function whole(number) return string.format('%.0f', number) end
 
--- Read. What does not begin with the number of a form is no bucket, and is written over like one that is missing.
-local value = redis.call('GET', KEYS[1]) or ''
+-- Read. What is no text, or does not begin with the number of a form, is no bucket, and is written over like one that is
+-- missing; so is one of an epoch or with a number that nobody gives.
+local value = redis.pcall('GET', KEYS[1]) or ''
+if type(value) == 'table' then
+  if not string.match(value.err or '', '^WRONGTYPE') then return value end
+  value = ''
+end
 local form = tonumber(string.match(value, '^(%d+) '))
 if form and form > 1 then
   return redis.error_reply('NEWERBUCKET the bucket has form ' .. whole(form) .. ', this build knows 1')
@@ -19,8 +24,9 @@ end
 local words = form == 1 and '^1 (%d+) (%d+) (%d+) (%d+) (%-?%d+) (%d+) (%w+)' or '^$'
 local E, S, tat_s, tat_ns, net, ran_at, kept_by = string.match(value, words)
 local debt
-if ran_at then
-  E, S, net, ran_at = tonumber(E), tonumber(S), tonumber(net), tonumber(ran_at)
+E, S = tonumber(E) or 0, tonumber(S) or 0
+if ran_at and E < 2 ^ 52 and S < 2 ^ 52 then
+  net, ran_at = tonumber(net), tonumber(ran_at)
   debt = math.max(0, (tonumber(tat_s) - now_s) * 1e9 + tonumber(tat_ns) - now_ns)
   -- The clock was set back: nobody waits for what it says.
   if debt > 2 * ran_at then debt = ran_at end
@@ -29,7 +35,7 @@ if ran_at then
     debt, net = math.ceil(debt * tau / ran_at), math.ceil(net * tau / ran_at)
   end
 else
-  E = 0
+  E, S = 0, 0
 end
 
 -- Notice a loss. `debt - net` is where the bucket was seeded, had nothing been charged since. No two epochs are alike, also

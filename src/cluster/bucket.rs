@@ -30,6 +30,7 @@
 use std::time::Duration;
 
 use crate::clock::nanos;
+use crate::cluster::names::Names;
 use crate::limits::limiter::Owner;
 use crate::limits::question::{Answer, Question};
 
@@ -57,12 +58,7 @@ pub struct Call {
 pub struct MalformedReply;
 
 /// The call that asks `question` of the bucket of `owner`. In a Redis Cluster all that is one owner's lies together.
-pub fn call(owner: &Owner, question: &Question) -> Call {
-    let kind = match owner {
-        Owner::Key(_) => 'k',
-        Owner::Account(_) => 'a',
-    };
-    let key = format!("sc:1:{{{kind}:{}}}:b", owner.as_str());
+pub fn call(names: &Names, owner: &Owner, question: &Question) -> Call {
     let arguments = [
         nanos(question.rate.interval()),
         nanos(question.rate.fill_time()),
@@ -74,7 +70,7 @@ pub fn call(owner: &Owner, question: &Question) -> Call {
         u64::from(question.charged),
         u64::from(question.want),
     ];
-    Call { key, arguments }
+    Call { key: names.bucket(owner), arguments }
 }
 
 /// What the script's `reply` says. Fields that are added at its end are not looked at.

@@ -23,7 +23,7 @@ use crate::limits::lease::IDLE;
 use crate::limits::leases::Leased;
 use crate::limits::limiter::{Holder, Limiter, Moved, Undecided};
 use crate::limits::link::{Link as Standing, WhenDown};
-use crate::limits::question::{Asking, Heard, Question};
+use crate::limits::question::{Asking, Failure, Heard, Question};
 use crate::limits::verdict::Verdict;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::metrics::counted::Counter;
@@ -150,40 +150,61 @@ impl Leases {
         }
     }
 
-    /// Asks a question, and has its lease hear what comes of it.
+    /// Asks a question, and has its lease hear what comes of it, also when that comes late: what is granted is lost otherwise.
+    /// Whoever waits for it does so no longer then.
     async fn say(self: Arc<Self>, leased: Leased, question: Question) {
         let place = self.turnstiles.enter(leased.owner());
-        let call = bucket::call(leased.owner(), &question);
+        let call = bucket::call(self.link.names(), leased.owner(), &question);
         let mut asking = self.script.key(call.key);
         for argument in call.arguments {
             asking.arg(argument);
         }
-        let reply = self.link.run::<Vec<i64>>(&asking).await;
+        let mut is_late = false;
+        let late = || {
+            is_late = true;
+            self.counts.late.inc();
+            place.fail();
+            place.end();
+        };
+        let reply = self.link.hear::<Vec<i64>>(&asking, late).await;
         let answer = reply.and_then(|reply| {
             bucket::answer(&reply).map_err(|malformed| Unanswered::Failed(malformed.to_string()))
         });
         let now = self.clock.monotonic();
         match answer {
             Ok(answer) => {
-                self.counts.answered.inc();
+                if !is_late {
+                    self.counts.answered.inc();
+                }
                 if self.limiter.answered(&leased, &answer, now) == Heard::Loss {
                     self.loss.notify_one();
                 }
             }
             Err(error) => {
-                self.counts.unanswered(&error);
-                self.tell_newer(&error);
-                self.limiter.failed(&leased, now);
+                if !is_late {
+                    self.counts.unanswered(&error);
+                }
+                self.limiter.failed(&leased, self.failure(&error), now);
                 place.fail();
             }
         }
         place.end();
     }
 
+    /// What an error means for the bucket.
+    fn failure(&self, error: &Unanswered) -> Failure {
+        match error {
+            Unanswered::Failed(why) if why.starts_with(bucket::NEWER_BUCKET) => {
+                self.tell_newer(why);
+                Failure::Refused
+            }
+            _ => Failure::Unheard,
+        }
+    }
+
     /// Tells once that another gateway is of a newer version, whose buckets are not read: that is for people to mend.
-    fn tell_newer(&self, error: &Unanswered) {
-        let Unanswered::Failed(why) = error else { return };
-        if why.starts_with(bucket::NEWER_BUCKET) && !self.is_newer_told.swap(true, Ordering::Relaxed) {
+    fn tell_newer(&self, why: &str) {
+        if !self.is_newer_told.swap(true, Ordering::Relaxed) {
             tracing::error!(
                 %why,
                 "a newer safecache keeps limits in {}, which this one cannot read; it goes on with those as without it",

@@ -77,9 +77,6 @@ pub struct RedisRoll {
     beat: Script,
 }
 
-/// The roll's name there.
-const KEY: &str = "sc:1:replicas";
-
 /// By the server's clock: who was there, and how many have been lately.
 const BEAT: &str = r"
 local time = redis.call('TIME')
@@ -100,14 +97,14 @@ impl RedisRoll {
 #[async_trait]
 impl RollCall for RedisRoll {
     async fn beat(&self, replica: &ReplicaId) -> Option<u32> {
-        let mut call = self.beat.key(KEY);
+        let mut call = self.beat.key(self.link.names().replicas());
         call.arg(replica.as_str()).arg(GONE_AFTER.as_millis() as u64);
         self.link.run(&call).await.ok()
     }
 
     async fn leave(&self, replica: &ReplicaId) {
         let mut command = redis::cmd("ZREM");
-        command.arg(KEY).arg(replica.as_str());
+        command.arg(self.link.names().replicas()).arg(replica.as_str());
         // Who cannot say so is missed soon enough.
         let _ = self.link.ask::<u32>(&command).await;
     }

@@ -9,7 +9,8 @@
 //! **What is unknown counts against us.** A grant whose answer never came is spent by nobody. A return whose answer never
 //! came is not sent again. A charge whose answer never came is: at worst it is charged twice.
 //!
-//! **Without Redis** the lease is spent first and then a [share](crate::limits::share), which was empty when Redis was lost.
+//! **Without Redis** the lease is spent first and then a [share](crate::limits::share), which was empty when Redis was lost;
+//! so is it for a bucket of which Redis alone refuses to say anything, from the first question on that it refused.
 //! When it is back, the first question charges what the share passed; what the share still held is given up.
 //!
 //! **Another rate** makes another lease ([`Lease::successor`]), which begins with nothing. What the old one holds it
@@ -34,7 +35,7 @@ use std::sync::{Mutex, MutexGuard};
 use crate::clock::{Monotonic, nanos};
 use crate::limits::bucket::{Decision, Rate};
 use crate::limits::link::{Link, WhenDown};
-use crate::limits::question::{Answer, Asking, Due, Heard, Question};
+use crate::limits::question::{Answer, Asking, Due, Failure, Heard, Question};
 use crate::limits::share::{Share, scaled};
 
 /// Most tokens that are asked for at once.
@@ -88,12 +89,15 @@ struct Rest {
     /// Unspent tokens behind that answer.
     held: u32,
     asked: Option<Asked>,
+    /// When the first question was asked that was refused, as all were since.
+    refused_since: Option<Monotonic>,
     share: Option<Share>,
 }
 
 /// The question that is on its way.
 #[derive(Debug)]
 struct Asked {
+    at: Monotonic,
     want: u32,
     knew: bool,
     /// What the share had spent: its charge settles that.
@@ -106,6 +110,13 @@ const TOKENS: u64 = 0xffff;
 const TOLD: u64 = 1 << 32;
 /// The lease has a successor.
 const RETIRED: u64 = 1 << 33;
+
+impl Rest {
+    /// Since when nothing that was asked has been answered, if something was.
+    fn unanswered_since(&self) -> Option<Monotonic> {
+        self.refused_since.or(self.asked.as_ref().map(|asked| asked.at))
+    }
+}
 
 impl Lease {
     /// A lease of nothing, of a bucket of which nothing is known.
@@ -159,29 +170,27 @@ impl Lease {
             }
             Link::Down { since, replicas, policy: WhenDown::Share } => {
                 let rate = self.rate;
-                self.take_alone(replicas, now, |share| match share {
-                    Some(share) => share.lose_again(rate, since),
-                    None => *share = Some(Share::empty(rate, replicas, since)),
+                self.take_alone(replicas, now, |rest| {
+                    let since = rest.unanswered_since().map_or(since, |own| own.min(since));
+                    match &mut rest.share {
+                        Some(share) => share.lose_again(rate, since),
+                        None => rest.share = Some(Share::empty(rate, replicas, since)),
+                    }
                 })
             }
-            Link::Absent { replicas } => self.take_alone(replicas, now, |share| {
-                share.get_or_insert(Share::full(replicas));
+            Link::Absent { replicas } => self.take_alone(replicas, now, |rest| {
+                rest.share.get_or_insert(Share::full(replicas));
             }),
         }
     }
 
-    fn take_alone(
-        &self,
-        replicas: NonZeroU32,
-        now: Monotonic,
-        prepare: impl FnOnce(&mut Option<Share>),
-    ) -> Taken {
+    fn take_alone(&self, replicas: NonZeroU32, now: Monotonic, prepare: impl FnOnce(&mut Rest)) -> Taken {
         let mut rest = self.rest();
         // A successor takes the share's level along, under this lock.
         if self.is_retired() {
             return Taken::Retired;
         }
-        prepare(&mut rest.share);
+        prepare(&mut rest);
         self.refused_until.store(0, Ordering::Relaxed);
         let Some(share) = &mut rest.share else { return Taken::Ask };
         Taken::Decided(share.take(self.rate, replicas, now))
@@ -251,6 +260,7 @@ impl Lease {
     pub fn answered(&self, answer: &Answer, now: Monotonic) -> Heard {
         let mut rest = self.rest();
         let Some(asked) = rest.asked.take() else { return Heard::Well };
+        rest.refused_since = None;
         let is_loss = asked.knew && answer.epoch != rest.epoch;
         (rest.epoch, rest.sequence, rest.answered) = (answer.epoch, answer.sequence, now);
         if let Some(share) = &mut rest.share {
@@ -275,9 +285,13 @@ impl Lease {
     }
 
     /// The question failed, or was not answered in time.
-    pub fn failed(&self) {
+    pub fn failed(&self, why: Failure) {
         let mut rest = self.rest();
-        rest.asked = None;
+        let asked = rest.asked.take();
+        rest.refused_since = match why {
+            Failure::Refused => rest.refused_since.or(asked.map(|asked| asked.at)),
+            Failure::Unheard => None,
+        };
         self.word.fetch_and(!TOLD, Ordering::Relaxed);
     }
 
@@ -340,7 +354,7 @@ impl Lease {
         let known = self.known(now);
         let charged = rest.share.map_or(0, |share| share.owed(self.rate, now));
         let spent = rest.share.map_or(0, |share| share.spent());
-        rest.asked = Some(Asked { want, knew: !known.is_zero(), spent });
+        rest.asked = Some(Asked { at: now, want, knew: !known.is_zero(), spent });
         Question {
             rate: self.rate,
             replicas,

@@ -18,7 +18,7 @@ use crate::limits::bucket::Rate;
 use crate::limits::lease::{IDLE, Lease, Taken};
 use crate::limits::limiter::{Holder, Limiter, Moved, Owner, Undecided};
 use crate::limits::link::{Link, WhenDown};
-use crate::limits::question::{Answer, Asking, Due, Heard, Question};
+use crate::limits::question::{Answer, Asking, Due, Failure, Heard, Question};
 use crate::limits::verdict::Verdict;
 
 /// A bucket that is leased from Redis. Clones are the same lease.
@@ -157,8 +157,8 @@ impl Limiter {
     }
 
     /// A question of this lease failed, or was not answered in time.
-    pub fn failed(&self, leased: &Leased, now: Monotonic) {
-        leased.lease().failed();
+    pub fn failed(&self, leased: &Leased, why: Failure, now: Monotonic) {
+        leased.lease().failed(why);
         if let Some(leases) = &self.leases {
             // A charge is still due; what was to be returned is gone.
             leases.list_alone(leased);

@@ -64,6 +64,15 @@ pub struct Answer {
     pub wait: Duration,
 }
 
+/// Why there is no answer to a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// Nothing was heard: neither whether it was carried out, nor whether the next one will be.
+    Unheard,
+    /// It was heard and refused, as the next one will be.
+    Refused,
+}
+
 /// What an answer tells of Redis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Heard {

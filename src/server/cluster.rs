@@ -15,7 +15,9 @@ use crate::clock::Clock;
 use crate::cluster::answers::RedisAnswers;
 use crate::cluster::leases::{self, Leases};
 use crate::cluster::link::Link;
+use crate::cluster::names::Names;
 use crate::cluster::roll::{BEAT_EVERY, GONE_AFTER, RedisRoll, Roll, RollCall};
+use crate::cluster::room::Room;
 use crate::config::cluster::Cluster;
 use crate::dice;
 use crate::ids::ReplicaId;
@@ -38,6 +40,7 @@ pub(super) struct Clustered {
     limiter: Limiter,
     leases: Option<Arc<Leases>>,
     redis: Option<(Arc<Link>, Roll)>,
+    room: Arc<Room>,
     postgres: Option<(Arc<PostgresRoll>, Roll)>,
     without_redis: WhenDown,
     end: watch::Sender<bool>,
@@ -51,6 +54,7 @@ impl Clustered {
             limiter: Limiter::new(),
             leases: None,
             redis: None,
+            room: Room::new(),
             postgres: None,
             without_redis: WhenDown::Share,
             end: watch::channel(false).0,
@@ -81,7 +85,8 @@ impl Clustered {
             clustered.postgres = Some((call, roll));
         }
         if let Some(url) = &cluster.redis {
-            let link = Link::new(url, clock.clone(), wait).map_err(|why| anyhow!(why))?;
+            let names = Names::new(lasting.postgres().map(|store| store.installation()));
+            let link = Link::new(url, names, clock.clone(), wait).map_err(|why| anyhow!(why))?;
             runtime.spawn(Arc::clone(&link).keep());
             let call = Arc::new(RedisRoll::new(Arc::clone(&link)));
             let roll = clustered.keep_roll(cluster.replicas, call, &replica, runtime);
@@ -93,6 +98,7 @@ impl Clustered {
                 metrics: Arc::clone(metrics),
             });
             runtime.spawn(Arc::clone(&leases).keep());
+            runtime.spawn(Arc::clone(&clustered.room).keep(Arc::clone(&link), roll.clone()));
             clustered.limiter = leases.limiter().clone();
             clustered.leases = Some(leases);
             clustered.redis = Some((link, roll));
@@ -139,7 +145,7 @@ impl Clustered {
     /// The answers that are shared.
     pub(super) fn answers(&self) -> Option<Arc<dyn SharedAnswers>> {
         let (link, _) = self.redis.as_ref()?;
-        Some(Arc::new(RedisAnswers::new(Arc::clone(link))))
+        Some(Arc::new(RedisAnswers::new(Arc::clone(link), Arc::clone(&self.room))))
     }
 
     /// How long it takes at most to read one of them.

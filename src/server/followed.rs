@@ -26,6 +26,9 @@ use crate::store::failure::{StoreError, Trouble};
 /// How long whoever has changed a key waits until it is live.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// Before the store is asked again that could not be.
+const AGAIN: Duration = Duration::from_millis(250);
+
 /// Keys that are read at once.
 const PAGE: u32 = 10_000;
 
@@ -129,6 +132,7 @@ impl Follower {
         let mut fails = false;
         loop {
             let look_every = self.directory.look_every();
+            let look_every = if fails { look_every.min(AGAIN) } else { look_every };
             tokio::select! {
                 () = wake.notified() => {}
                 () = self.directory.changed() => {}

@@ -2,8 +2,10 @@
 
 use std::fmt::Display;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
+use crate::clock::{Clock, Monotonic};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::metrics::counted::Counter;
 
@@ -49,56 +51,81 @@ pub(super) struct Counts {
     tending: Health,
 }
 
+/// What is asked for again and again, and fails now and then, is well when it has not failed for so long.
+const STEADY: Duration = Duration::from_secs(5);
+
 /// Whether something fails, and what it is.
 #[derive(Debug)]
 struct Health {
     what: &'static str,
+    clock: Clock,
+    /// How long it must not have failed until that is told.
+    steady: Duration,
     fails: AtomicBool,
+    /// When it failed last, in nanoseconds of the clock.
+    failed_at: AtomicU64,
 }
 
 impl Health {
-    fn of(what: &'static str) -> Self {
-        Self { what, fails: AtomicBool::new(false) }
+    fn of(what: &'static str, clock: &Clock) -> Self {
+        Self {
+            what,
+            clock: clock.clone(),
+            steady: Duration::ZERO,
+            fails: AtomicBool::new(false),
+            failed_at: AtomicU64::new(0),
+        }
     }
 
     /// Says so if that is new.
     fn note(&self, error: Option<&dyn Display>) {
-        let fails = error.is_some();
-        if self.fails.load(Ordering::Relaxed) == fails || self.fails.swap(fails, Ordering::Relaxed) == fails {
-            return;
-        }
         match error {
-            None => tracing::info!("{} again", self.what),
-            Some(error) => tracing::warn!(%error, "{} no more, until it is well", self.what),
+            None if !self.fails.load(Ordering::Relaxed) => {}
+            None => {
+                let failed_at = Monotonic::from_nanos(self.failed_at.load(Ordering::Relaxed));
+                let is_steady = self.clock.monotonic().saturating_since(failed_at) >= self.steady;
+                if is_steady && self.fails.swap(false, Ordering::Relaxed) {
+                    tracing::info!("{} again", self.what);
+                }
+            }
+            Some(error) => {
+                self.failed_at.store(self.clock.monotonic().as_nanos(), Ordering::Relaxed);
+                if !self.fails.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(%error, "{} no more, until it is well", self.what);
+                }
+            }
         }
     }
 }
 
 impl Counts {
     /// Of the disk.
-    pub(super) fn of_disk(metrics: Arc<Metrics>) -> Self {
+    pub(super) fn of_disk(metrics: Arc<Metrics>, clock: &Clock) -> Self {
         Self {
             reads: Read::ALL.map(|read| metrics.disk_reads(read.as_str())),
             stored: metrics.disk_writes("stored"),
             dropped: metrics.disk_writes("dropped"),
             failed: metrics.disk_writes("failed"),
-            reading: Health::of("cached answers are read from the disk"),
-            writing: Health::of("cached answers are written to the disk"),
-            tending: Health::of("the cache on the disk is tended"),
+            reading: Health::of("cached answers are read from the disk", clock),
+            writing: Health::of("cached answers are written to the disk", clock),
+            tending: Health::of("the cache on the disk is tended", clock),
             metrics,
         }
     }
 
     /// Of what gateways share.
-    pub(super) fn of_shared(metrics: Arc<Metrics>) -> Self {
+    pub(super) fn of_shared(metrics: Arc<Metrics>, clock: &Clock) -> Self {
         Self {
             reads: Read::ALL.map(|read| metrics.shared.reads(read.as_str())),
             stored: metrics.shared.writes("stored"),
             dropped: metrics.shared.writes("dropped"),
             failed: metrics.shared.writes("failed"),
-            reading: Health::of("answers are read that gateways share"),
-            writing: Health::of("answers are written that gateways share"),
-            tending: Health::of("the purges of other gateways are followed"),
+            reading: Health::of("answers are read that gateways share", clock),
+            writing: Health::of("answers are written that gateways share", clock),
+            tending: Health {
+                steady: STEADY,
+                ..Health::of("the purges of other gateways are followed", clock)
+            },
             metrics,
         }
     }

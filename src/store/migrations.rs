@@ -45,4 +45,9 @@ pub const POSTGRES: &[Migration] = &[
     Migration { version: 4, name: "answers", sql: include_str!("migrations/postgres/0004_answers.sql") },
     Migration { version: 5, name: "usage", sql: include_str!("migrations/postgres/0005_usage.sql") },
     Migration { version: 6, name: "replicas", sql: include_str!("migrations/postgres/0006_replicas.sql") },
+    Migration {
+        version: 7,
+        name: "installation",
+        sql: include_str!("migrations/postgres/0007_installation.sql"),
+    },
 ];

@@ -58,6 +58,7 @@ mod usage;
 pub struct PostgresStore {
     connections: Arc<Connections>,
     directory: Arc<PostgresDirectory>,
+    installation: String,
 }
 
 impl PostgresStore {
@@ -71,9 +72,15 @@ impl PostgresStore {
         let connections = Connections::new(&Address::read(address)?, bounds);
         form::bring_up(&connections).await?;
         target::refuse_half_moved(&connections).await?;
+        let installation = connections.read(&form::ReadInstallation).await?;
         let connections = Arc::new(connections);
         let directory = Arc::new(PostgresDirectory::over(&connections));
-        Ok(Self { connections, directory })
+        Ok(Self { connections, directory, installation })
+    }
+
+    /// What tells this installation from others.
+    pub fn installation(&self) -> &str {
+        &self.installation
     }
 
     /// Accounts, keys and people.

@@ -10,7 +10,9 @@ mod link;
 mod patience;
 mod people;
 mod purges;
+mod refusals;
 mod rolling;
+mod room;
 mod tls;
 mod usage;
 

@@ -15,7 +15,7 @@ use safecache::limits::leases::Leased;
 use safecache::limits::limiter::{Holder, Limiter, Undecided};
 use safecache::limits::link::{Link, WhenDown};
 use safecache::limits::plan::{Per, Plan};
-use safecache::limits::question::{Answer, Asking, Due, Heard, Question};
+use safecache::limits::question::{Answer, Asking, Due, Failure, Heard, Question};
 
 const MS: u64 = 1_000_000;
 const SECOND: u64 = 1000 * MS;
@@ -145,7 +145,7 @@ fn tokens_that_nobody_uses_go_back_once() {
     assert_eq!((question.returned, question.want, question.charged), (7, 0, 0));
     assert_eq!(lease.take(up(4), at(2500 * MS)), Taken::Ask, "they are not here any more");
     assert_eq!(lease.due(up(4), at(9 * SECOND)), Due::Later, "it is on its way");
-    lease.failed();
+    lease.failed(Failure::Unheard);
     assert_eq!(lease.due(up(4), at(9 * SECOND)), Due::Nothing, "whether it was heard is unknown");
     assert_eq!(asked(&lease, 9 * SECOND).returned, 0);
 }
@@ -154,7 +154,7 @@ fn tokens_that_nobody_uses_go_back_once() {
 fn an_answer_behind_its_failure_is_spent_by_nobody() {
     let lease = Lease::new(rate(600, 100));
     asked(&lease, 0);
-    lease.failed();
+    lease.failed(Failure::Unheard);
     lease.answered(&granting(1, 0), at(60 * MS));
     assert_eq!(lease.unspent(), 0);
     assert_eq!(asked(&lease, 60 * MS).epoch, 0);
@@ -175,7 +175,7 @@ fn without_redis_the_lease_is_spent_and_then_a_share_that_was_empty_at_the_loss(
     assert_eq!(lease.take(up(4), at(304 * SECOND)), Taken::Ask);
     let question = asked(&lease, 304 * SECOND);
     assert_eq!((question.charged, question.want), (24, 1));
-    lease.failed();
+    lease.failed(Failure::Unheard);
     // A charge whose answer never came is due again, with what time has paid back.
     let Due::Send(question) = lease.due(up(4), at(308 * SECOND)) else { panic!("nothing is due") };
     assert_eq!((question.charged, question.want), (23, 0));
@@ -293,7 +293,7 @@ proptest! {
                     flight = Some(question);
                 },
                 4 => {
-                    lease.failed();
+                    lease.failed(Failure::Unheard);
                     flight = None;
                 }
                 5 => if let Some(question) = flight.take() {
@@ -441,7 +441,7 @@ fn a_request_that_was_not_answered_is_decided_by_the_share() {
     let holder = holder(60, 100);
     let leased = undecided(&limiter, &holder, 0);
     limiter.ask(&leased, count(1), at(0));
-    limiter.failed(&leased, at(50 * MS));
+    limiter.failed(&leased, Failure::Unheard, at(50 * MS));
     assert!(!limiter.check_alone(&holder, at(50 * MS), now(50 * MS)).unwrap().is_admitted());
     assert!(limiter.check_alone(&holder, at(50 * MS), now(2050 * MS)).unwrap().is_admitted());
     let due = settle(&limiter, 2060 * MS);

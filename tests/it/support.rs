@@ -18,6 +18,7 @@ pub(crate) mod plans;
 pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod redis;
+pub(crate) mod stalls;
 pub(crate) mod stopwatch;
 pub(crate) mod strict;
 pub(crate) mod tap;

@@ -74,7 +74,7 @@ impl PeopleService {
     }
 
     /// A link that makes the first operator, and gives them a place in an account; `None`: there is one. A link made
-    /// before is good for nothing from now on.
+    /// before is good for nothing from now on, unless another gateway may have made it.
     ///
     /// # Errors
     /// What the store fails of.

@@ -1,6 +1,7 @@
 //! What Redis does in one step. Each script touches what is one account's, or what is the log's.
 //!
-//! Calls are counted by account. A count that was lost goes on above the number of the answer that is there.
+//! Calls are counted by account. A count that was lost, as one is that nobody adds to for a month, goes on above the number of
+//! the answer that is there. A number that nobody counts to is none.
 
 use redis::Script;
 
@@ -54,13 +55,15 @@ return found
 const PUT: &str = r"
 local there = redis.call('GETRANGE', KEYS[1], 0, 16)
 local last = string.sub(there, 1, 1) == ARGV[1] and tonumber(string.sub(there, 2), 16) or 0
+if last >= 2 ^ 52 then last = 0 end
 local fence = ARGV[4]
 if fence == '' then
   local number = redis.call('INCR', KEYS[2])
-  if number <= last and last < 2 ^ 52 then
+  if number <= last then
     number = last + 1
     redis.call('SET', KEYS[2], string.format('%d', number))
   end
+  redis.call('PEXPIRE', KEYS[2], 2592000000)
   fence = string.format('%016x', number)
 end
 local is_later = last > (tonumber(fence, 16) or 0)
@@ -125,6 +128,7 @@ if number <= last and last < 2 ^ 52 then
   number = last + 1
   redis.call('SET', KEYS[3], string.format('%d', number))
 end
+redis.call('PEXPIRE', KEYS[3], 2592000000)
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return {'lead', string.format('%016x', number)}
 ";

@@ -27,7 +27,7 @@ const MOST_TRIES: u32 = 10;
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
 /// How long work waits for a connection while there is none.
-const BRIEFLY: Duration = Duration::from_millis(250);
+const BRIEFLY: Duration = Duration::from_secs(1);
 
 /// A connection that was not used for so long is asked whether it is still there.
 const LONG_IDLE: Duration = Duration::from_secs(1);

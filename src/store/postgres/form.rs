@@ -114,3 +114,18 @@ async fn sign(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
                      DO UPDATE SET value = excluded.value WHERE meta.value <> excluded.value";
     sqlx::query(signature).bind(env!("CARGO_PKG_VERSION")).execute(connection).await.map(drop)
 }
+
+/// Reads what tells this installation from others: the name that its tables were given, with the number of the database they are
+/// in, which a copy of them does not have.
+pub(super) struct ReadInstallation;
+
+#[async_trait]
+impl Work for ReadInstallation {
+    type Done = String;
+
+    async fn run(&self, connection: &mut PgConnection) -> Result<String, sqlx::Error> {
+        let select = "SELECT value || '-' || (SELECT oid FROM pg_database WHERE datname = current_database()) \
+                      FROM meta WHERE name = 'installation'";
+        sqlx::query_scalar(select).fetch_one(connection).await
+    }
+}

@@ -13,6 +13,7 @@ use crate::support::gateway::{Gateway, key, secret};
 use crate::support::postgres::{Database, PASSWORD, Server};
 use crate::support::process::{Process, safecache, write_config};
 use crate::support::redis::Redis;
+use crate::support::stalls::Stalls;
 use crate::support::stopwatch::Stopwatch;
 use crate::support::turn::turn;
 use crate::support::upstream::Upstream;
@@ -63,7 +64,7 @@ fn a_change_of_a_key_is_in_force_at_all_gateways_soon() {
     let members = members(&upstream, &database);
     let mut known: Vec<(String, String)> = Vec::new();
     let mut took = Vec::new();
-    let mut dice = Dice::new();
+    let (mut dice, stalls) = (Dice::new(), Stalls::watch());
     let changes = if is_soak() { 10_000 } else { 1000 };
     for _ in 0..changes {
         let at = &members[dice.below(members.len())];
@@ -93,7 +94,7 @@ fn a_change_of_a_key_is_in_force_at_all_gateways_soon() {
     println!(
         "measured {changes} changes of keys: one is in force at all of 3 gateways in {median:?} (median), {late:?} (99 %), {longest:?} (longest)"
     );
-    assert!(longest < Duration::from_secs(2), "{longest:?}");
+    assert!(longest < Duration::from_secs(2) + stalls.longest(), "{longest:?}");
     // None was lost.
     for (_, key) in &known {
         members.iter().for_each(|member| assert_eq!(status(member, key), 200));

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use safecache::clock::Clock;
 use safecache::cluster::link::{ANSWER_WAIT, Link, Unanswered};
+use safecache::cluster::names::Names;
 use safecache::cluster::roll::{RedisRoll, Roll, RollCall};
 use safecache::config::cluster::{Engine, EngineUrl};
 use safecache::ids::ReplicaId;
@@ -18,7 +19,7 @@ use crate::support::stopwatch::Stopwatch;
 /// A link over `proxy`, which is kept by the current runtime.
 fn link(proxy: &FaultProxy) -> Arc<Link> {
     let url = EngineUrl::parse(Engine::Redis, &format!("redis://{}", proxy.address())).unwrap();
-    let link = Link::new(&url, Clock::system(), ANSWER_WAIT).unwrap();
+    let link = Link::new(&url, Names::new(None), Clock::system(), ANSWER_WAIT).unwrap();
     tokio::spawn(Arc::clone(&link).keep());
     link
 }

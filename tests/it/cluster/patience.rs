@@ -37,7 +37,7 @@ fn all_that_a_request_asks_of_redis_has_one_bound() {
     let yaml = format!(
         "threads: 1\nupstreams: {{llm: {{servers: [\"{}\"]}}}}\n\
          routes: [{{path: /v1/*, upstream: llm, cache: {{ttl: 1h}}}}]\n\
-         cluster: {{redis: 'redis://{}', replicas: 1}}\nkeys:\n{keys}",
+         cluster: {{redis: 'redis://{}', replicas: 1, without_redis: open}}\nkeys:\n{keys}",
         upstream.url(),
         line.address(),
     );

@@ -79,6 +79,33 @@ fn who_signs_up_at_one_gateway_logs_in_at_another_and_is_known_at_a_third() {
     assert_eq!((out.status, out.header("location").map(|at| at.starts_with("/log-in"))), (303, Some(true)));
 }
 
+#[test]
+fn the_link_that_each_of_them_shows_makes_the_first_operator() {
+    for chosen in 0..3 {
+        let (upstream, database) = (Upstream::json(ANSWER), Database::fresh());
+        let members = members(&upstream, &database);
+        let links: Vec<String> = members
+            .iter()
+            .map(|member| {
+                let url =
+                    member.running().first_operator_url(None).expect("the store works").expect("a link");
+                let (_, token) = url.split_once("/link/").expect("a link");
+                format!("/link/{token}")
+            })
+            .collect();
+        let joins = |number: usize, login: &str| {
+            let fields = [("login", login), ("name", ""), ("password", PASSWORD)];
+            Browser::at(&members[(number + 1) % 3], 11).post(&links[number], &fields)
+        };
+        let joined = joins(chosen, "root");
+        assert!(matches!(joined.status, 200 | 303), "{}", joined.text());
+        for number in 0..3 {
+            let late = joins(number, "another");
+            assert!(!matches!(late.status, 200 | 303), "{}", late.text());
+        }
+    }
+}
+
 /// What a page says to people, without its elements.
 fn said(answer: &Answer) -> String {
     let mut text = String::new();
@@ -98,7 +125,7 @@ fn said(answer: &Answer) -> String {
 fn is_told_why(what: &str, answer: &Answer) {
     let told = said(answer);
     assert_eq!(answer.status, 409, "{what}: {told}");
-    assert!(told.contains("keys come from the list"), "{what}: {told}");
+    assert!(told.contains("several gateways share Redis alone"), "{what}: {told}");
 }
 
 /// Somebody who is known from the time when the gateway was alone, and somebody who would come.

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -145,7 +146,8 @@ impl Asking<'_> {
     fn count(&mut self, kind: usize, answer: &Answer) {
         let tally = &mut self.tally;
         tally.requests += 1;
-        tally.hits += u64::from(answer.header("x-cache") == Some("HIT"));
+        let is_collapsed = answer.header("cache-status").is_some_and(|status| status.contains("collapsed"));
+        tally.hits += u64::from(is_collapsed || answer.header("x-cache") == Some("HIT"));
         assert!(answer.is_whole, "{answer:?}");
         match (kind, answer.status) {
             (7, 200) => tally.admitted += 1,
@@ -298,14 +300,15 @@ fn a_bucket_of_a_newer_version_is_told_of_once_and_limited_as_without_redis() {
     eventually("Redis is asked", || process.ask_admin("/readyz").text().contains("redis: ok"));
     let begun = Stopwatch::start();
     let mut client = process.connect();
-    let answers: Vec<_> = (0..40).map(|_| client.get("/v1/models", &secret("few"))).collect();
+    let mut answers = Vec::new();
+    while begun.elapsed() < Duration::from_secs(2) {
+        answers.push(client.get("/v1/models", &secret("few")));
+    }
     let passed = answers.iter().filter(|answer| answer.status == 200).count();
-    // A third of the burst, and of the rate.
-    let most = f64::from(BURST) / 3.0 + begun.elapsed().as_secs_f64() * f64::from(RATE) / 3.0;
-    println!(
-        "measured a bucket of a newer version: {passed} pass of 40, {most:.1} are due to one of 3 gateways"
-    );
-    assert!(passed >= 20 && passed as f64 <= most, "{passed} of {most}");
+    // A third of the rate, from nothing on: what the bucket had left the newer ones may have been granted.
+    let due = begun.elapsed().as_secs_f64() * f64::from(RATE) / 3.0;
+    println!("measured a bucket of a newer version: {passed} pass, {due:.1} are due to one of 3 gateways");
+    assert!(passed as f64 >= 0.9 * due - 1.0 && passed as f64 <= due, "{passed} of {due}");
     let alone = |answer: &Answer| answer.header("x-safecache-limits") == Some("share");
     assert!(answers.iter().all(alone), "{answers:?}");
     assert_eq!(

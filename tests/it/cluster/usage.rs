@@ -74,11 +74,11 @@ struct Tally {
 }
 
 impl Tally {
-    /// As a report tells it, but for those who asked for reports.
+    /// As a report tells it, but for those who asked for reports, and were told one or not.
     fn of(totals: &Value) -> Self {
         let sum = |name: &str| totals[name].as_u64().expect("a number");
         Self {
-            requests: sum("requests") - sum("other"),
+            requests: sum("cache_hits") + sum("cache_misses") + sum("uncached"),
             hits: sum("cache_hits"),
             prompt: sum("prompt_tokens"),
             completion: sum("completion_tokens"),

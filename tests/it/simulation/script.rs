@@ -7,6 +7,7 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::{Strategy, any, prop_assert_eq, prop_oneof, proptest};
 use safecache::cluster::bucket::{MalformedReply, NEWER_BUCKET, SCRIPT, answer, call};
+use safecache::cluster::names::Names;
 use safecache::ids::{AccountId, KeyId};
 use safecache::limits::bucket::Rate;
 use safecache::limits::limiter::Owner;
@@ -120,7 +121,7 @@ fn question(want: u32) -> Question {
 }
 
 fn ask(server: &mut Server, owner: &Owner, question: &Question) -> Reply {
-    let call = call(owner, question);
+    let call = call(&Names::new(None), owner, question);
     let mut words = ["EVAL", SCRIPT, "1", &call.key].map(str::to_owned).to_vec();
     words.extend(call.arguments.map(|number| number.to_string()));
     server.ask(&words.iter().map(String::as_str).collect::<Vec<_>>())
@@ -187,10 +188,20 @@ fn a_newer_form_is_refused_and_newer_fields_of_this_one_are_read_over() {
     let Reply::Error(error) = ask(&mut server, &owner, &question(1)) else { panic!("not refused") };
     assert!(error.starts_with(NEWER_BUCKET), "{error}");
     // What is no bucket is one that is missing: who knows something seeds it.
-    server.ask(&["SET", "sc:1:{k:k}:b", "1 what"]);
-    let knowing = Question { epoch: 7, sequence: 3, known: Duration::from_secs(90), ..question(50) };
-    let seeded = answer(&ask(&mut server, &owner, &knowing).numbers()).unwrap();
-    assert_eq!((seeded.granted, seeded.sequence), (2, 1), "a quarter of ten");
+    let of_no_epoch = format!("1 9007199254740993 9007199254740993 {value}");
+    let strange: [&[&str]; 4] = [
+        &["SET", "sc:1:{k:k}:b", "1 what"],
+        &["SET", "sc:1:{k:k}:b", &of_no_epoch],
+        &["RPUSH", "sc:1:{k:k}:b", "1"],
+        &["HSET", "sc:1:{k:k}:b", "1", "1"],
+    ];
+    for command in strange {
+        server.ask(&["DEL", "sc:1:{k:k}:b"]);
+        server.ask(command);
+        let knowing = Question { epoch: 7, sequence: 3, known: Duration::from_secs(90), ..question(50) };
+        let seeded = answer(&ask(&mut server, &owner, &knowing).numbers()).unwrap();
+        assert_eq!((seeded.granted, seeded.sequence), (2, 1), "a quarter of ten: {command:?}");
+    }
 }
 
 #[test]
@@ -213,7 +224,7 @@ fn a_reply_is_read_and_anything_else_is_refused() {
 
 #[test]
 fn one_owner_s_keys_lie_together() {
-    let key = |owner| call(&owner, &question(1)).key;
+    let key = |owner| call(&Names::new(None), &owner, &question(1)).key;
     assert_eq!(key(Owner::Key(KeyId::new("id"))), "sc:1:{k:id}:b");
     assert_eq!(key(Owner::Account(AccountId::new("id"))), "sc:1:{a:id}:b");
 }

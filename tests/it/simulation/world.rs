@@ -8,11 +8,12 @@ use std::num::NonZeroU32;
 use ahash::AHashMap;
 use fastrand::Rng;
 use safecache::cluster::bucket::{answer, call};
+use safecache::cluster::names::Names;
 use safecache::ids::KeyId;
 use safecache::limits::lease::{IDLE, Lease, Taken};
 use safecache::limits::limiter::Owner;
 use safecache::limits::link::{Link, WhenDown};
-use safecache::limits::question::{Asking, Due, Heard, Question};
+use safecache::limits::question::{Asking, Due, Failure, Heard, Question};
 
 use super::account::Account;
 use super::load::Load;
@@ -515,7 +516,7 @@ impl World {
         let it = &mut self.replicas[replica];
         let held = it.held.get_mut(&key).expect("it asked");
         held.flight = None;
-        held.lease.failed();
+        held.lease.failed(Failure::Unheard);
         if !held.is_alone_listed {
             held.is_alone_listed = true;
             it.alone.push_back(key);
@@ -623,7 +624,7 @@ impl World {
         account.charge(charged, now);
         let before = if self.lag > 0 { self.redis.state(key) } else { None };
         let owner = Owner::Key(KeyId::new("simulated"));
-        let arguments = call(&owner, &message.question).arguments;
+        let arguments = call(&Names::new(None), &owner, &message.question).arguments;
         let redis_now = self.redis_now();
         message.server = self.server;
         message.reply = self.redis.call(key, &arguments, redis_now, self.server);

@@ -350,16 +350,20 @@ pub(super) async fn links_are_listed_and_ended_within_their_account(doors: Doors
 
 pub(super) async fn there_is_one_first_operator(doors: Doors) {
     let first = || Purpose::FirstOperator(Some(acme(Role::Owner)));
-    doors.make_link(1, first(), Actor::Gateway).await.unwrap();
-    doors.make_link(2, first(), Actor::Gateway).await.unwrap();
-    assert!(!doors.waits(1, NOW).await, "the newer one is the one");
+    for number in 1..=MOST_LINKS + 1 {
+        let made = PeopleEdit::MakeLink(new_link(number, first()));
+        doors.at(later(u64::from(number)), made, Actor::Gateway).await.unwrap();
+    }
+    assert!(!doors.waits(1, NOW).await, "newer ones are in its place");
     assert_eq!(doors.people.has_operator().await, Ok(false));
-    assert_eq!(doors.join(2, "root").await, Ok(Some(id("root"))));
+    assert_eq!(doors.join(MOST_LINKS + 1, "root").await, Ok(Some(id("root"))));
     assert_eq!(doors.people.has_operator().await, Ok(true));
     let person = doors.people.person(&id("root")).await.unwrap().unwrap();
     assert_eq!((person.is_operator, person.membership), (true, Some(acme(Role::Owner))));
-    doors.make_link(3, first(), Actor::Gateway).await.unwrap();
-    assert_eq!(doors.join(3, "second").await, Err(Denial::NoLink));
+    doors.make_link(900, first(), Actor::Gateway).await.unwrap();
+    for link in [MOST_LINKS, 900] {
+        assert_eq!(doors.join(link, "second").await, Err(Denial::NoLink));
+    }
 }
 
 pub(super) async fn links_that_wait_have_a_bound_by_their_maker(doors: Doors) {

@@ -127,7 +127,7 @@ impl Server {
         let mut is_up = false;
         eventually("PostgreSQL is ready", || {
             is_up = self.status().is_some_and(|(_, status)| status == "ready");
-            is_up || self.log().get(before..).is_some_and(|log| log.contains("FATAL"))
+            is_up || self.log().get(before..).is_some_and(|log| log.lines().any(is_its_end))
         });
         is_up
     }
@@ -160,6 +160,11 @@ impl Server {
     pub(crate) fn address(&self, database: &str) -> Secret {
         Secret::new(format!("postgres://safecache:{PASSWORD}@127.0.0.1:{}/{database}", self.port))
     }
+}
+
+/// True if a line of the log says why the server ended, and not why a client was turned away.
+fn is_its_end(line: &str) -> bool {
+    line.contains("FATAL:") && !line.contains("the database system is ")
 }
 
 /// Ends the server and takes its folder away.

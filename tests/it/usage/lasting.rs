@@ -165,7 +165,8 @@ fn a_sudden_end_takes_no_more_than_two_seconds() {
     const LOST: Duration = Duration::from_secs(2);
     let upstream = Upstream::json(ANSWER);
     let folder = TempDir::new().expect("a folder");
-    let text = yaml(&upstream, PLANS, &key("many", "plan: many"));
+    let more = format!("{PLANS}\nlimits: {{max_requests_per_connection: 100000000}}");
+    let text = yaml(&upstream, &more, &key("many", "plan: many"));
     let gateway = Process::serve(folder.path(), &text);
     let mut client = gateway.connect();
     let mut answered = Vec::new();

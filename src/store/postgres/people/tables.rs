@@ -6,6 +6,7 @@ use sqlx::postgres::PgConnection;
 use crate::clock::UnixTime;
 use crate::ids::{AccountId, PersonId};
 use crate::store::number::{kept_time, read};
+use crate::store::people::MOST_LINKS;
 use crate::store::people::TokenDigest;
 use crate::store::people::edit::NewPerson;
 use crate::store::people::link::{NewLink, Purpose};
@@ -193,7 +194,9 @@ impl PeopleTables for PgConnection {
     }
 
     async fn end_first_operators_links(&mut self) -> Result<(), sqlx::Error> {
-        let end = sqlx::query("DELETE FROM links WHERE kind = $1 AND used_at IS NULL").bind(FIRST_OPERATOR);
+        let end = "DELETE FROM links WHERE kind = $1 AND used_at IS NULL AND id NOT IN \
+                   (SELECT id FROM links WHERE kind = $1 AND used_at IS NULL ORDER BY created_at DESC LIMIT $2)";
+        let end = sqlx::query(end).bind(FIRST_OPERATOR).bind(i64::from(MOST_LINKS) - 1);
         end.execute(&mut *self).await.map(drop)
     }
 

@@ -100,7 +100,8 @@ pub(in crate::store) trait PeopleTables: DirectoryTables {
         now: UnixTime,
     ) -> Result<Option<About>, sqlx::Error>;
 
-    /// Ends the links of first operators that wait to be used.
+    /// Ends the links of first operators that wait to be used; where many gateways may each have shown one, the oldest of
+    /// [`MOST_LINKS`](crate::store::people::MOST_LINKS).
     async fn end_first_operators_links(&mut self) -> Result<(), sqlx::Error>;
 
     /// Ends the links that wait to be used and are about somebody.
