@@ -280,7 +280,7 @@ def edits(gateway, postgres, resting, count):
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("binary", type=lambda path: str(pathlib.Path(path).resolve()))
-    arguments.add_argument("--requests", type=int, default=3000)
+    arguments.add_argument("--requests", type=int, default=3000, help="of each kind, 4000 at most: so many keys there are")
     arguments.add_argument("--seconds", type=int, default=10)
     asked = arguments.parse_args()
     with contextlib.ExitStack() as stack:
